@@ -1,0 +1,63 @@
+# Everything one does twice. Needs Python 3.11 or later and make; `make` alone lists the targets.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format accuracy accuracy-full bench calibrate openapi lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+setup: $(STAMP) ## create .venv with the locked packages and the traincast command
+
+# --no-deps and --no-build-isolation: the lock alone decides what is installed, the build back end included.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+run: setup ## migrate, seed and serve on TRAINCAST_HOST:TRAINCAST_PORT (127.0.0.1:8000)
+	@$(BIN)/traincast serve
+
+test: lint ## everything CI checks: lint, types, architecture, tests
+	$(BIN)/python -m pytest
+
+lint: setup ## style, types and the rules of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: setup ## rewrite the code in the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+accuracy: setup ## held-out accuracy by family and by source, beside the rule of thumb
+	$(BIN)/python -m service.calibrations.accuracy
+
+accuracy-full: setup ## the same, with chips, models and warm starts left out too
+	$(BIN)/python -m service.calibrations.accuracy --full
+
+bench: setup ## speed and memory of the engine and of the service
+	$(BIN)/python -m pytest tests/benchmarks -p no:cacheprovider -o addopts= -s
+
+calibrate: setup ## fit the shipped calibration from the shipped measurements
+	$(BIN)/traincast calibrate
+
+openapi: setup ## refresh openapi/openapi.json from the application
+	$(BIN)/python -m service.openapi
+
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --extra server
+
+lock: setup ## resolve pyproject.toml anew into requirements.lock and server.lock
+	$(UV_COMPILE) --upgrade --extra dev --output-file requirements.lock pyproject.toml
+	$(UV_COMPILE) --constraint requirements.lock --no-annotate --output-file server.lock pyproject.toml
+
+clean: ## remove the environment, caches and build outputs
+	rm -rf $(VENV) build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

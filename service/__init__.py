@@ -1,0 +1,1 @@
+"""Traincast: predicts training time, cost and memory from measurements."""

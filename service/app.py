@@ -1,0 +1,98 @@
+"""The application: rooms, middleware, error handlers, and what is loaded before the first request."""
+
+import asyncio
+import importlib
+import importlib.util
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from service import health
+from service.calibrations.repository import CalibrationRepository
+from service.catalog.catalog import load_catalog
+from service.database import Database
+from service.engine.forecast import Forecaster
+from service.middleware import BodyLimit, Metrics, RequestContext
+from service.openapi import describe
+from service.problems import add_handlers
+from service.seed import prepare
+from service.settings import Settings, get_settings
+
+logger = logging.getLogger(__name__)
+
+ROOMS = ("estimates", "measurements", "calibrations", "evaluations", "catalog")
+"""The rooms with endpoints, in the order the documentation lists them."""
+
+STREAMING_PATHS = frozenset({"/v1/estimates/batch", "/v1/measurements/import", "/v1/evaluations"})
+
+DESCRIPTION = """\
+Predicts how long a training run takes, its throughput, memory, cost, energy and carbon, each with a calibrated
+80 % interval (`p10`, `p50`, `p90`), from a description of the model, the data and the hardware.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application, ready to be served; it connects to nothing before its lifespan starts.
+
+    Args:
+        settings: its settings; those of the environment if None.
+    """
+    settings = settings or get_settings()
+    app: FastAPI = FastAPIOffline(
+        redoc_url=None,
+        static_url="/docs/assets",
+        title="Traincast",
+        summary="What will this training run take?",
+        description=DESCRIPTION,
+        version=version("traincast"),
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        root_path=settings.root_path,
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    app.state.metrics = Metrics()
+    app.state.forecaster = None
+
+    # The one added last is outermost: a refused body still has an id and is counted.
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, streaming_paths=STREAMING_PATHS)
+    app.add_middleware(RequestContext, metrics=app.state.metrics)
+    add_handlers(app)
+
+    for room in ROOMS:
+        name = f"service.{room}.endpoints"
+        if importlib.util.find_spec(name):
+            app.include_router(importlib.import_module(name).router)
+    app.include_router(health.router)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    database = Database(settings.database, pool_size=settings.database_pool)
+    app.state.database = database
+    logger.info("preparing %s", database)
+    try:
+        await prepare(database)
+        app.state.catalog = await asyncio.to_thread(load_catalog)
+        async with database.sessions() as session:
+            calibration = await CalibrationRepository(session).current()
+        if calibration is not None:
+            app.state.forecaster = await asyncio.to_thread(Forecaster.load, calibration.content)
+            app.state.metrics.calibration.labels(calibration.version).set(1)
+            logger.info("calibration %s is loaded", calibration.version)
+        yield
+    finally:
+        await database.close()

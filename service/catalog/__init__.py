@@ -1,0 +1,1 @@
+"""Reference data: accelerators, models, data sets, links, prices, grids."""

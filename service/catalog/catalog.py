@@ -1,0 +1,216 @@
+"""The reference tables, loaded once, and found by whatever name people use for a thing."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+from service.catalog.records import (
+    DATA,
+    Accelerator,
+    CatalogModel,
+    Dataset,
+    Fact,
+    Grid,
+    Interconnect,
+    MatmulFigure,
+    Price,
+    Pue,
+    Region,
+    Source,
+    read_records,
+)
+
+__all__ = [
+    "DATA",
+    "Accelerator",
+    "Catalog",
+    "CatalogModel",
+    "Dataset",
+    "Fact",
+    "Grid",
+    "Interconnect",
+    "MatmulFigure",
+    "Price",
+    "Pue",
+    "Region",
+    "Source",
+    "load_catalog",
+    "name_key",
+]
+
+_DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
+_PUNCTUATION = re.compile(r"[^a-z0-9]+")
+_MEMORY = re.compile(r"[\s(_-]*\b(\d+)\s*(?:gb|gib|g)\b\)?\s*$")
+# What drivers and shops put around a chip's name without telling chips apart.
+_BRANDS = re.compile(r"\(r\)|\(tm\)|\b(?:nvidia|amd|intel|huawei|google|aws|habana|tesla|geforce|instinct|graphics|oam|gpu)\b")
+
+
+def name_key(name: str) -> str:
+    """A name without case and punctuation, but for what tells things apart: 1.3B from 13B, Command R+ from Command R."""
+    return _PUNCTUATION.sub("", _DECIMAL_POINT.sub("p", name.lower().replace("+", "plus")))
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All reference tables. Mappings are keyed by the canonical name and keep the order of the files."""
+
+    accelerators: Mapping[str, Accelerator]
+    models: Mapping[str, CatalogModel]
+    datasets: Mapping[str, Dataset]
+    interconnects: Mapping[str, Interconnect]
+    grids: Mapping[str, Grid]
+    sources: Mapping[str, Source]
+    regions: tuple[Region, ...]
+    prices: tuple[Price, ...]
+    pue: tuple[Pue, ...]
+    matmul_figures: tuple[MatmulFigure, ...]
+    facts: tuple[Fact, ...]
+    grid_history: tuple[Grid, ...]
+    _index: Mapping[str, Mapping[str, str]] = field(repr=False)
+
+    def accelerator(self, name: str) -> Accelerator | None:
+        """The accelerator of that slug, driver name, cloud instance or board name; None if there is none.
+
+        A stated memory size must be the chip's own: an ``RTX 3090 48GB`` is not an RTX 3090.
+        """
+        index = self._index["accelerators"]
+        slug = index.get(name_key(name))
+        if slug is None:
+            lowered = _BRANDS.sub(" ", name.lower()).strip()
+            slug = index.get(name_key(lowered))
+            memory = _MEMORY.search(lowered)
+            if slug is None and memory:
+                bare = index.get(name_key(lowered[: memory.start()]))
+                if bare is not None and self.accelerators[bare].memory_gb == float(memory.group(1)):
+                    slug = bare
+        return None if slug is None else self.accelerators[slug]
+
+    def model(self, name: str) -> CatalogModel | None:
+        """The model of that name or alias, as published (``meta-llama/Llama-3.1-8B``) or spoken; None if unknown."""
+        found = self._found("models", name)
+        if found is None and "/" in name:
+            found = self._found("models", name.rsplit("/", 1)[1])
+        return None if found is None else self.models[found]
+
+    def dataset(self, name: str) -> Dataset | None:
+        """The data set of that name or alias; None if unknown."""
+        found = self._found("datasets", name)
+        return None if found is None else self.datasets[found]
+
+    def interconnect(self, name: str) -> Interconnect | None:
+        """The link of that name; None if unknown. Free text is read by ``links``."""
+        found = self._found("interconnects", name)
+        return None if found is None else self.interconnects[found]
+
+    def grid(self, region: str, provider: str | None = None) -> Grid | None:
+        """The electricity of a region: a country or state code, a grid zone, or a cloud region (``us-east-1``).
+
+        A cloud region is looked up under its provider first, where one is given. Latest year known.
+        """
+        if provider and (found := self._found("grids", f"{provider}:{region}")):
+            return self.grids[found]
+        found = self._found("grids", region)
+        return None if found is None else self.grids[found]
+
+    def suggest(self, kind: str, name: str) -> list[str]:
+        """Up to five canonical names that look like ``name``; ``kind`` is a table's name, e.g. ``accelerators``."""
+        index = self._index[kind]
+        key = name_key(name)
+        if not key:
+            return []
+        close = difflib.get_close_matches(key, index, n=10, cutoff=0.6)
+        inside = [known for known in index if key in known][:20] if len(key) > 2 else []
+        return list(dict.fromkeys(index[known] for known in [*inside[:3], *close, *inside[3:]]))[:5]
+
+    def search_models(self, text: str, family: str | None = None) -> list[CatalogModel]:
+        """Models whose name or an alias contains every word of ``text`` (any order), shortest name first."""
+        words = [name_key(word) for word in text.split()]
+        found = [
+            model
+            for model in self.models.values()
+            if (family is None or model.family == family)
+            and any(
+                all(word in key for word in words) for key in (name_key(name) for name in (model.name, *model.aliases))
+            )
+        ]
+        return sorted(found, key=lambda model: (len(model.name), model.name))
+
+    def _found(self, kind: str, name: str) -> str | None:
+        return self._index[kind].get(name_key(name))
+
+
+def _index(names: Iterable[tuple[str, Iterable[str]]]) -> Mapping[str, str]:
+    """Keys of names and aliases → canonical name. A name beats an alias; among aliases the first in the file wins."""
+    listed = [(name, list(aliases)) for name, aliases in names]
+    index = {name_key(name): name for name, _ in reversed(listed)}
+    for name, aliases in listed:
+        for alias in aliases:
+            index.setdefault(name_key(alias), name)
+    index.pop("", None)
+    return MappingProxyType(index)
+
+
+def _latest(history: Iterable[Grid]) -> dict[str, Grid]:
+    """Per region its latest year; a row without a year is a current figure of its publisher and wins."""
+    latest: dict[str, Grid] = {}
+    for grid in history:
+        known = latest.get(grid.region)
+        if known is None or not known.year > grid.year:
+            latest[grid.region] = grid
+    return latest
+
+
+def _grid_names(grids: Mapping[str, Grid], regions: Iterable[Region]) -> Iterable[tuple[str, list[str]]]:
+    cloud: dict[str, list[str]] = {}
+    for region in regions:
+        cloud.setdefault(region.grid, []).extend([f"{region.provider}:{region.region}", region.region])
+    for name, grid in grids.items():
+        bare = name.partition(":")[2]
+        yield name, [grid.region_name, *([bare] if bare else []), *cloud.get(name, [])]
+
+
+@lru_cache
+def load_catalog(directory: Path = DATA) -> Catalog:
+    """The catalog that ships, read once a process. Raises ``ValueError`` naming file and line if a table is broken."""
+    accelerators = {record.slug: record for record in read_records(Accelerator, directory / "accelerators.csv")}
+    models = {record.name: record for record in read_records(CatalogModel, directory / "models.csv")}
+    datasets = {record.name: record for record in read_records(Dataset, directory / "datasets.csv")}
+    interconnects = {record.name: record for record in read_records(Interconnect, directory / "interconnects.csv")}
+    history = tuple(read_records(Grid, directory / "carbon.csv"))
+    grids = _latest(history)
+    regions = tuple(read_records(Region, directory / "regions.csv"))
+    prices = tuple(read_records(Price, directory / "prices.csv"))
+    instances: dict[str, list[str]] = {}
+    for price in prices:
+        instances.setdefault(price.accelerator, []).append(price.instance)
+    index = {
+        "accelerators": _index(
+            [
+                *((record.slug, record.aliases) for record in accelerators.values()),
+                *((slug, names) for slug, names in instances.items() if slug in accelerators),
+            ]
+        ),
+        "models": _index((record.name, record.aliases) for record in models.values()),
+        "datasets": _index((record.name, record.aliases) for record in datasets.values()),
+        "interconnects": _index((name, ()) for name in interconnects),
+        "grids": _index(_grid_names(grids, regions)),
+    }
+    return Catalog(
+        accelerators=MappingProxyType(accelerators),
+        models=MappingProxyType(models),
+        datasets=MappingProxyType(datasets),
+        interconnects=MappingProxyType(interconnects),
+        grids=MappingProxyType(grids),
+        sources=MappingProxyType({record.source: record for record in read_records(Source, directory / "sources.csv")}),
+        regions=regions,
+        prices=prices,
+        pue=tuple(read_records(Pue, directory / "pue.csv")),
+        matmul_figures=tuple(read_records(MatmulFigure, directory / "achievable_matmul.csv")),
+        facts=tuple(read_records(Fact, directory / "facts.csv")),
+        grid_history=history,
+        _index=MappingProxyType(index),
+    )

@@ -1,0 +1,59 @@
+"""What endpoints ask the application for."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.catalog.catalog import Catalog
+from service.database import IMMEDIATE, Database
+from service.engine.forecast import Forecaster
+from service.problems import NotReady
+
+
+def get_catalog(request: Request) -> Catalog:
+    """The reference catalogs."""
+    catalog: Catalog = request.app.state.catalog
+    return catalog
+
+
+def get_forecaster(request: Request) -> Forecaster:
+    """The current forecaster.
+
+    Raises:
+        NotReady: if no calibration is loaded.
+    """
+    forecaster: Forecaster | None = request.app.state.forecaster
+    if forecaster is None:
+        raise NotReady("No calibration is loaded: fit one with `traincast calibrate` and restart.")
+    return forecaster
+
+
+def get_database(request: Request) -> Database:
+    """The database, for what outlives the request's own session (streamed answers)."""
+    database: Database = request.app.state.database
+    return database
+
+
+async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """A session that commits once, before the answer is sent; it connects at its first query, not before."""
+    async with get_database(request).sessions() as session:
+        yield session
+        await session.commit()
+
+
+async def get_writing_session(request: Request) -> AsyncIterator[AsyncSession]:
+    """The same, for requests that read before they write: on SQLite it waits for other writers at its start."""
+    async with get_database(request).sessions() as session:
+        await session.connection(execution_options=IMMEDIATE)
+        yield session
+        await session.commit()
+
+
+# The scope makes the commit happen before the answer is sent, so that an answer never promises what then fails.
+CatalogDependency = Annotated[Catalog, Depends(get_catalog)]
+ForecasterDependency = Annotated[Forecaster, Depends(get_forecaster)]
+DatabaseDependency = Annotated[Database, Depends(get_database)]
+Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
+WritingSession = Annotated[AsyncSession, Depends(get_writing_session, scope="function")]

@@ -1,0 +1,76 @@
+"""Quantities with uncertainty: the median and an 80 % interval, and arithmetic on them.
+
+Every positive quantity is taken as two-piece log-normal: ln(p90/p50) above and ln(p50/p10) below its median. For a
+product of independent factors the spreads of the logarithms add in quadrature; for a sum of independent parts the
+absolute spreads do. Both are first-order propagation of uncertainty (JCGM 100:2008, section 5.1.2) on each side of
+the median, so medians of products and sums are the products and sums of medians.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+# The standard normal quantile of 0.9: an 80 % interval reaches so many standard deviations from the median.
+Z90 = 1.2815515655446004
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """Columns of equal length n: the 10th, 50th and 90th percentile of a quantity, in the quantity's own unit."""
+
+    p10: FloatArray
+    p50: FloatArray
+    p90: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.p50)
+
+    def scaled(self, factor: ArrayLike) -> Distribution:
+        """The same quantity times an exactly known, non-negative `factor` (scalar or shape (n,))."""
+        exact = np.asarray(factor, dtype=np.float64)
+        return Distribution(self.p10 * exact, self.p50 * exact, self.p90 * exact)
+
+    def inverse(self) -> Distribution:
+        """One over the quantity."""
+        return Distribution(1.0 / self.p90, 1.0 / self.p50, 1.0 / self.p10)
+
+
+def exactly(values: ArrayLike) -> Distribution:
+    """A quantity known exactly: all three percentiles are `values`, shape (n,)."""
+    known = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    return Distribution(known, known, known)
+
+
+def product(*factors: Distribution) -> Distribution:
+    """The product of independent positive quantities, element by element (length 1 broadcasts)."""
+    median = np.prod(np.broadcast_arrays(*(factor.p50 for factor in factors)), axis=0)
+    # 0 x anything is exactly 0; ln(0/0) must not turn it into NaN.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = sum(np.where(factor.p50 > 0, np.log(factor.p50 / factor.p10), 0.0) ** 2 for factor in factors)
+        above = sum(np.where(factor.p50 > 0, np.log(factor.p90 / factor.p50), 0.0) ** 2 for factor in factors)
+    return Distribution(median * np.exp(-np.sqrt(below)), median, median * np.exp(np.sqrt(above)))
+
+
+def total(parts: Iterable[Distribution]) -> Distribution:
+    """The sum of independent non-negative quantities, element by element (length 1 broadcasts)."""
+    listed = list(parts)
+    median = np.sum(np.broadcast_arrays(*(part.p50 for part in listed)), axis=0)
+    below = np.sqrt(sum((part.p50 - part.p10) ** 2 for part in listed))
+    above = np.sqrt(sum((part.p90 - part.p50) ** 2 for part in listed))
+    return Distribution(np.maximum(median - below, 0.0), median, median + above)
+
+
+def quantiles(values: ArrayLike) -> tuple[float, float, float]:
+    """The 10th, 50th and 90th percentile (linear interpolation) of the finite `values`; NaNs if there are none."""
+    finite = np.asarray(values, dtype=np.float64)
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        return (np.nan, np.nan, np.nan)
+    p10, p50, p90 = np.quantile(finite, [0.1, 0.5, 0.9])
+    return (float(p10), float(p50), float(p90))

@@ -1,0 +1,335 @@
+"""What a run takes beyond its steps: hours lost, money, energy and carbon.
+
+Pure functions of columns, shape (n,) throughout. Constants come from `OperatingFacts`, which names their sources;
+prices, grid intensities and PUE are arguments. Every total is the sum of named parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from service.engine.distribution import Z90, Distribution, FloatArray, exactly, product, total
+from service.engine.operating_facts import OperatingFacts, Triple
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True, eq=False)
+class Goodput:
+    """Where the hours of a whole run go.
+
+    Attributes:
+        wall_hours: From launch to the last step, all interruptions included.
+        share: Productive hours over wall-clock hours ("goodput", "effective training time ratio"), 0 to 1.
+        productive_hours, evaluation_hours, checkpoint_hours, failure_hours, startup_hours: Medians, shape (n,);
+            they sum to `wall_hours.p50`. Failure hours are work done twice and the time to recover.
+        failures: Expected number of interruptions, shape (n,).
+        checkpoint_interval_hours: Hours of training between checkpoints, shape (n,).
+    """
+
+    wall_hours: Distribution
+    share: Distribution
+    productive_hours: FloatArray
+    evaluation_hours: FloatArray
+    checkpoint_hours: FloatArray
+    failure_hours: FloatArray
+    startup_hours: FloatArray
+    failures: FloatArray
+    checkpoint_interval_hours: FloatArray
+
+    @property
+    def parts(self) -> dict[str, FloatArray]:
+        """Hours by part (`productive`, `evaluation`, `checkpoint`, `failure`, `startup`), summing to the median."""
+        return {
+            "productive": self.productive_hours,
+            "evaluation": self.evaluation_hours,
+            "checkpoint": self.checkpoint_hours,
+            "failure": self.failure_hours,
+            "startup": self.startup_hours,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class GoodputOverrides:
+    """What the caller knows better than the published record; columns of shape (n,), NaN = not stated.
+
+    `share` fixes the whole ratio (0 to 1); the parts that it does not come from are then shared out in proportion.
+    """
+
+    share: FloatArray
+    failures_per_accelerator_hour: FloatArray
+    recovery_seconds: FloatArray
+    checkpoint_seconds: FloatArray
+    checkpoint_interval_hours: FloatArray
+    evaluation_share: FloatArray
+    startup_seconds: FloatArray
+
+    @classmethod
+    def none(cls, count: int) -> GoodputOverrides:
+        """Nothing overridden, for `count` rows."""
+        return cls(*(np.full(count, np.nan) for _ in range(7)))
+
+
+@dataclass(frozen=True, eq=False)
+class Energy:
+    """Energy of a run in kWh: the total and its parts (medians that sum to the total's median), shape (n,)."""
+
+    total: Distribution
+    accelerators: FloatArray
+    hosts: FloatArray
+    network: FloatArray
+    facility: FloatArray
+
+    @property
+    def parts(self) -> dict[str, FloatArray]:
+        """kWh by part: `accelerators`, `hosts`, `network`, `facility` (what cooling and power delivery add)."""
+        return {
+            "accelerators": self.accelerators,
+            "hosts": self.hosts,
+            "network": self.network,
+            "facility": self.facility,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class _Interruptions:
+    """One scenario of how a run is interrupted, each shape (n,)."""
+
+    failures_per_accelerator_hour: FloatArray
+    recovery_hours: FloatArray
+    checkpoint_hours: FloatArray
+    evaluation_share: FloatArray
+    startup_hours: FloatArray
+
+
+def checkpoint_interval_hours(
+    checkpoint_hours: FloatArray, failures_per_hour: FloatArray, longest_hours: float
+) -> FloatArray:
+    """The interval between checkpoints that loses least, hours, shape (n,).
+
+    First-order optimum sqrt(2 x checkpoint time x mean time between failures) of Young 1974 (CACM 17(9):530), not
+    longer than `longest_hours`, which people keep to however rare failures are.
+    """
+    best = np.sqrt(2.0 * checkpoint_hours / np.maximum(failures_per_hour, 1e-300))
+    return np.where(failures_per_hour > 0, np.minimum(best, longest_hours), longest_hours)
+
+
+def wall_clock_factor(
+    interval_hours: FloatArray, checkpoint_hours: FloatArray, recovery_hours: FloatArray, failures_per_hour: FloatArray
+) -> FloatArray:
+    """Wall-clock hours per hour of work under checkpoints and failures, shape (n,), at least 1.
+
+    Daly 2006 (Future Generation Computer Systems 22(3):303), equation for exponentially distributed failures:
+    M e^(R/M) (e^((t+d)/M) - 1) / t, with M the mean time between failures, t the interval, d the checkpoint time and
+    R the recovery time. To first order it is (1 + d/t) / (1 - (R + t/2)/M), the effective training time ratio of
+    Kokolis et al. 2025 (arXiv:2410.21680), but stays finite when failures come faster than work.
+    """
+    rate = failures_per_hour
+    growth = (interval_hours + checkpoint_hours) * rate
+    # Past e^500 the run never ends; a finite number keeps rankings and sums defined.
+    exponent = np.minimum(recovery_hours * rate + growth, 500.0)
+    # expm1(x)/x tends to 1 as failures vanish.
+    steady = np.where(growth > 1e-12, np.expm1(np.minimum(growth, 500.0)) / np.maximum(growth, 1e-300), 1.0)
+    return np.asarray(np.exp(exponent - np.minimum(growth, 500.0)) * steady * (1.0 + checkpoint_hours / interval_hours))
+
+
+def goodput(
+    count: ArrayLike,
+    hours: Distribution | ArrayLike,
+    facts: OperatingFacts,
+    overrides: GoodputOverrides | None = None,
+) -> Goodput:
+    """Wall-clock of a run whose steps alone take `hours` on `count` accelerators.
+
+    Interruptions grow with count x hours; checkpoints are as frequent as pays off; evaluation and start-up come on
+    top. The interval combines the spread of `hours` with the spread of each published constant.
+
+    Args:
+        count: Accelerators, shape (n,).
+        hours: Hours of steps alone, p10/p50/p90 or exactly known, shape (n,).
+        facts: Published constants.
+        overrides: What the caller states instead; NaN where not stated.
+    """
+    chips = np.atleast_1d(np.asarray(count, dtype=np.float64))
+    work = hours if isinstance(hours, Distribution) else exactly(hours)
+    given = overrides or GoodputOverrides.none(len(chips))
+    usual = _scenario(chips, facts, given)
+    parts, interval = _parts(chips, work.p50, facts, given, usual)
+    median = sum(parts.values(), start=np.zeros_like(work.p50))
+
+    # One constant at a time to its 10th and 90th percentile; the effects on ln(wall-clock) add in quadrature.
+    def spread(side: int) -> FloatArray:
+        squares = np.log(np.where(work.p50 > 0, (work.p90, work.p10)[side] / work.p50, 1.0)) ** 2
+        for name in vars(usual):
+            other = _scenario(chips, facts, given, name, (2, 0)[side])
+            moved = sum(_parts(chips, work.p50, facts, given, other)[0].values(), start=np.zeros_like(work.p50))
+            squares = squares + np.where(np.isnan(given.share), np.log(moved / median) ** 2, 0.0)
+        return np.asarray(np.exp(np.sqrt(squares)))
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        above, below = spread(0), spread(1)
+        wall = Distribution(np.maximum(median / below, work.p10), median, median * above)
+        share = np.where(median > 0, work.p50 / median, 1.0)
+        # The spread of the hours of work cancels in the ratio.
+        work_above, work_below = work.p90 / work.p50, work.p50 / work.p10
+        ratio_above = np.exp(np.sqrt(np.maximum(np.log(above) ** 2 - np.log(work_above) ** 2, 0.0)))
+        ratio_below = np.exp(np.sqrt(np.maximum(np.log(below) ** 2 - np.log(work_below) ** 2, 0.0)))
+    return Goodput(
+        wall_hours=wall,
+        share=Distribution(share / ratio_above, share, np.minimum(share * ratio_below, 1.0)),
+        productive_hours=parts["productive"],
+        evaluation_hours=parts["evaluation"],
+        checkpoint_hours=parts["checkpoint"],
+        failure_hours=parts["failure"],
+        startup_hours=parts["startup"],
+        failures=usual.failures_per_accelerator_hour * chips * median,
+        checkpoint_interval_hours=interval,
+    )
+
+
+def productive_hours(count: ArrayLike, wall_hours: ArrayLike, facts: OperatingFacts) -> FloatArray:
+    """The median hours of steps in a run of `wall_hours` on `count` accelerators: `goodput` turned round, shape (n,).
+
+    Start-up is taken to be at most half of the wall-clock, so that very short runs keep a positive answer.
+    """
+    chips = np.atleast_1d(np.asarray(count, dtype=np.float64))
+    wall = np.atleast_1d(np.asarray(wall_hours, dtype=np.float64))
+    one_hour = goodput(chips, np.ones_like(chips), facts)
+    startup = np.minimum(one_hour.startup_hours, wall / 2)
+    return np.asarray((wall - startup) / (one_hour.wall_hours.p50 - one_hour.startup_hours))
+
+
+def node_power_of_tdp(accelerator: ArrayLike, facts: OperatingFacts) -> Distribution:
+    """Power at load per accelerator with its share of the node, as a multiple of TDP, by catalog slug, shape (n,)."""
+    slugs = np.atleast_1d(np.asarray(accelerator, dtype=object))
+    rows = np.array([facts.node_power_by_chip.get(slug, facts.node_power) for slug in slugs], dtype=np.float64)
+    return Distribution(*rows.reshape(-1, 3).T)
+
+
+def energy_kwh(
+    accelerator_hours: Distribution,
+    accelerator: ArrayLike,
+    tdp_w: ArrayLike,
+    networked: ArrayLike,
+    pue: Distribution,
+    facts: OperatingFacts,
+    watts_per_accelerator: ArrayLike = np.nan,
+) -> Energy:
+    """Energy of a run, kWh.
+
+    accelerator-hours x (node power at load + network power) x PUE. Node power is metered, at the power supply, under
+    training load; the accelerators' share of it is `facts.accelerator_share`.
+
+    Args:
+        accelerator_hours: Wall-clock hours x accelerators, shape (n,).
+        accelerator: Catalog slugs, shape (n,).
+        tdp_w: Thermal design power, W per accelerator, shape (n,); NaN makes the energy NaN.
+        networked: True where the run spans several nodes, shape (n,).
+        pue: Facility energy over machine energy, at least 1, shape (n,).
+        facts: Published constants.
+        watts_per_accelerator: Metered node power per accelerator where the caller knows it, W; NaN = unknown.
+    """
+    tdp = np.atleast_1d(np.asarray(tdp_w, dtype=np.float64))
+    watts = np.broadcast_to(np.asarray(watts_per_accelerator, dtype=np.float64), tdp.shape)
+    node = _either(watts, node_power_of_tdp(accelerator, facts).scaled(tdp))
+    fabric = _constant(facts.network_power, tdp).scaled(np.where(np.asarray(networked, dtype=bool), tdp, 0.0))
+    fabric = Distribution(*(np.where(np.asarray(networked, dtype=bool), side, 0.0) for side in vars(fabric).values()))
+    machine = total([node, fabric])
+    energy = product(accelerator_hours, machine, pue).scaled(1e-3)
+    node_kwh = accelerator_hours.p50 * node.p50 * 1e-3
+    network = accelerator_hours.p50 * fabric.p50 * 1e-3
+    return Energy(
+        total=energy,
+        accelerators=node_kwh * facts.accelerator_share,
+        hosts=node_kwh * (1.0 - facts.accelerator_share),
+        network=network,
+        facility=(node_kwh + network) * (pue.p50 - 1.0),
+    )
+
+
+def carbon_kg_co2e(energy: Distribution, gco2e_per_kwh: Distribution) -> Distribution:
+    """Emissions of the electricity, kg CO2e: energy in kWh x grid intensity in g/kWh / 1000, shape (n,).
+
+    Location-based, as the GHG Protocol's Scope 2 guidance calls it; making the machines is not in it.
+    """
+    return product(energy, gco2e_per_kwh).scaled(1e-3)
+
+
+def cost_usd(accelerator_hours: Distribution, usd_per_accelerator_hour: Distribution) -> Distribution:
+    """Rent in USD: accelerator-hours x USD per accelerator-hour, shape (n,)."""
+    return product(accelerator_hours, usd_per_accelerator_hour)
+
+
+def _constant(triple: Triple, like: FloatArray) -> Distribution:
+    return Distribution(*(np.full_like(like, value) for value in triple))
+
+
+def _either(stated: FloatArray, otherwise: Distribution) -> Distribution:
+    """`stated` where it is not NaN, exactly; `otherwise` elsewhere."""
+    unknown = np.isnan(stated)
+    return Distribution(*(np.where(unknown, side, stated) for side in vars(otherwise).values()))
+
+
+def _scenario(
+    chips: FloatArray, facts: OperatingFacts, given: GoodputOverrides, moved: str = "", side: int = 1
+) -> _Interruptions:
+    """The usual course of a run; `moved` names one constant that is at another percentile (0 = p10, 2 = p90)."""
+
+    def pick(name: str, stated: FloatArray, triple: Callable[[int], ArrayLike]) -> FloatArray:
+        return np.where(np.isnan(stated), triple(side if moved == name else 1), stated)
+
+    startup = facts.startup_intercept + facts.startup_slope * np.log(np.maximum(chips, 1.0))
+    return _Interruptions(
+        failures_per_accelerator_hour=pick(
+            "failures_per_accelerator_hour",
+            given.failures_per_accelerator_hour,
+            lambda at: facts.failures_per_accelerator_hour[at],
+        ),
+        recovery_hours=pick(
+            "recovery_hours",
+            given.recovery_seconds / SECONDS_PER_HOUR,
+            lambda at: facts.recovery_seconds[at] / SECONDS_PER_HOUR,
+        ),
+        checkpoint_hours=pick(
+            "checkpoint_hours",
+            given.checkpoint_seconds / SECONDS_PER_HOUR,
+            lambda at: facts.checkpoint_seconds[at] / SECONDS_PER_HOUR,
+        ),
+        evaluation_share=pick("evaluation_share", given.evaluation_share, lambda at: facts.evaluation_share[at]),
+        startup_hours=pick(
+            "startup_hours",
+            given.startup_seconds / SECONDS_PER_HOUR,
+            lambda at: np.exp(startup + (at - 1) * Z90 * facts.startup_spread) / SECONDS_PER_HOUR,
+        ),
+    )
+
+
+def _parts(
+    chips: FloatArray, work: FloatArray, facts: OperatingFacts, given: GoodputOverrides, course: _Interruptions
+) -> tuple[Mapping[str, FloatArray], FloatArray]:
+    """Hours by part, and the checkpoint interval."""
+    rate = course.failures_per_accelerator_hour * chips
+    best = checkpoint_interval_hours(course.checkpoint_hours, rate, facts.longest_checkpoint_interval_hours)
+    # A checkpoint that takes no time would make the best interval zero.
+    best = np.maximum(best, 1.0 / SECONDS_PER_HOUR)
+    interval = np.where(np.isnan(given.checkpoint_interval_hours), best, given.checkpoint_interval_hours)
+    evaluation = work * course.evaluation_share / (1.0 - course.evaluation_share)
+    running = work + evaluation
+    checkpoint = running * course.checkpoint_hours / interval
+    factor = wall_clock_factor(interval, course.checkpoint_hours, course.recovery_hours, rate)
+    failure = running * factor - running - checkpoint
+    overhead = {
+        "evaluation": evaluation,
+        "checkpoint": checkpoint,
+        "failure": np.maximum(failure, 0.0),
+        "startup": course.startup_hours,
+    }
+    # A stated share decides the sum of the overheads; their proportions stay.
+    estimated = sum(overhead.values(), start=np.zeros_like(work))
+    stated = work / given.share - work
+    scale = np.where(np.isnan(given.share), 1.0, stated / np.maximum(estimated, 1e-300))
+    return {"productive": work, **{name: hours * scale for name, hours in overhead.items()}}, interval

@@ -1,0 +1,254 @@
+"""What one training sample costs before any hardware is chosen: FLOPs, bytes, kernels, parameters.
+
+Formulas: matrix FLOPs of a Transformer layer and of its vocabulary head as in Narayanan et al. 2021 (arXiv 2104.04473,
+section 5.1, eq. 3, without recomputation); activation elements per layer as in Korthikanti et al. 2022 (arXiv
+2205.05198, section 4.1); convolutional families by their published multiply-accumulates and activation counts.
+One multiply-accumulate is two FLOPs throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.engine.table import BoolArray, FloatArray, Table
+
+TRANSFORMER_FAMILIES = frozenset({"decoder", "encoder", "moe", "encoder_decoder"})
+# T5-style span corruption feeds the decoder about a quarter of the encoder's tokens: 512 against 114, rounded up to 128
+# in NeMo's configurations (Raffel et al. 2020, arXiv 1910.10683, section 3.1.4).
+DECODER_TOKENS_PER_ENCODER_TOKEN = 0.25
+# Residual adds, norms, gate, dropout and projections written per token and layer, in multiples of the hidden size;
+# Korthikanti et al. 2022 count 34 bytes at 2 bytes an element.
+ELEMENTS_PER_TOKEN_LAYER = 17.0
+KERNELS_PER_TRANSFORMER_LAYER = 14.0  # forward launches: 4 GEMMs, 2 norms, attention, rotary, gate, residuals, casts
+KERNELS_PER_CONVOLUTION_NETWORK = 160.0  # forward launches of ResNet-50: 53 convolutions, as many norms, activations
+PIXELS_PER_TOKEN = 16.0  # side of the patch that a mid-network feature map stands for
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Cost of one sample, forward pass; arrays of shape (n,)."""
+
+    gemm_flops: FloatArray  # dense, expert, convolution and recurrent matrix products, vocabulary head included
+    attention_flops: FloatArray  # scores and weighted sums, not halved for causality
+    head_flops: FloatArray  # part of gemm_flops spent on the vocabulary head
+    expert_flops: FloatArray  # part of gemm_flops spent in routed experts
+    elements: FloatArray  # activation elements written by memory-bound kernels
+    score_elements: FloatArray  # elements of the attention score matrices (heads x s x s over all layers)
+    kernels: FloatArray  # kernel launches of one forward pass, whatever the batch
+    sequential_steps: FloatArray  # time steps that must run one after another (recurrent nets), else 1
+    tokens: FloatArray  # rows that one sample adds to a GEMM's M dimension
+    width: FloatArray  # typical N and K dimension of the GEMMs
+    parameters: FloatArray  # parameters that are stored
+    dense_parameters: FloatArray  # parameters outside routed experts
+    known: BoolArray  # False where neither shape, parameters nor GMACs are known: work is a family's typical one
+
+
+def attention_heads_width(table: Table) -> tuple[FloatArray, FloatArray]:
+    """Columns of the query projection and of one key (or value) projection, shape (n,) each."""
+    hidden = table["hidden_size"]
+    heads = np.where(table["attention_heads"] > 0, table["attention_heads"], np.maximum(hidden / 128.0, 1.0))
+    head_dim = np.where(table["head_dim"] > 0, table["head_dim"], hidden / heads)
+    kv_heads = np.where(table["kv_heads"] > 0, table["kv_heads"], heads)
+    return heads * head_dim, kv_heads * head_dim
+
+
+def layer_parameters(table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Weights of one layer: (attention, one dense feed-forward block, one expert), each of shape (n,).
+
+    Gated feed-forward blocks have three matrices, others two. `intermediate_size` is that of one expert in MoE models.
+    """
+    hidden = table["hidden_size"]
+    query, key = attention_heads_width(table)
+    intermediate = np.where(table["intermediate_size"] > 0, table["intermediate_size"], 4.0 * hidden)
+    matrices = np.where(table["gated_mlp"] == 1.0, 3.0, 2.0)
+    feed_forward = matrices * hidden * intermediate
+    return hidden * (2.0 * query + 2.0 * key), feed_forward, feed_forward
+
+
+def parameter_count(table: Table) -> FloatArray:
+    """Parameters computed from the shape, shape (n,); NaN where layers or hidden size are unknown.
+
+    Embedding (twice where not tied), attention, feed-forward or experts with router, norms; biases are left out
+    (under 0.1 %). Encoder-decoder models carry cross-attention in each decoder layer.
+    """
+    hidden, layers = table["hidden_size"], _all_layers(table)
+    attention, dense, expert = layer_parameters(table)
+    experts = np.nan_to_num(table["experts"])
+    shared = np.nan_to_num(table["shared_experts"])
+    dense_layers = np.where(experts > 0, np.nan_to_num(table["dense_layers"]), layers)
+    # DeepSeek-style models give their few dense layers a feed-forward block as wide as all active experts together.
+    dense_block = np.where(
+        (experts > 0) & (dense_layers > 0), dense * (np.nan_to_num(table["experts_per_token"]) + shared), dense
+    )
+    sparse_layers = np.maximum(layers - dense_layers, 0.0)
+    per_layer_norms = 2.0 * hidden
+    cross = np.where(table.text("family") == "encoder_decoder", np.nan_to_num(table["decoder_layers"]), 0.0)
+    vocabulary = np.nan_to_num(table["vocab_size"]) * hidden * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
+    total: FloatArray = (
+        vocabulary
+        + layers * (attention + per_layer_norms)
+        + cross * attention
+        + dense_layers * dense_block
+        + sparse_layers * ((experts + shared) * expert + experts * hidden)
+    )
+    return total
+
+
+def work(table: Table) -> Work:
+    """Cost of one sample of every configuration; see `Work`."""
+    family = table.text("family")
+    transformer = np.isin(family.astype(str), list(TRANSFORMER_FAMILIES))
+    shaped = transformer & (table["hidden_size"] > 0) & (_all_layers(table) > 0) & (table["sequence_length"] > 0)
+    by_shape = _transformer_work(table)
+    by_macs = _convolution_work(table)
+    recurrent = (np.isin(family.astype(str), ["rnn"])) & (table["sequence_length"] > 0)
+
+    def choose(a: FloatArray, b: FloatArray) -> FloatArray:
+        return np.where(shaped, a, b)
+
+    steps = np.where(recurrent & (table["layers"] > 0), table["sequence_length"], 1.0)
+    return Work(
+        gemm_flops=choose(by_shape.gemm_flops, by_macs.gemm_flops),
+        attention_flops=choose(by_shape.attention_flops, by_macs.attention_flops),
+        head_flops=choose(by_shape.head_flops, by_macs.head_flops),
+        expert_flops=choose(by_shape.expert_flops, by_macs.expert_flops),
+        elements=choose(by_shape.elements, by_macs.elements),
+        score_elements=choose(by_shape.score_elements, by_macs.score_elements),
+        kernels=np.where(
+            steps > 1, 2.0 * np.nan_to_num(table["layers"], nan=1.0) * steps, choose(by_shape.kernels, by_macs.kernels)
+        ),
+        sequential_steps=steps,
+        tokens=np.where(steps > 1, 1.0, choose(by_shape.tokens, by_macs.tokens)),
+        width=choose(by_shape.width, np.where(table["hidden_size"] > 0, table["hidden_size"], by_macs.width)),
+        parameters=choose(by_shape.parameters, by_macs.parameters),
+        dense_parameters=choose(by_shape.dense_parameters, by_macs.dense_parameters),
+        known=shaped | by_macs.known,
+    )
+
+
+def _all_layers(table: Table) -> FloatArray:
+    """Layers of the whole model: encoder plus decoder where both are stated."""
+    both = np.nan_to_num(table["encoder_layers"]) + np.nan_to_num(table["decoder_layers"])
+    two_towers = (table.text("family") == "encoder_decoder") & (both > 0)
+    return np.where(two_towers, both, table["layers"])
+
+
+def _transformer_work(table: Table) -> Work:
+    hidden, sequence, layers = table["hidden_size"], table["sequence_length"], _all_layers(table)
+    query, _ = attention_heads_width(table)
+    attention, dense, expert = layer_parameters(table)
+    experts = np.nan_to_num(table["experts"])
+    active = np.where(experts > 0, np.nan_to_num(table["experts_per_token"]), 0.0)
+    shared = np.nan_to_num(table["shared_experts"])
+    dense_layers = np.where(experts > 0, np.nan_to_num(table["dense_layers"]), layers)
+    dense_block = np.where((experts > 0) & (dense_layers > 0), dense * (active + shared), dense)
+    sparse_layers = np.maximum(layers - dense_layers, 0.0)
+
+    encoder_decoder = table.text("family") == "encoder_decoder"
+    decoder_share = np.where(
+        layers > 0, np.where(encoder_decoder, np.nan_to_num(table["decoder_layers"]), 0.0) / layers, 0.0
+    )
+    decoder_share = np.where(encoder_decoder & (decoder_share == 0), 0.5, decoder_share)
+    # average tokens a layer sees, per token of the stated sequence
+    layer_tokens = (1.0 - decoder_share) + decoder_share * np.where(
+        sequence >= 256, DECODER_TOKENS_PER_ENCODER_TOKEN, 1.0
+    )
+    expert_weights = sparse_layers * active * expert
+    body = (
+        layers * attention * (1.0 + decoder_share)
+        + dense_layers * dense_block
+        + sparse_layers * shared * expert
+        + sparse_layers * experts * hidden
+    )
+    computed = parameter_count(table)
+    stated = table["parameters"]
+    parameters = np.where(stated > 0, stated, computed)
+    # A stated parameter count wins over a shape whose feed-forward or heads had to be assumed.
+    guessed = ~(table["intermediate_size"] > 0) & (experts == 0) & (stated > 0) & (computed > 0)
+    vocabulary = np.nan_to_num(table["vocab_size"]) * hidden
+    embeddings = vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
+    # ALBERT shares one layer's weights: its parameters say nothing about its work.
+    shared_layers = np.char.find(table.text("model").astype(str), "albert") >= 0
+    scale = np.where(
+        guessed & ~shared_layers,
+        np.clip((stated - embeddings) / np.maximum(computed - embeddings, 1.0), 0.4, 2.5),
+        1.0,
+    )
+    head_flops = 2.0 * vocabulary * sequence * np.where(encoder_decoder, layer_tokens, 1.0)
+    window = np.where(table["sliding_window"] > 0, np.minimum(table["sliding_window"], sequence), sequence)
+    expert_flops = 2.0 * expert_weights * sequence
+    gemm_flops = 2.0 * body * scale * sequence * layer_tokens + expert_flops + head_flops
+    attention_flops = 4.0 * layers * query * sequence * window * layer_tokens
+    heads = np.where(table["attention_heads"] > 0, table["attention_heads"], np.maximum(hidden / 128.0, 1.0))
+    return Work(
+        gemm_flops=gemm_flops,
+        attention_flops=attention_flops,
+        head_flops=head_flops,
+        expert_flops=expert_flops,
+        elements=sequence * (layers * hidden * ELEMENTS_PER_TOKEN_LAYER * layer_tokens + 2.0 * vocabulary / np.maximum(hidden, 1.0)),
+        score_elements=layers * heads * sequence * window * layer_tokens,
+        kernels=layers * (KERNELS_PER_TRANSFORMER_LAYER + np.where(experts > 0, 10.0, 0.0)) + 10.0,
+        sequential_steps=np.ones(len(table)),
+        tokens=sequence,
+        width=hidden,
+        parameters=parameters,
+        dense_parameters=np.maximum(parameters - sparse_layers * experts * expert, 0.05 * parameters),
+        known=np.ones(len(table), dtype=bool),
+    )
+
+
+# Where a row's model states no work at all, a family's usual GMACs per sample stands in and the model's own effect
+# (wide prior) does the rest. Medians of the catalog's models of the family; "rnn" is GNMT, "speech" RNN-T.
+TYPICAL_GMACS = {
+    "cnn": 4.0,
+    "vit": 12.0,
+    "rnn": 5.0,
+    "diffusion": 400.0,
+    "detection": 100.0,
+    "segmentation": 100.0,
+    "speech": 15.0,
+    "recommender": 0.005,
+    "gnn": 1.0,
+    "encoder": 30.0,
+    "decoder": 1000.0,
+    "moe": 5000.0,
+    "encoder_decoder": 20.0,
+}
+TYPICAL_PARAMETERS = 3.0e7
+# Convolutional nets of the catalog write about 2.5 million activation elements per GMAC.
+ACTIVATIONS_PER_GMAC = 2.5e6
+
+
+def _convolution_work(table: Table) -> Work:
+    family = table.text("family")
+    typical = np.array([TYPICAL_GMACS.get(str(name), 5.0) for name in family], dtype=np.float64)
+    stated = table["forward_gmacs"] > 0
+    by_parameters = (
+        ~stated
+        & (table["parameters"] > 0)
+        & (table["sequence_length"] > 0)
+        & np.isin(family.astype(str), [*TRANSFORMER_FAMILIES, "vit", "speech", "rnn"])
+    )
+    gmacs = np.where(stated, table["forward_gmacs"], typical)
+    gmacs = np.where(by_parameters, table["parameters"] * table["sequence_length"] / 1e9, gmacs)
+    activations = np.where(table["activations"] > 0, table["activations"], gmacs * ACTIVATIONS_PER_GMAC)
+    image = np.where(table["image_size"] > 0, table["image_size"], 224.0)
+    parameters = np.where(table["parameters"] > 0, table["parameters"], TYPICAL_PARAMETERS)
+    zeros = np.zeros(len(table))
+    return Work(
+        gemm_flops=2e9 * gmacs,
+        attention_flops=zeros,
+        head_flops=zeros,
+        expert_flops=zeros,
+        elements=activations,
+        score_elements=zeros,
+        kernels=np.full(len(table), KERNELS_PER_CONVOLUTION_NETWORK),
+        sequential_steps=np.ones(len(table)),
+        tokens=np.maximum((image / PIXELS_PER_TOKEN) ** 2, 1.0),
+        width=np.clip(1e9 * gmacs / np.maximum(activations, 1.0), 4.0, 4096.0),
+        parameters=parameters,
+        dense_parameters=parameters,
+        known=stated | by_parameters,
+    )

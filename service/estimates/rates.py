@@ -1,0 +1,173 @@
+"""What one accelerator-hour and one kilowatt-hour cost here: prices, grid intensity and PUE for a request.
+
+What the caller states wins. What a region or provider implies comes next. Otherwise the published spread is taken,
+so that an unstated place makes the interval wide instead of the answer wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from service.catalog.catalog import Catalog, Grid, Price, Pue
+from service.engine.distribution import quantiles
+from service.estimates.schemas import Location, Pricing
+
+# How price lists name a provider -> how PUE reports name its operator.
+OPERATORS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google", "oci": "Oracle"}
+# A best site or the newest halls say little about the site a job lands on.
+SPECIAL_SITES = ("best", "newest", "Cloud ")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A rate with its 10th, 50th and 90th percentile (NaN: unknown), and where it comes from.
+
+    `stated` is true where the caller gave it, so that it is no assumption.
+    """
+
+    p10: float
+    p50: float
+    p90: float
+    reason: str
+    stated: bool = False
+
+    @classmethod
+    def known(cls, value: float, reason: str, *, stated: bool = False) -> Rate:
+        """A rate without spread."""
+        return cls(value, value, value, reason, stated)
+
+    @classmethod
+    def spread(cls, values: Iterable[float], reason: str) -> Rate:
+        """A rate spread as the published `values` are."""
+        return cls(*quantiles(list(values)), reason)
+
+
+class UnknownPlaceError(ValueError):
+    """A region or provider that the catalog does not know; `field` is its path in the request."""
+
+    def __init__(self, field: str, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.field, self.message, self.hint = field, message, hint
+
+
+def accelerator_price(pricing: Pricing, accelerator: str, count: float, catalog: Catalog) -> Rate:
+    """USD per accelerator-hour.
+
+    Per provider and region the newest price on or before `pricing.date`, of the largest instance that `count`
+    accelerators fill; then the spread over providers.
+
+    Raises:
+        UnknownPlaceError: The price list has no such provider.
+    """
+    if pricing.usd_per_accelerator_hour is not None:
+        return Rate.known(pricing.usd_per_accelerator_hour, "given", stated=True)
+    if pricing.provider and all(price.provider != pricing.provider for price in catalog.prices):
+        known = ", ".join(sorted({price.provider for price in catalog.prices}))
+        raise UnknownPlaceError(
+            "pricing.provider", f"no prices of provider {pricing.provider!r} are known", f"One of {known}."
+        )
+    offers: dict[tuple[str, str], list[Price]] = {}
+    for price in catalog.prices:
+        if (
+            price.accelerator == accelerator
+            and price.kind == pricing.kind
+            and pricing.provider in (None, price.provider)
+            and pricing.region in (None, price.region)
+            and (pricing.date is None or price.date <= pricing.date.isoformat())
+        ):
+            offers.setdefault((price.provider, price.region), []).append(price)
+    chosen = [_offer(prices, count) for prices in offers.values()]
+    by_provider: dict[str, list[Price]] = {}
+    for price in chosen:
+        by_provider.setdefault(price.provider, []).append(price)
+    cheapest = [min(prices, key=lambda price: price.usd_per_accelerator_hour) for prices in by_provider.values()]
+    if not cheapest:
+        return Rate.known(float("nan"), f"no {pricing.kind} price of {accelerator} is known")
+    where = ", ".join(
+        f"{price.provider} {price.region} {price.usd_per_accelerator_hour:.2f}".replace("  ", " ")
+        + (f" ({price.date})" if price.date else "")
+        for price in cheapest
+    )
+    return Rate.spread(
+        (price.usd_per_accelerator_hour for price in cheapest),
+        f"catalog {pricing.kind.replace('_', '-')} price: {where}",
+    )
+
+
+def grid_intensity(location: Location, pricing: Pricing, catalog: Catalog) -> Rate:
+    """Grams of CO2-equivalent per kWh.
+
+    Raises:
+        UnknownPlaceError: The catalog has no grid for `location.region`.
+    """
+    if location.gco2e_per_kwh is not None:
+        return Rate.known(location.gco2e_per_kwh, "given", stated=True)
+    if location.region is not None:
+        grid = catalog.grid(location.region, pricing.provider)
+        if grid is None:
+            near = ", ".join(catalog.suggest("grids", location.region)) or "see /v1/grids"
+            raise UnknownPlaceError("location.region", f"no grid of region {location.region!r} is known", f"Perhaps {near}.")
+        return Rate.known(grid.gco2e_per_kwh, _grid_reason(grid))
+    if pricing.region is not None:
+        grid = catalog.grid(pricing.region, pricing.provider)
+        if grid is not None:
+            return Rate.known(grid.gco2e_per_kwh, f"where the price is from: {_grid_reason(grid)}")
+    world = catalog.grids["WORLD"]
+    countries = [grid.gco2e_per_kwh for grid in catalog.grids.values() if grid.kind == "country"]
+    low, _, high = quantiles(countries)
+    return Rate(
+        min(low, world.gco2e_per_kwh),
+        world.gco2e_per_kwh,
+        max(high, world.gco2e_per_kwh),
+        f"no region given: world average, spread over {len(countries)} countries ({world.source})",
+    )
+
+
+def power_usage_effectiveness(location: Location, pricing: Pricing, catalog: Catalog) -> Rate:
+    """Facility energy over machine energy: the caller's, the region's, the provider's, or spread over operators."""
+    if location.pue is not None:
+        return Rate.known(location.pue, "given", stated=True)
+    provider, _, region = (location.region or "").rpartition(":")
+    provider, region = provider or pricing.provider or "", region or pricing.region or ""
+    operator = OPERATORS.get(provider, provider)
+    named = [pue for pue in catalog.pue if region and pue.provider.startswith(f"{operator} ") and region in pue.provider]
+    usual = _usual_pue(catalog)
+    if named:
+        return Rate.known(named[-1].pue, f"{named[-1].provider} ({named[-1].source})")
+    if operator in usual:
+        found = usual[operator]
+        return Rate.known(found.pue, f"{found.provider} ({found.source})")
+    return Rate.spread((pue.pue for pue in usual.values()), f"no operator given: spread over {', '.join(usual)}")
+
+
+def _offer(prices: list[Price], count: float) -> Price:
+    """Of one provider's price list in one region: newest, largest that is filled, cheapest."""
+    newest: dict[str, Price] = {}
+    for price in prices:
+        if price.instance not in newest or price.date > newest[price.instance].date:
+            newest[price.instance] = price
+    current = list(newest.values())
+    filled = [price for price in current if price.accelerators <= max(count, 1.0)] or current
+    largest = max(price.accelerators for price in filled)
+    return min(
+        (price for price in filled if price.accelerators == largest),
+        key=lambda price: price.usd_per_accelerator_hour,
+    )
+
+
+def _grid_reason(grid: Grid) -> str:
+    year = f" {grid.year:.0f}" if grid.year == grid.year else ""
+    return f"{grid.region_name}{year} ({grid.source})"
+
+
+def _usual_pue(catalog: Catalog) -> dict[str, Pue]:
+    """The latest fleet-wide figure by operator."""
+    usual: dict[str, Pue] = {}
+    for pue in catalog.pue:
+        if any(word in pue.provider for word in SPECIAL_SITES):
+            continue
+        operator = pue.provider.split(" ")[0]
+        if operator not in usual or not usual[operator].year >= pue.year:
+            usual[operator] = pue
+    return usual

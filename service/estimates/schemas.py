@@ -1,0 +1,284 @@
+"""What an estimate is asked with and answered with."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from service.configuration import Configuration
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Strict(BaseModel):
+    """An object of a request: an unknown field is an error, for a typo must not silently change a prediction."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Quantity(BaseModel):
+    """A predicted quantity: its median and a calibrated 80 % interval, in the unit that the field's name says."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"p10": 8.1, "p50": 9.4, "p90": 11.2}]})
+
+    p10: float = Field(description="10th percentile: one time in ten it is less.")
+    p50: float = Field(description="Median.")
+    p90: float = Field(description="90th percentile: one time in ten it is more.")
+
+
+class Pricing(Strict):
+    """Which price an accelerator-hour has: the caller's own, or the catalog's by provider, region, kind and date."""
+
+    provider: str | None = Field(None, description="Provider in `/v1/prices`.", examples=["aws", "gcp"])
+    region: str | None = Field(None, description="The provider's region.", examples=["us-east-1"])
+    kind: Literal["on_demand", "spot", "reserved"] = Field("on_demand", description="How it is rented.")
+    date: datetime.date | None = Field(
+        None, description="Prices as they were on this day; the newest if not given.", examples=["2026-08-01"]
+    )
+    usd_per_accelerator_hour: NotNegative | None = Field(
+        None, description="The caller's own price in USD per accelerator and hour; it wins.", examples=[2.1]
+    )
+
+
+class Location(Strict):
+    """Where the machines stand, for energy and carbon."""
+
+    region: str | None = Field(
+        None,
+        description="Grid in `/v1/grids`: a country, a state, a grid zone, or a cloud region.",
+        examples=["us-east-1", "SWE", "gcp:us-west1"],
+    )
+    gco2e_per_kwh: NotNegative | None = Field(
+        None, description="The caller's own grid intensity, grams of CO2-equivalent per kWh; it wins.", examples=[41]
+    )
+    pue: Annotated[float, Field(ge=1, le=10)] | None = Field(
+        None, description="Power usage effectiveness: facility energy over machine energy.", examples=[1.1]
+    )
+    watts_per_accelerator: Positive | None = Field(
+        None,
+        description="Metered power of a node at load over its accelerators, W; in place of the published multiple of TDP.",
+        examples=[850],
+    )
+
+
+class GoodputAssumptions(Strict):
+    """What the caller knows about interruptions, in place of the published record."""
+
+    share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="Productive over wall-clock time; fixes the whole ratio.", examples=[0.95]
+    )
+    failures_per_accelerator_hour: NotNegative | None = Field(
+        None, description="Interruptions of the job per accelerator and hour.", examples=[2e-5]
+    )
+    recovery_seconds: NotNegative | None = Field(
+        None, description="From a failure to training again, without work since the checkpoint.", examples=[600]
+    )
+    checkpoint_seconds: NotNegative | None = Field(
+        None, description="Time that training stands still for one checkpoint.", examples=[10]
+    )
+    checkpoint_interval_hours: Positive | None = Field(
+        None, description="Hours between checkpoints; the interval that loses least if not given.", examples=[1]
+    )
+    evaluation_share: Share | None = Field(
+        None, description="Share of training time spent in evaluation.", examples=[0.01]
+    )
+    startup_seconds: NotNegative | None = Field(
+        None, description="From launch to the first step.", examples=[300]
+    )
+
+
+class EstimateRequest(Configuration):
+    """A configuration, how much to train on, and what the answer should reckon with."""
+
+    site: str | None = Field(
+        None,
+        max_length=200,
+        description="Whose learned effects to use; a name that has none is predicted as a new site.",
+        examples=["my-team"],
+    )
+    pricing: Pricing = Field(default_factory=Pricing, description="Which price to use.")
+    location: Location = Field(default_factory=Location, description="Where it runs, for energy and carbon.")
+    goodput: GoodputAssumptions = Field(
+        default_factory=GoodputAssumptions, description="Overrides of what is lost to failures, checkpoints and start-up."
+    )
+    runs: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        1, description="Repeats one after another (folds, seeds, trials): time, cost and energy multiply.", examples=[5]
+    )
+    save: bool = Field(False, description="Keep the answer under an id (201, `GET /v1/estimates/{id}`).")
+
+    def configuration(self) -> dict[str, object]:
+        """The configuration alone, flat: dotted names and what was stated of them."""
+        return {name: value for name, value in self.flat().items() if "." in name and name.split(".")[0] in OBJECTS}
+
+
+OBJECTS = ("model", "data", "hardware", "training", "software")
+
+
+class Throughput(BaseModel):
+    """Speed of training."""
+
+    samples_per_second: Quantity = Field(description="Samples per second, whole job.")
+    tokens_per_second: Quantity | None = Field(
+        description="Tokens per second, whole job; null where a sample is not a sequence of known length."
+    )
+    per_accelerator: Quantity = Field(description="Samples per second and accelerator.")
+
+
+class MemoryParts(BaseModel):
+    """Peak memory of one accelerator by part, GB (10^9 bytes), medians."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Memory(BaseModel):
+    """Peak memory of one accelerator."""
+
+    peak_gb: Quantity = Field(description="Peak memory per accelerator, GB = 10^9 bytes.")
+    parts: dict[str, float] = Field(
+        description="Medians by part, GB.", examples=[{"parameters": 5.5, "optimizer": 22.1, "activations": 9.8}]
+    )
+    available_gb: float | None = Field(description="Memory of the accelerator, GB; null if unknown.")
+    fits: bool = Field(description="Whether it is predicted to fit.")
+    fits_probability: float = Field(description="Probability that it fits, 0 to 1.")
+
+
+class GoodputAnswer(BaseModel):
+    """Where the hours of one whole run go."""
+
+    share: Quantity = Field(description="Productive over wall-clock hours.")
+    hours: dict[str, float] = Field(
+        description="Median hours by part (productive, evaluation, checkpoint, failure, startup); they sum to the median "
+        "duration of one run.",
+        examples=[{"productive": 700.0, "evaluation": 12.0, "checkpoint": 4.9, "failure": 7.0, "startup": 0.1}],
+    )
+    failures: float = Field(description="Expected interruptions of one run.")
+    checkpoint_interval_hours: float = Field(description="Hours of training between checkpoints.")
+
+
+class EnergyAnswer(Quantity):
+    """Energy in kWh, with its parts."""
+
+    parts: dict[str, float] = Field(
+        description="Medians by part (accelerators, hosts, network, facility), kWh; they sum to the median.",
+        examples=[{"accelerators": 562.0, "hosts": 281.0, "network": 116.3, "facility": 95.9}],
+    )
+
+
+class Layout(BaseModel):
+    """How the work is split and held, as given or as chosen."""
+
+    model_config = ConfigDict(extra="allow")
+
+    tensor_parallel: float | None = Field(None, description="Tensor-parallel degree.")
+    pipeline_parallel: float | None = Field(None, description="Pipeline-parallel degree.")
+    data_parallel: float | None = Field(None, description="Data-parallel degree.")
+    context_parallel: float | None = Field(None, description="Context-parallel degree.")
+    expert_parallel: float | None = Field(None, description="Expert-parallel degree.")
+    virtual_pipeline: float | None = Field(None, description="Model chunks per pipeline stage.")
+    sharding: str | None = Field(None, description="none, ddp, zero1, zero2, zero3, fsdp, hsdp.")
+    recompute: str | None = Field(None, description="none, selective, full.")
+    offload: str | None = Field(None, description="none, cpu, nvme.")
+    micro_batch: float | None = Field(None, description="Samples per accelerator and forward pass.")
+    gradient_accumulation: float | None = Field(None, description="Micro-batches per optimizer step.")
+    global_batch: float | None = Field(None, description="Samples per optimizer step, whole job.")
+    precision: str | None = Field(None, description="Precision of the matrix products.")
+    optimizer: str | None = Field(None, description="Optimizer.")
+    per_node: float | None = Field(None, description="Accelerators per node.")
+
+
+class Assumption(BaseModel):
+    """Something the caller left out and the answer depends on."""
+
+    field: str = Field(description="JSON path.", examples=["training.micro_batch"])
+    value: JsonValue = Field(description="What was taken.", examples=[2])
+    reason: str = Field(description="Why.", examples=["largest power of two that fits in memory"])
+
+
+class Neighbour(BaseModel):
+    """A measurement near the configuration asked about."""
+
+    id: str = Field(description="Its id in `/v1/measurements`.")
+    distance: float = Field(description="Distance in the engine's feature space; 0 is the same configuration.")
+    measured: float | None = Field(description="Measured samples per second, whole job.")
+    predicted: float | None = Field(description="What the engine predicts for it, samples per second.")
+
+
+class Evidence(BaseModel):
+    """Why to believe it."""
+
+    calibration: str = Field(description="Version of the calibration that answered.")
+    site_version: str | None = Field(description="Version of the site's learned effects; null for a new site.")
+    grade: Literal["measured", "interpolated", "extrapolated"] = Field(
+        description="How near the measurements are to what was asked."
+    )
+    nearest: list[Neighbour] = Field(description="The nearest measurements.")
+
+
+class Remedy(BaseModel):
+    """A change that would make a configuration fit in memory."""
+
+    change: dict[str, JsonValue] = Field(
+        description="Fields to set, by JSON path.", examples=[{"training.sharding": "zero3"}]
+    )
+    peak_gb: float = Field(description="Median peak memory per accelerator then, GB.")
+    samples_per_second: float = Field(description="Median samples per second then, whole job.")
+
+
+class Estimate(BaseModel):
+    """A forecast of one training configuration."""
+
+    id: str | None = Field(None, description="Id of a saved estimate; null if it was not saved.")
+    created_at: datetime.datetime | None = Field(None, description="When it was saved, UTC.")
+    throughput: Throughput = Field(description="Speed.")
+    step_seconds: Quantity = Field(description="Seconds of one optimizer step.")
+    duration_hours: Quantity | None = Field(
+        description="Wall-clock hours of all runs, goodput included; null if the request says no amount of data."
+    )
+    accelerator_hours: Quantity | None = Field(description="Duration x accelerators.")
+    mfu: Quantity | None = Field(
+        description="Model FLOPs utilisation: model FLOP/s over the accelerators' dense peak at the precision used; "
+        "null where the peak or the model's FLOPs are unknown."
+    )
+    breakdown: dict[str, float] = Field(
+        description="Median seconds of a step by part; they sum to the median step.",
+        examples=[{"compute": 20.1, "tensor_communication": 3.2, "bubble": 1.4, "optimizer": 0.2}],
+    )
+    memory: Memory = Field(description="Peak memory of one accelerator.")
+    goodput: GoodputAnswer | None = Field(description="Where the hours of one run go; null without an amount of data.")
+    cost_usd: Quantity | None = Field(description="Rent, USD; null if no amount of data or no price is known.")
+    energy_kwh: EnergyAnswer | None = Field(
+        description="Energy at the meter of the facility, kWh; null if no amount of data or no chip power is known."
+    )
+    carbon_kg_co2e: Quantity | None = Field(
+        description="Emissions of that energy, kg CO2-equivalent (making the machines is not included)."
+    )
+    layout: Layout = Field(description="How the work is split, as given or chosen.")
+    assumptions: list[Assumption] = Field(description="What was left out and is assumed.")
+    warnings: list[str] = Field(description="What makes the answer doubtful, and what would help.")
+    remedies: list[Remedy] = Field(description="Where it does not fit: changes that would; best first.")
+    evidence: Evidence = Field(description="Why to believe it.")
+
+
+class SavedEstimate(Estimate):
+    """An estimate as it was saved, with what was asked."""
+
+    request: dict[str, Any] = Field(description="The request, as it was sent.")
+
+
+class EstimateList(BaseModel):
+    """What `POST /v1/estimates/batch` takes as JSON: the requests themselves, at most 1,000."""
+
+    items: list[EstimateRequest]
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if len(self.items) > BATCH_LIMIT:
+            raise ValueError(f"at most {BATCH_LIMIT} estimates in one JSON list; send more as NDJSON")
+        return self
+
+
+BATCH_LIMIT = 1_000

@@ -1,0 +1,61 @@
+"""Is it alive, can it answer, and how is it doing."""
+
+import logging
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.dependencies import DatabaseDependency
+from service.middleware import Metrics
+from service.problems import NotReady, responses
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["health"])
+
+
+class Health(BaseModel):
+    """The process is alive."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Estimates can be answered."""
+
+    status: Literal["ready"] = "ready"
+    calibration: str = Field(description="Version of the calibration that answers.")
+
+
+@router.get("/healthz", summary="Liveness")
+async def healthz() -> Health:
+    """Answers as long as the process does."""
+    return Health()
+
+
+@router.get("/readyz", summary="Readiness", responses=responses(NotReady))
+async def readyz(request: Request, database: DatabaseDependency) -> Readiness:
+    """200 once estimates can be answered: the database is reachable and a calibration is loaded."""
+    forecaster = request.app.state.forecaster
+    if forecaster is None:
+        raise NotReady("No calibration is loaded.")
+    try:
+        await database.ping()
+    except (SQLAlchemyError, OSError) as error:
+        logger.warning("the database cannot be reached: %s", error)
+        raise NotReady("The database cannot be reached.") from error
+    return Readiness(calibration=forecaster.calibration_version)
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Counts and durations of requests, and the calibration in use, in Prometheus' text format."""
+    held: Metrics = request.app.state.metrics
+    return Response(generate_latest(held.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,255 @@
+"""Queries on measurements and sources; the only place that writes SQL about them."""
+
+import base64
+import binascii
+import re
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.measurements.tables import MeasurementRow, SourceRow
+
+Scalar = str | float | bool
+Operator = Literal["equals", "at_least", "at_most", "contains"]
+
+TYPED_COLUMNS = {
+    "provenance.source": "source",
+    "provenance.evidence": "evidence",
+    "provenance.measured_on": "measured_on",
+    "model.name": "model_name",
+    "model.family": "model_family",
+    "model.parameters": "model_parameters",
+    "hardware.accelerator": "accelerator",
+    "hardware.count": "accelerator_count",
+    "training.mode": "mode",
+    "training.precision": "precision",
+    "software.framework": "framework",
+    "result.unit": "unit",
+    "result.value": "value",
+    "visibility": "visibility",
+    "estimate_id": "estimate_id",
+    "status": "status",
+}
+"""Fields that a column of their own holds; every other field is looked up in the JSON object of all fields."""
+
+_FIELD = re.compile(r"[a-z]+(\.[a-z0-9_]+)+")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A condition on one field, by its dotted name: several values mean any of them."""
+
+    field: str
+    values: tuple[Scalar, ...]
+    operator: Operator = "equals"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some measurements, and where the next ones start (None: these were the last)."""
+
+    items: Sequence[MeasurementRow]
+    next_cursor: str | None
+
+
+class BadCursorError(ValueError):
+    """A cursor that no list of measurements gave out."""
+
+
+class MeasurementRepository:
+    """Measurements in one session; the session's owner commits."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    async def get(self, measurement_id: str, *, team: str | None = None) -> MeasurementRow | None:
+        """The measurement, or None if there is none that this team may see."""
+        query = select(MeasurementRow).where(MeasurementRow.id == measurement_id, _visible_to(team))
+        return (await self.session.scalars(query)).one_or_none()
+
+    async def page(
+        self, filters: Iterable[Filter] = (), *, team: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Page:
+        """The next ``limit`` measurements that pass all filters, in order of arrival.
+
+        Args:
+            filters: conditions, all of which must hold.
+            team: whose own measurements are seen beside the shared ones.
+            limit: the most to return.
+            cursor: the ``next_cursor`` of the page before.
+
+        Raises:
+            BadCursorError: if the cursor is not one of ours.
+            ValueError: if a filter's field is not a dotted name.
+        """
+        query = _matching(filters, team).order_by(MeasurementRow.number).limit(limit + 1)
+        if cursor is not None:
+            query = query.where(MeasurementRow.number > _decode_cursor(cursor))
+        rows = (await self.session.scalars(query)).all()
+        more = len(rows) > limit
+        items = rows[:limit]
+        return Page(items, _encode_cursor(items[-1].number) if more else None)
+
+    async def count(self, filters: Iterable[Filter] = (), *, team: str | None = None) -> int:
+        """How many measurements pass all filters."""
+        query = select(func.count()).select_from(_matching(filters, team).subquery())
+        return (await self.session.scalars(query)).one()
+
+    async def stream(self, filters: Iterable[Filter] = (), *, team: str | None = None) -> AsyncIterator[MeasurementRow]:
+        """All measurements that pass all filters, in order of arrival, without holding them all in memory."""
+        query = _matching(filters, team).order_by(MeasurementRow.number).execution_options(yield_per=1000)
+        async for row in await self.session.stream_scalars(query):
+            yield row
+
+    async def add(self, fields: Mapping[str, Any], **about: Any) -> MeasurementRow:
+        """Stores one measurement under a new id.
+
+        Args:
+            fields: every stated field by its dotted name (``provenance.source`` must be a known source).
+            about: further columns: ``team``, ``status``, ``status_reason``, ``visibility``, ``estimate_id``.
+        """
+        row = MeasurementRow(**columns_of(fields, id=f"m_{uuid.uuid4().hex}", **about))
+        self.session.add(row)
+        await self.session.flush()
+        return row
+
+    async def add_many(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Stores many measurements, each as ``columns_of`` gives them."""
+        if rows:
+            await self.session.execute(insert(MeasurementRow), rows, execution_options={"render_nulls": True})
+
+    async def set_status(self, ids: Sequence[str], status: str, reason: str | None = None) -> None:
+        """Accepts, quarantines or withdraws measurements."""
+        for start in range(0, len(ids), 500):
+            chunk = ids[start : start + 500]
+            await self.session.execute(
+                update(MeasurementRow)
+                .where(MeasurementRow.id.in_(chunk))
+                .values(status=status, status_reason=reason)
+                .execution_options(synchronize_session="fetch")
+            )
+
+    async def shipped(self) -> dict[str, str]:
+        """The status of every measurement that came with the service, by id."""
+        query = select(MeasurementRow.id, MeasurementRow.status).where(MeasurementRow.shipped)
+        return {row.id: row.status for row in await self.session.execute(query)}
+
+
+class SourceRepository:
+    """Sources in one session; the session's owner commits."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    async def get(self, name: str) -> SourceRow | None:
+        """The source, or None if there is none of that name."""
+        return await self.session.get(SourceRow, name)
+
+    async def page(self, *, limit: int = 100, cursor: str | None = None) -> tuple[list[tuple[SourceRow, int]], str | None]:
+        """The next sources by name, each with how many accepted, shared measurements it has, and the next cursor.
+
+        Raises:
+            BadCursorError: if the cursor is not one of ours.
+        """
+        rows = (
+            select(MeasurementRow.source, func.count().label("rows"))
+            .where(MeasurementRow.status == "accepted", MeasurementRow.visibility == "shared")
+            .group_by(MeasurementRow.source)
+            .subquery()
+        )
+        query = (
+            select(SourceRow, func.coalesce(rows.c.rows, 0))
+            .outerjoin(rows, rows.c.source == SourceRow.name)
+            .order_by(SourceRow.name)
+            .limit(limit + 1)
+        )
+        if cursor is not None:
+            query = query.where(SourceRow.name > _decode(cursor))
+        found = [(source, count) for source, count in await self.session.execute(query)]
+        more = len(found) > limit
+        items = found[:limit]
+        return items, _encode(items[-1][0].name) if more else None
+
+    async def put(self, sources: Iterable[Mapping[str, Any]]) -> None:
+        """Stores sources, replacing those of the same name."""
+        for source in sources:
+            await self.session.merge(SourceRow(**source))
+        await self.session.flush()
+
+
+def columns_of(fields: Mapping[str, Any], *, id: str, **about: Any) -> dict[str, Any]:  # noqa: A002
+    """The columns of a measurement's row: all its fields, those with a column of their own once more, and ``about``."""
+    typed = {column: fields.get(name) for name, column in TYPED_COLUMNS.items() if name != "status"}
+    defaults = {
+        "status": "accepted",
+        "status_reason": None,
+        "visibility": typed.pop("visibility") or "shared",
+        "team": None,
+        "shipped": False,
+        "created_at": datetime.now(UTC),
+    }
+    return {"id": id, "fields": dict(fields), **typed, **defaults, **about}
+
+
+def _matching(filters: Iterable[Filter], team: str | None) -> Select[tuple[MeasurementRow]]:
+    return select(MeasurementRow).where(_visible_to(team), *(_condition(wanted) for wanted in filters))
+
+
+def _visible_to(team: str | None) -> ColumnElement[bool]:
+    shared = MeasurementRow.visibility == "shared"
+    return shared if team is None else or_(shared, MeasurementRow.team == team)
+
+
+def _condition(wanted: Filter) -> ColumnElement[bool]:
+    return or_(*(_compare(_value(wanted.field, value), wanted.operator, value) for value in wanted.values))
+
+
+def _compare(column: ColumnElement[Any], operator: Operator, value: Scalar) -> ColumnElement[bool]:
+    if operator == "at_least":
+        return column >= value
+    if operator == "at_most":
+        return column <= value
+    if operator == "contains":
+        return func.lower(column).contains(str(value).lower(), autoescape=True)
+    return column == value
+
+
+def _value(field: str, like: Scalar) -> ColumnElement[Any]:
+    """The field's value, of the type of the value it is compared with."""
+    if field in TYPED_COLUMNS:
+        column: ColumnElement[Any] = getattr(MeasurementRow, TYPED_COLUMNS[field])
+        return column
+    if not _FIELD.fullmatch(field):
+        raise ValueError(f"{field!r} is not the dotted name of a field")
+    entry = MeasurementRow.fields[field]
+    if isinstance(like, bool):
+        return entry.as_boolean()
+    return entry.as_float() if isinstance(like, int | float) else entry.as_string()
+
+
+def _encode(position: str) -> str:
+    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (binascii.Error, ValueError) as error:
+        raise BadCursorError(f"{cursor!r} is not a cursor that this list gave out") from error
+
+
+def _encode_cursor(number: int) -> str:
+    return _encode(f"m{number}")
+
+
+def _decode_cursor(cursor: str) -> int:
+    position = _decode(cursor)
+    # 18 digits stay within the databases' 64-bit integers.
+    if not re.fullmatch(r"m[0-9]{1,18}", position):
+        raise BadCursorError(f"{cursor!r} is not a cursor that this list gave out")
+    return int(position[1:])

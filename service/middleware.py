@@ -1,0 +1,115 @@
+"""What happens around every request: its id, its body's limit, its place in the metrics and the log."""
+
+import logging
+import re
+import time
+import uuid
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+STREAMED = ("application/x-ndjson", "text/csv")
+"""Bodies of these types are read row by row by the paths that take them, so their length has no limit."""
+
+
+class Metrics:
+    """The service's Prometheus metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "traincast_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "traincast_request_seconds",
+            "Seconds from a request's arrival to the end of its answer.",
+            ("method", "route"),
+            registry=self.registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+        )
+        self.in_flight = Gauge("traincast_requests_in_flight", "Requests being answered.", registry=self.registry)
+        self.calibration = Gauge(
+            "traincast_calibration_info", "The calibration in use.", ("version",), registry=self.registry
+        )
+
+
+class RequestContext:
+    """Gives each request an id (the caller's ``X-Request-Id`` if it is sane), counts and times it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 500
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                await self.app(scope, receive, send_with_id)
+            except Exception:
+                logger.error("request %s failed: %s %s", request_id, scope["method"], scope["path"])
+                raise
+            finally:
+                # The route's template, not the path: one time series a route, whatever the ids in it.
+                route = getattr(scope.get("route"), "path", "unknown")
+                self.metrics.requests.labels(scope["method"], route, str(status)).inc()
+                self.metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
+
+
+class BodyLimit:
+    """Refuses bodies over a limit with 413, whether or not they say their length.
+
+    Bodies of a ``STREAMED`` type are let through on the given paths, which read them row by row.
+    """
+
+    def __init__(self, app: ASGIApp, limit_bytes: int, streaming_paths: frozenset[str]) -> None:
+        self.app = app
+        self.limit = limit_bytes
+        self.streaming_paths = streaming_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._is_streamed(scope):
+            await self.app(scope, receive, send)
+            return
+        received = 0
+        announced = Headers(scope=scope).get("content-length", "0")
+
+        async def limited_receive() -> Message:
+            nonlocal received
+            if announced.isdigit() and int(announced) > self.limit:
+                raise self._too_large()
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.limit:
+                raise self._too_large()
+            return message
+
+        await self.app(scope, limited_receive, send)
+
+    def _is_streamed(self, scope: Scope) -> bool:
+        content_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+        return content_type in STREAMED and scope["path"] in self.streaming_paths
+
+    def _too_large(self) -> HTTPException:
+        # FastAPI passes this exception of its own on while it reads a body; any other becomes a 400.
+        megabytes = self.limit / 1e6
+        return HTTPException(413, f"The body is larger than {megabytes:g} MB; send many rows as application/x-ndjson.")

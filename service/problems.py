@@ -1,0 +1,220 @@
+"""Errors as problem documents (RFC 9457): classes that carry their own status, and the handlers that render them.
+
+An endpoint raises a ``Problem``; everything else that can go wrong (a body that does not validate, an unknown path, a
+bug) is turned into the same kind of document here, so that a caller reads one shape of error only.
+"""
+
+import difflib
+import http
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of the request, and what to do about it."""
+
+    field: str = Field(description="JSON path of the field.", examples=["hardware.accelerator"])
+    message: str = Field(description="What is wrong.", examples=["unknown accelerator 'H1000'"])
+    hint: str | None = Field(None, description="What would be right.", examples=["did you mean 'H100-SXM5-80GB'?"])
+
+
+class ProblemDocument(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    model_config = ConfigDict(json_schema_extra={"description": "A problem document (RFC 9457)."})
+
+    type: str = Field(description="Names the kind of problem.", examples=["urn:traincast:problem:unprocessable"])
+    title: str = Field(description="The kind of problem in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What went wrong this time.")
+    request_id: str | None = Field(None, description="Names this request in the server's log.")
+    errors: list[FieldError] = Field(default_factory=list, description="The fields at fault.")
+
+
+class Problem(Exception):
+    """An error with an HTTP status; subclasses say which, and appear in the API's description through ``responses``."""
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(
+        self, detail: str, errors: Sequence[FieldError] = (), *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """
+        Args:
+            detail: what went wrong this time, in a sentence.
+            errors: the fields at fault.
+            headers: further headers of the answer.
+        """
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = dict(headers or {})
+
+    def document(self, request_id: str | None = None) -> dict[str, Any]:
+        """The problem document, ready for JSON."""
+        return ProblemDocument(
+            type=f"urn:traincast:problem:{self.slug}",
+            title=self.title,
+            status=self.status,
+            detail=self.detail,
+            request_id=request_id,
+            errors=self.errors,
+        ).model_dump(exclude_none=True)
+
+
+class BadRequest(Problem):
+    """The request cannot be read at all."""
+
+    status, slug, title = 400, "bad-request", "Bad request"
+
+
+class Unauthorized(Problem):
+    """The call needs an API key, and none or a wrong one was given."""
+
+    status, slug, title = 401, "unauthorized", "Unauthorized"
+
+
+class Forbidden(Problem):
+    """The API key does not allow this call."""
+
+    status, slug, title = 403, "forbidden", "Forbidden"
+
+
+class NotFound(Problem):
+    """There is no such thing."""
+
+    status, slug, title = 404, "not-found", "Not found"
+
+
+class Conflict(Problem):
+    """The request contradicts what is there."""
+
+    status, slug, title = 409, "conflict", "Conflict"
+
+
+class TooLarge(Problem):
+    """The body or list is larger than this call takes."""
+
+    status, slug, title = 413, "too-large", "Too large"
+
+
+class UnsupportedMediaType(Problem):
+    """The body is of a type that this call does not read."""
+
+    status, slug, title = 415, "unsupported-media-type", "Unsupported media type"
+
+
+class Unprocessable(Problem):
+    """The request is readable, but what it says is wrong or cannot be."""
+
+    status, slug, title = 422, "unprocessable", "Unprocessable"
+
+
+class NotReady(Problem):
+    """The service cannot answer yet, or not now."""
+
+    status, slug, title = 503, "not-ready", "Not ready"
+
+
+def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` argument of a route that may raise these problems."""
+    schema = {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}
+    return {
+        problem.status: {"description": problem.title, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for problem in problems
+    }
+
+
+def field_path(location: Iterable[str | int]) -> str:
+    """A validation error's location as a JSON path: ``hardware.count``, ``items[3].model``."""
+    parts = [str(part) if not isinstance(part, int) else f"[{part}]" for part in location]
+    return ".".join(parts).replace(".[", "[")
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Makes the app answer every error with a problem document."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> JSONResponse:
+        return _render(request, problem)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _render(request, _from_validation(request, error))
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        return _render(request, _from_http(error))
+
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, error: Exception) -> JSONResponse:
+        problem = Problem("Something went wrong on the server; the log says more under this request's id.")
+        return _render(request, problem)
+
+
+def _render(request: Request, problem: Problem) -> JSONResponse:
+    request_id = getattr(request.state, "request_id", None)
+    headers = problem.headers | ({"x-request-id": request_id} if request_id else {})
+    return JSONResponse(
+        problem.document(request_id), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE
+    )
+
+
+def _from_http(error: HTTPException) -> Problem:
+    """Starlette's and FastAPI's own errors: unknown path, wrong method, body too large."""
+    phrase = http.HTTPStatus(error.status_code).phrase
+    named = next((kind for kind in Problem.__subclasses__() if kind.status == error.status_code), None)
+    about = {"status": error.status_code, "slug": phrase.lower().replace(" ", "-"), "title": phrase}
+    kind: type[Problem] = named or type("HttpProblem", (Problem,), about)
+    return kind(error.detail if error.detail != phrase else f"{phrase}.", headers=error.headers)
+
+
+def _from_validation(request: Request, error: RequestValidationError) -> Problem:
+    faults = error.errors()
+    if any(fault["type"] == "json_invalid" for fault in faults):
+        reason = faults[0].get("ctx", {}).get("error", "syntax error")
+        return BadRequest(f"The body is not valid JSON: {reason} (character {faults[0]['loc'][-1]}).")
+    errors = [
+        FieldError(field=_request_path(fault["loc"]), message=fault["msg"], hint=_hint(request, fault))
+        for fault in faults
+    ]
+    first = f"{errors[0].field}: {errors[0].message}" if errors[0].field else errors[0].message
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Unprocessable(f"{first}{more}", errors)
+
+
+def _request_path(location: Sequence[str | int]) -> str:
+    """Paths start inside the body; parameters say where they were."""
+    place, *rest = location
+    return field_path(rest) if place == "body" else field_path(location)
+
+
+def _hint(request: Request, fault: Mapping[str, Any]) -> str | None:
+    kind, name = fault["type"], str(fault["loc"][-1])
+    if kind == "missing":
+        return f"{name} is required"
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(name, _known_names(request.app, fault["loc"]), n=1)
+        return f"did you mean {close[0]!r}?" if close else "this field is unknown here; /docs lists those that are"
+    return None
+
+
+def _known_names(app: FastAPI, location: Sequence[str | int]) -> list[str]:
+    """Fields of the objects that the API calls like the misspelt field's parent; of all objects if it has none."""
+    schemas: dict[str, Any] = app.openapi().get("components", {}).get("schemas", {})
+    parent = str(location[-2]).replace("_", "") if len(location) > 2 else ""
+    named = [schema for name, schema in schemas.items() if name.lower() == parent]
+    return sorted({name for schema in named or schemas.values() for name in schema.get("properties", {})})

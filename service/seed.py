@@ -1,0 +1,170 @@
+"""Prepares a database: brings its tables to this release and fills in what ships.
+
+One transaction does it all, under a lock that only one process holds: when two replicas start at once, the second
+waits and then finds the work done. What was seeded is remembered by its fingerprint, so that a start with nothing new
+takes milliseconds. ``python -m service.seed`` does only this (the migration job of a deployment).
+"""
+
+import asyncio
+import csv
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.calibrations.repository import CalibrationRepository
+from service.codec import read_rows
+from service.database import IMMEDIATE, Database, lock_schema
+from service.engine.forecast import Forecaster
+from service.measurements.repository import MeasurementRepository, SourceRepository, columns_of
+from service.measurements.tables import SeedRow
+from service.settings import get_settings
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).parent
+DATA = PACKAGE / "data"
+CALIBRATION = DATA / "calibration.json.gz"
+NO_LONGER_SHIPPED = "no longer among the shipped measurements"
+
+
+async def prepare(database: Database, *, data: Path = DATA) -> None:
+    """Migrates the database and seeds it with the shipped sources, measurements and calibration; idempotent.
+
+    Args:
+        database: where to.
+        data: folder of ``sources.csv``, ``measurements/*.csv`` and ``calibration.json.gz``.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: if the database cannot be reached or written; nothing is then changed.
+        ValueError: if a shipped row cannot be read.
+    """
+    async with database.engine.execution_options(**IMMEDIATE).begin() as connection:
+        await lock_schema(connection)
+        await connection.run_sync(migrate)
+        async with AsyncSession(bind=connection, expire_on_commit=False) as session:
+            await _seed_measurements(session, data)
+            await _seed_calibration(session, data)
+            await session.flush()
+
+
+def migrate(connection: Connection) -> None:
+    """Brings the tables to this release, in the connection's open transaction."""
+    command.upgrade(alembic_config(connection), "head")
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration for an open connection; knows where the migrations lie."""
+    installed = PACKAGE / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(installed if installed.is_dir() else PACKAGE.parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def measurement_id(fields: Mapping[str, Any], *, repeat: int = 0) -> str:
+    """The lasting id of a shipped measurement: a digest of all it says.
+
+    Args:
+        fields: its stated fields by dotted name.
+        repeat: how many rows before it say exactly the same.
+    """
+    said = json.dumps([sorted(fields.items()), repeat], ensure_ascii=False, separators=(",", ":"))
+    return f"m_{hashlib.sha256(said.encode()).hexdigest()[:24]}"
+
+
+async def _seed_measurements(session: AsyncSession, data: Path) -> None:
+    files = [data / "sources.csv", *sorted((data / "measurements").glob("*.csv"))]
+    fingerprint = _fingerprint(files)
+    if await _is_seeded(session, "measurements", fingerprint):
+        return
+    await SourceRepository(session).put(_read_sources(files[0]))
+    repository = MeasurementRepository(session)
+    held = await repository.shipped()
+    now = datetime.now(UTC)
+    rows = {row["id"]: row for row in _rows_with_ids(files[1:], now)}
+    await repository.add_many([row for id, row in rows.items() if id not in held])  # noqa: A001
+    gone = [id for id, status in held.items() if id not in rows and status != "withdrawn"]  # noqa: A001
+    await repository.set_status(gone, "withdrawn", NO_LONGER_SHIPPED)
+    back = [id for id, status in held.items() if id in rows and status == "withdrawn"]  # noqa: A001
+    await repository.set_status(back, "accepted")
+    await _remember(session, "measurements", fingerprint, now)
+    logger.info("seeded %d measurements, %d withdrawn", len(rows) - len(held) + len(gone), len(gone))
+
+
+async def _seed_calibration(session: AsyncSession, data: Path) -> None:
+    path = data / CALIBRATION.name
+    if not path.exists():
+        logger.warning("no calibration ships: estimates cannot be answered until one is fitted")
+        return
+    fingerprint = _fingerprint([path])
+    if await _is_seeded(session, "calibration", fingerprint):
+        return
+    content = path.read_bytes()
+    now = datetime.now(UTC)
+    await CalibrationRepository(session).put(Forecaster.load(content).calibration_version, content, at=now)
+    await _remember(session, "calibration", fingerprint, now)
+
+
+async def _is_seeded(session: AsyncSession, kind: str, fingerprint: str) -> bool:
+    seeded = await session.get(SeedRow, kind)
+    return seeded is not None and seeded.fingerprint == fingerprint
+
+
+async def _remember(session: AsyncSession, kind: str, fingerprint: str, now: datetime) -> None:
+    await session.merge(SeedRow(kind=kind, fingerprint=fingerprint, seeded_at=now))
+
+
+def _fingerprint(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _read_sources(path: Path) -> Iterator[dict[str, str | None]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            yield {"name": row.pop("source"), **{column: value or None for column, value in row.items()}}
+
+
+def _rows_with_ids(files: Iterable[Path], now: datetime) -> Iterator[dict[str, Any]]:
+    seen: Counter[str] = Counter()
+    for path in files:
+        with path.open(newline="", encoding="utf-8") as stream:
+            for row in read_rows(stream, content="text/csv"):
+                if row.values is None:
+                    raise ValueError(f"{path.name}, line {row.line}: {row.error}")
+                first = measurement_id(row.values)
+                repeat = seen[first]
+                seen[first] += 1
+                stable = measurement_id(row.values, repeat=repeat) if repeat else first
+                yield columns_of(row.values, id=stable, shipped=True, created_at=now)
+
+
+def main() -> None:
+    """Prepares the database of the settings."""
+    settings = get_settings()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    # Alembic tells of each start that found nothing to do.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    database = Database(settings.database)
+
+    async def run() -> None:
+        await prepare(database)
+        await database.close()
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Every setting of the service, read from ``TRAINCAST_*`` environment variables."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The service's settings; each field is the environment variable ``TRAINCAST_<FIELD>``."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAINCAST_", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")
+    home: Path = Field(
+        default_factory=lambda: user_data_path("traincast"),
+        description="Folder for the SQLite database.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; a SQLite file under the home folder if unset.",
+    )
+    database_pool: int = Field(10, ge=1, description="PostgreSQL connections that one replica keeps.")
+    body_limit_mb: float = Field(
+        8.0, gt=0, description="Largest request body in 10^6 bytes; streamed NDJSON and CSV have no limit."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    root_path: str = Field("", description="Path prefix that a proxy in front strips.")
+
+    @property
+    def database(self) -> str:
+        """The database's URL, password included."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{(self.home / 'traincast.sqlite3').absolute()}"
+
+    @property
+    def body_limit_bytes(self) -> int:
+        """Largest request body, bytes."""
+        return int(self.body_limit_mb * 1e6)
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The process's settings, read from the environment once."""
+    return Settings()
