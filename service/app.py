@@ -1,8 +1,6 @@
 """The application: rooms, middleware, error handlers, and what is loaded before the first request."""
 
 import asyncio
-import importlib
-import importlib.util
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,10 +11,15 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from service import health
+from service.calibrations import endpoints as calibrations
 from service.calibrations.repository import CalibrationRepository
+from service.catalog import endpoints as catalog
 from service.catalog.catalog import load_catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
+from service.estimates import endpoints as estimates
+from service.evaluations import endpoints as evaluations
+from service.measurements import endpoints as measurements
 from service.middleware import BodyLimit, Metrics, RequestContext
 from service.openapi import describe
 from service.problems import add_handlers
@@ -25,8 +28,8 @@ from service.settings import Settings, get_settings
 
 logger = logging.getLogger(__name__)
 
-ROOMS = ("estimates", "measurements", "calibrations", "evaluations", "catalog")
-"""The rooms with endpoints, in the order the documentation lists them."""
+ROOMS = (estimates, measurements, calibrations, evaluations, catalog, health)
+"""Whose endpoints are served, in the order the documentation lists them."""
 
 STREAMING_PATHS = frozenset({"/v1/estimates/batch", "/v1/measurements/import", "/v1/evaluations"})
 
@@ -64,10 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_handlers(app)
 
     for room in ROOMS:
-        name = f"service.{room}.endpoints"
-        if importlib.util.find_spec(name):
-            app.include_router(importlib.import_module(name).router)
-    app.include_router(health.router)
+        app.include_router(room.router)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -76,7 +76,7 @@ RowNumber = BigInteger().with_variant(Integer(), "sqlite")
 def driver_url(url: str) -> URL:
     """The URL with the asynchronous driver the service uses.
 
-    ``sqlite:///FILE`` becomes ``sqlite+aiosqlite``, ``postgresql://`` and ``postgres://`` become ``postgresql+psycopg``.
+    ``sqlite:`` becomes ``sqlite+aiosqlite:``; ``postgresql:`` and ``postgres:`` become ``postgresql+psycopg:``.
 
     Raises:
         ValueError: if the URL is neither SQLite's nor PostgreSQL's.

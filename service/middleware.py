@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 STREAMED = ("application/x-ndjson", "text/csv")
 """Bodies of these types are read row by row by the paths that take them, so their length has no limit."""
 
@@ -71,8 +72,9 @@ class RequestContext:
             finally:
                 # The route's template, not the path: one time series a route, whatever the ids in it.
                 route = getattr(scope.get("route"), "path", "unknown")
-                self.metrics.requests.labels(scope["method"], route, str(status)).inc()
-                self.metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - started)
+                method = scope["method"] if scope["method"] in METHODS else "other"
+                self.metrics.requests.labels(method, route, str(status)).inc()
+                self.metrics.seconds.labels(method, route).observe(time.perf_counter() - started)
 
 
 class BodyLimit:

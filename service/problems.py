@@ -42,7 +42,7 @@ class ProblemDocument(BaseModel):
     errors: list[FieldError] = Field(default_factory=list, description="The fields at fault.")
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 -- what RFC 9457 calls it
     """An error with an HTTP status; subclasses say which, and appear in the API's description through ``responses``."""
 
     status: ClassVar[int] = 500
@@ -206,6 +206,8 @@ def _hint(request: Request, fault: Mapping[str, Any]) -> str | None:
     kind, name = fault["type"], str(fault["loc"][-1])
     if kind == "missing":
         return f"{name} is required"
+    if kind == "model_attributes_type" and len(fault["loc"]) == 1:
+        return "send a JSON object with the header content-type: application/json"
     if kind == "extra_forbidden":
         close = difflib.get_close_matches(name, _known_names(request.app, fault["loc"]), n=1)
         return f"did you mean {close[0]!r}?" if close else "this field is unknown here; /docs lists those that are"

@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         None,
-        description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; a SQLite file under the home folder if unset.",
+        description="sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; if unset, a file in the home folder.",
     )
     database_pool: int = Field(10, ge=1, description="PostgreSQL connections that one replica keeps.")
     body_limit_mb: float = Field(

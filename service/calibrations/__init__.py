@@ -1,0 +1,1 @@
+"""Calibrations: fitted on measurements, kept by version, one of them current."""

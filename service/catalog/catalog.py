@@ -46,11 +46,13 @@ _DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _PUNCTUATION = re.compile(r"[^a-z0-9]+")
 _MEMORY = re.compile(r"[\s(_-]*\b(\d+)\s*(?:gb|gib|g)\b\)?\s*$")
 # What drivers and shops put around a chip's name without telling chips apart.
-_BRANDS = re.compile(r"\(r\)|\(tm\)|\b(?:nvidia|amd|intel|huawei|google|aws|habana|tesla|geforce|instinct|graphics|oam|gpu)\b")
+_BRANDS = re.compile(
+    r"\(r\)|\(tm\)|\b(?:nvidia|amd|intel|huawei|google|aws|habana|tesla|geforce|instinct|graphics|oam|gpu)\b"
+)
 
 
 def name_key(name: str) -> str:
-    """A name without case and punctuation, but for what tells things apart: 1.3B from 13B, Command R+ from Command R."""
+    """A name without case and punctuation, but for what tells things apart: 1.3B and 13B, Command R+ and Command R."""
     return _PUNCTUATION.sub("", _DECIMAL_POINT.sub("p", name.lower().replace("+", "plus")))
 
 

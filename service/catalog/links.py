@@ -200,7 +200,15 @@ _OUTER_LINKS = (
     ("Ascend-910A", "RoCE 100G"),
     ("Ascend", "RoCE 200G"),
 )
-_PODS = {"TPU-v2": 256.0, "TPU-v3": 1024.0, "TPU-v4": 4096.0, "TPU-v5e": 256.0, "TPU-v5p": 8960.0, "TPU-v6e": 256.0, "TPU7x": 9216.0}
+_PODS = {
+    "TPU-v2": 256.0,
+    "TPU-v3": 1024.0,
+    "TPU-v4": 4096.0,
+    "TPU-v5e": 256.0,
+    "TPU-v5p": 8960.0,
+    "TPU-v6e": 256.0,
+    "TPU7x": 9216.0,
+}
 _BRIDGE_PAIR = 2.0
 
 
@@ -218,7 +226,9 @@ def _pcie_generation(accelerator: Accelerator) -> int:
     return 3
 
 
-def _inner(wiring: Wiring, accelerator: Accelerator, per_node: float, catalog: Catalog) -> tuple[str, float, bool, float]:
+def _inner(
+    wiring: Wiring, accelerator: Accelerator, per_node: float, catalog: Catalog
+) -> tuple[str, float, bool, float]:
     """Name, GB/s, stated? and reach of the link inside the node."""
     slug = accelerator.slug
     name = _named(_INNER_LINKS, slug)
@@ -250,7 +260,9 @@ def _outer(
         return link.name, rate / (per_node if wiring.system.startswith("Ethernet") else 1), True
     if wiring.network.startswith("efa") or " efa" in wiring.network:
         name = {"A100-SXM4-40GB": "EFA v1 p4d/p4de", "A100-SXM4-80GB": "EFA v1 p4d/p4de"}.get(accelerator.slug, "")
-        name = name or _named((("H", "EFA v2 p5/p5e"), ("B200", "EFA v4 p6-b200"), ("B300", "EFA v4 p6-b300")), accelerator.slug)
+        name = name or _named(
+            (("H", "EFA v2 p5/p5e"), ("B200", "EFA v4 p6-b200"), ("B300", "EFA v4 p6-b300")), accelerator.slug
+        )
         if name:
             return name, catalog.interconnects[name].per_gpu_unidirectional_gbs, True
     if accelerator.slug.startswith("TPU"):
@@ -259,7 +271,9 @@ def _outer(
     name = _named(_OUTER_LINKS, accelerator.slug)
     if name:
         return name, catalog.interconnects[name].per_gpu_unidirectional_gbs, False
-    consumer = accelerator.slug.startswith(("RTX-2", "RTX-3", "RTX-4", "RTX-5", "GTX", "RX", "TITAN", "Apple", "K", "Vega", "Arc"))
+    consumer = accelerator.slug.startswith(
+        ("RTX-2", "RTX-3", "RTX-4", "RTX-5", "GTX", "RX", "TITAN", "Apple", "K", "Vega", "Arc")
+    )
     name = "Ethernet 10G" if consumer else "IB EDR 4x port" if accelerator.year < 2020 else "IB HDR 4x port"
     return name, catalog.interconnects[name].per_gpu_unidirectional_gbs / per_node, False
 
@@ -285,5 +299,7 @@ def links(
     intra_name, intra_gbs, intra_stated, domain = _inner(wiring, accelerator, per_node, catalog)
     inter_name, inter_gbs, inter_stated = _outer(wiring, inter_node_gbs, accelerator, per_node, catalog)
     several_nodes = count > per_node
-    assumed = (per_node > 1 and count > 1 and not intra_stated) or (several_nodes and count > domain and not inter_stated)
+    assumed = (per_node > 1 and count > 1 and not intra_stated) or (
+        several_nodes and count > domain and not inter_stated
+    )
     return Links(intra_name, intra_gbs, inter_name, inter_gbs, assumed, domain)

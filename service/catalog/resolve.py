@@ -8,6 +8,7 @@ caller leaves open is chosen so that it fits in memory.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ SHAPE_FIELDS = (
     "intermediate_size", "gated_mlp", "vocab_size", "tied_embeddings", "experts", "experts_per_token", "shared_experts",
     "dense_layers", "sliding_window", "encoder_layers", "decoder_layers", "forward_gmacs", "activations",
 )
+_SINGLE_LAYER = re.compile(r"\blayer\b", re.IGNORECASE)  # kernel benchmarks measure one layer, not a model
 LAYOUT_FIELDS = (
     "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel", "data_parallel", "virtual_pipeline",
     "micro_batch", "gradient_accumulation", "global_batch", "sharding", "recompute", "offload",
@@ -172,6 +174,8 @@ def _model(
         values["family"] = "moe"
     if values["family"] in TRANSFORMER_FAMILIES:
         _derive_shape(values, assumptions)
+    if "layers" not in values and _SINGLE_LAYER.search(name):
+        values["layers"] = 1.0
     known = any(_number(values, key) > 0 for key in ("parameters", "forward_gmacs", "hidden_size"))
     if not name and not known:
         errors.append(
@@ -257,6 +261,8 @@ def _derive_shape(values: Values, assumptions: list[Assumption]) -> None:
 
 
 TYPICAL_LENGTH = {"decoder": 2048.0, "moe": 4096.0, "encoder": 512.0, "encoder_decoder": 512.0}
+# Instruction data are short unless packed: Alpaca-like sets average 100 to 700 tokens a sample with their prompt.
+INSTRUCTION_LENGTH = 512.0
 # Mean sentence of WMT16 English-German in sub-words, source and target together: GNMT and its kin count both.
 TRANSLATION_LENGTH = 50.0
 
@@ -267,8 +273,10 @@ def _data(flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | No
     if not length > 0:
         if family in TYPICAL_LENGTH:
             length = TYPICAL_LENGTH[family]
+            if family in ("decoder", "moe") and str(flat.get("training.mode") or "") in ("finetune", "lora", "qlora", "frozen"):
+                length = INSTRUCTION_LENGTH
             if entry is not None and entry.max_sequence_length > 0:
-                length = min(entry.max_sequence_length, 2.0 * length if family in ("decoder", "moe") else length)
+                length = min(entry.max_sequence_length, 2.0 * length if length == 2048.0 else length)
             assumptions.append(Assumption("data.sequence_length", length, "usual training length of the model or its family"))
         elif entry is not None and entry.sequence_length > 0:
             length = entry.sequence_length

@@ -23,6 +23,7 @@ DECODER_TOKENS_PER_ENCODER_TOKEN = 0.25
 ELEMENTS_PER_TOKEN_LAYER = 17.0
 KERNELS_PER_TRANSFORMER_LAYER = 14.0  # forward launches: 4 GEMMs, 2 norms, attention, rotary, gate, residuals, casts
 KERNELS_PER_CONVOLUTION_NETWORK = 160.0  # forward launches of ResNet-50: 53 convolutions, as many norms, activations
+KERNELS_PER_RECOMMENDER = 30.0  # forward launches of DLRM: two small perceptrons, look-ups, interaction
 PIXELS_PER_TOKEN = 16.0  # side of the patch that a mid-network feature map stands for
 
 
@@ -236,6 +237,10 @@ def _convolution_work(table: Table) -> Work:
     activations = np.where(table["activations"] > 0, table["activations"], gmacs * ACTIVATIONS_PER_GMAC)
     image = np.where(table["image_size"] > 0, table["image_size"], 224.0)
     parameters = np.where(table["parameters"] > 0, table["parameters"], TYPICAL_PARAMETERS)
+    # Embedding tables of recommenders are looked up, a few rows a sample; only the dense part is read and reduced whole,
+    # and it has one weight per multiply-accumulate.
+    recommender = family == "recommender"
+    parameters = np.where(recommender, np.minimum(parameters, np.maximum(1e9 * gmacs, 1e5)), parameters)
     zeros = np.zeros(len(table))
     return Work(
         gemm_flops=2e9 * gmacs,
@@ -244,7 +249,9 @@ def _convolution_work(table: Table) -> Work:
         expert_flops=zeros,
         elements=activations,
         score_elements=zeros,
-        kernels=np.full(len(table), KERNELS_PER_CONVOLUTION_NETWORK),
+        kernels=np.where(
+            recommender, KERNELS_PER_RECOMMENDER, np.where(table["layers"] == 1.0, 2.0, KERNELS_PER_CONVOLUTION_NETWORK)
+        ),
         sequential_steps=np.ones(len(table)),
         tokens=np.maximum((image / PIXELS_PER_TOKEN) ** 2, 1.0),
         width=np.clip(1e9 * gmacs / np.maximum(activations, 1.0), 4.0, 4096.0),

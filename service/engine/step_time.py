@@ -34,7 +34,7 @@ class Coefficient:
 
 COEFFICIENTS: tuple[Coefficient, ...] = (
     Coefficient(
-        "compute_efficiency", "log fraction of peak, large GEMM", np.log(0.6), 0.3, np.log(0.02), np.log(1.6),
+        "compute_efficiency", "log fraction of peak, large GEMM", np.log(0.6), 0.3, np.log(0.01), np.log(1.3),
         "achievable_matmul.csv: best matmul reaches 0.5 to 0.9 of the data sheet",
     ),
     Coefficient(
@@ -74,7 +74,7 @@ COEFFICIENTS: tuple[Coefficient, ...] = (
         -6.0, 6.0, "frameworks overlap the reduction with the backward pass, but not perfectly",
     ),
     Coefficient(
-        "scale_loss", "log relative slowdown per doubling of nodes", np.log(0.015), 0.8, np.log(1e-4), np.log(0.5),
+        "scale_loss", "log relative slowdown per doubling of nodes", np.log(0.012), 0.5, np.log(1e-4), np.log(0.06),
         "stragglers and jitter: a few percent per doubling",
     ),
     Coefficient(
@@ -82,15 +82,15 @@ COEFFICIENTS: tuple[Coefficient, ...] = (
         np.log(2e-4), 1.0, np.log(1e-8), np.log(0.5), "facts.csv: data loaders deliver 500 to 10,000 images per second",
     ),
     Coefficient(
-        "collective_latency_seconds", "log seconds per hop of a collective", np.log(1.5e-5), 0.6, np.log(1e-6),
-        np.log(1e-3), "NCCL small-message latency, 10 to 30 microseconds",
+        "collective_latency_seconds", "log seconds per hop of a collective", np.log(1.5e-5), 0.4, np.log(1e-6),
+        np.log(2e-4), "NCCL small-message latency, 10 to 30 microseconds",
     ),
     Coefficient(
         "optimizer_traffic", "log bytes moved by the optimizer over its ideal, and its achieved bandwidth share",
         np.log(1.5), 0.4, np.log(0.3), np.log(30.0), "fused Adam reads and writes each state once",
     ),
     Coefficient(
-        "work", "log ratio of true to counted work of the model", 0.0, 0.1, -8.0, 8.0,
+        "work", "log ratio of true to counted work of the model", 0.0, 0.001, -8.0, 8.0,
         "1 where shapes are known; free where only the model's name is",
     ),
 )
@@ -151,8 +151,6 @@ def prepare(table: Table) -> Inputs:
     data = np.maximum(_degree(table, "data_parallel"), 1e-9)
     micro_batch = np.maximum(np.nan_to_num(table["micro_batch"], nan=1.0), 1e-9)
     global_batch = np.maximum(np.nan_to_num(table["global_batch"], nan=1.0), 1e-9)
-    # A measured layout is taken as it is: where degrees don't multiply to the count, the samples that each
-    # accelerator handles still do.
     model_parallel = tensor * pipeline * context
     micro_batches = np.maximum(global_batch / (data * micro_batch), 1e-6)
     micro_batch = np.where(micro_batches < 1.0, micro_batch * micro_batches, micro_batch)
@@ -181,8 +179,11 @@ def prepare(table: Table) -> Inputs:
     precision = table.text("precision")
     element_bytes = np.array([BYTES_PER_ELEMENT.get(str(name), 4.0) for name in precision])
     optimizer_bytes = np.array([OPTIMIZER_BYTES.get(str(name), 28.0) for name in table.text("optimizer")])
-    peak = table["peak_tflops"] * 1e12
-    bandwidth = table["memory_bandwidth_gbs"] * 1e9
+    # Where degrees count cores or tiles (two ranks a chip), a rank has its share of the chip; where they multiply to
+    # less than the count, the remaining accelerators are taken to share the work.
+    share = np.clip(table["count"] / (model_parallel * data), 0.25, 4.0)
+    peak = table["peak_tflops"] * 1e12 * share
+    bandwidth = table["memory_bandwidth_gbs"] * 1e9 * share
     ridge = np.clip(peak / bandwidth / RIDGE_REFERENCE, 0.02, 20.0)
 
     split = tensor * context
@@ -221,10 +222,10 @@ def prepare(table: Table) -> Inputs:
     tensor_bytes = np.where(
         tensor > 1, layers / pipeline * 4.0 * recompute_extra * activation_message * 2.0 * (tensor - 1) / tensor, 0.0
     )
-    tensor_messages = np.where(tensor > 1, layers / pipeline * 4.0 * recompute_extra * 2.0 * (tensor - 1), 0.0)
+    tensor_messages = np.where(tensor > 1, layers / pipeline * 4.0 * recompute_extra * 2.0 * np.log2(np.maximum(tensor, 2.0)), 0.0)
     tensor_across = np.maximum(tensor / node, 1.0) > 1.0
     expert_bytes = np.where(
-        (expert > 1) & (experts > 1), layers / pipeline * 4.0 * activation_message / tensor * active * (expert - 1) / expert, 0.0
+        (expert > 1) & (experts > 1), layers / pipeline * 4.0 * activation_message / tensor * np.minimum(active, 8.0) * (expert - 1) / expert, 0.0
     )
     expert_across = expert * tensor > node
     _, key_width = operations.attention_heads_width(table)
@@ -332,8 +333,8 @@ def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
     intra = c["intra"] / physical["intra_node_slowdown"]
     across = physical["inter_node_slowdown"]
     latency = physical["collective_latency_seconds"]
-    tensor = c["tensor_bytes"] / np.minimum(intra, c["tensor_inter"] / across) + c["tensor_messages"] * latency * 0.2
-    experts = c["expert_bytes"] / np.minimum(intra, c["expert_inter"] / across) + c["expert_messages"] * latency
+    tensor = c["tensor_bytes"] / np.minimum(intra, c["tensor_inter"] / across) + c["tensor_messages"] * latency
+    experts = exposed * c["expert_bytes"] / np.minimum(intra, c["expert_inter"] / across) + c["expert_messages"] * latency
     context = exposed * c["context_bytes"] / np.minimum(intra, c["context_inter"] / across)
     pipe = c["pipeline_bytes"] / np.minimum(intra, c["pipeline_inter"] / across)
 

@@ -107,7 +107,9 @@ def grid_intensity(location: Location, pricing: Pricing, catalog: Catalog) -> Ra
         grid = catalog.grid(location.region, pricing.provider)
         if grid is None:
             near = ", ".join(catalog.suggest("grids", location.region)) or "see /v1/grids"
-            raise UnknownPlaceError("location.region", f"no grid of region {location.region!r} is known", f"Perhaps {near}.")
+            raise UnknownPlaceError(
+                "location.region", f"no grid of region {location.region!r} is known", f"Perhaps {near}."
+            )
         return Rate.known(grid.gco2e_per_kwh, _grid_reason(grid))
     if pricing.region is not None:
         grid = catalog.grid(pricing.region, pricing.provider)
@@ -131,7 +133,9 @@ def power_usage_effectiveness(location: Location, pricing: Pricing, catalog: Cat
     provider, _, region = (location.region or "").rpartition(":")
     provider, region = provider or pricing.provider or "", region or pricing.region or ""
     operator = OPERATORS.get(provider, provider)
-    named = [pue for pue in catalog.pue if region and pue.provider.startswith(f"{operator} ") and region in pue.provider]
+    named = [
+        pue for pue in catalog.pue if region and pue.provider.startswith(f"{operator} ") and region in pue.provider
+    ]
     usual = _usual_pue(catalog)
     if named:
         return Rate.known(named[-1].pue, f"{named[-1].provider} ({named[-1].source})")

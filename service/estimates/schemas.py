@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from service.configuration import Configuration
 
@@ -60,7 +60,7 @@ class Location(Strict):
     )
     watts_per_accelerator: Positive | None = Field(
         None,
-        description="Metered power of a node at load over its accelerators, W; in place of the published multiple of TDP.",
+        description="Metered power of a node at load over its accelerators, W; in place of the published record.",
         examples=[850],
     )
 
@@ -86,9 +86,7 @@ class GoodputAssumptions(Strict):
     evaluation_share: Share | None = Field(
         None, description="Share of training time spent in evaluation.", examples=[0.01]
     )
-    startup_seconds: NotNegative | None = Field(
-        None, description="From launch to the first step.", examples=[300]
-    )
+    startup_seconds: NotNegative | None = Field(None, description="From launch to the first step.", examples=[300])
 
 
 class EstimateRequest(Configuration):
@@ -103,7 +101,8 @@ class EstimateRequest(Configuration):
     pricing: Pricing = Field(default_factory=Pricing, description="Which price to use.")
     location: Location = Field(default_factory=Location, description="Where it runs, for energy and carbon.")
     goodput: GoodputAssumptions = Field(
-        default_factory=GoodputAssumptions, description="Overrides of what is lost to failures, checkpoints and start-up."
+        default_factory=GoodputAssumptions,
+        description="Overrides of what is lost to failures, checkpoints and start-up.",
     )
     runs: Annotated[int, Field(ge=1, le=100_000)] = Field(
         1, description="Repeats one after another (folds, seeds, trials): time, cost and energy multiply.", examples=[5]
@@ -128,12 +127,6 @@ class Throughput(BaseModel):
     per_accelerator: Quantity = Field(description="Samples per second and accelerator.")
 
 
-class MemoryParts(BaseModel):
-    """Peak memory of one accelerator by part, GB (10^9 bytes), medians."""
-
-    model_config = ConfigDict(extra="allow")
-
-
 class Memory(BaseModel):
     """Peak memory of one accelerator."""
 
@@ -151,8 +144,8 @@ class GoodputAnswer(BaseModel):
 
     share: Quantity = Field(description="Productive over wall-clock hours.")
     hours: dict[str, float] = Field(
-        description="Median hours by part (productive, evaluation, checkpoint, failure, startup); they sum to the median "
-        "duration of one run.",
+        description="Median hours by part (productive, evaluation, checkpoint, failure, startup); they sum to the "
+        "median duration of one run.",
         examples=[{"productive": 700.0, "evaluation": 12.0, "checkpoint": 4.9, "failure": 7.0, "startup": 0.1}],
     )
     failures: float = Field(description="Expected interruptions of one run.")
@@ -269,16 +262,5 @@ class SavedEstimate(Estimate):
     request: dict[str, Any] = Field(description="The request, as it was sent.")
 
 
-class EstimateList(BaseModel):
-    """What `POST /v1/estimates/batch` takes as JSON: the requests themselves, at most 1,000."""
-
-    items: list[EstimateRequest]
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if len(self.items) > BATCH_LIMIT:
-            raise ValueError(f"at most {BATCH_LIMIT} estimates in one JSON list; send more as NDJSON")
-        return self
-
-
 BATCH_LIMIT = 1_000
+"""Requests in one JSON list; NDJSON has no limit."""

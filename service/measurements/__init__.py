@@ -1,0 +1,1 @@
+"""Measurements and the sources they come from."""

@@ -150,7 +150,9 @@ class SourceRepository:
         """The source, or None if there is none of that name."""
         return await self.session.get(SourceRow, name)
 
-    async def page(self, *, limit: int = 100, cursor: str | None = None) -> tuple[list[tuple[SourceRow, int]], str | None]:
+    async def page(
+        self, *, limit: int = 100, cursor: str | None = None
+    ) -> tuple[list[tuple[SourceRow, int]], str | None]:
         """The next sources by name, each with how many accepted, shared measurements it has, and the next cursor.
 
         Raises:
@@ -196,7 +198,7 @@ def columns_of(fields: Mapping[str, Any], *, id: str, **about: Any) -> dict[str,
     return {"id": id, "fields": dict(fields), **typed, **defaults, **about}
 
 
-def _matching(filters: Iterable[Filter], team: str | None) -> Select[tuple[MeasurementRow]]:
+def _matching(filters: Iterable[Filter], team: str | None) -> Select[MeasurementRow]:
     return select(MeasurementRow).where(_visible_to(team), *(_condition(wanted) for wanted in filters))
 
 
@@ -227,9 +229,12 @@ def _value(field: str, like: Scalar) -> ColumnElement[Any]:
     if not _FIELD.fullmatch(field):
         raise ValueError(f"{field!r} is not the dotted name of a field")
     entry = MeasurementRow.fields[field]
+    typed: ColumnElement[Any]
     if isinstance(like, bool):
-        return entry.as_boolean()
-    return entry.as_float() if isinstance(like, int | float) else entry.as_string()
+        typed = entry.as_boolean()
+    else:
+        typed = entry.as_float() if isinstance(like, int | float) else entry.as_string()
+    return typed
 
 
 def _encode(position: str) -> str:

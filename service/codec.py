@@ -1,0 +1,249 @@
+"""Rows of measurements as CSV with dotted columns or as NDJSON: one codec for all that is read, written and shipped.
+
+Each cell is typed by the vocabulary's own field. Blank means not stated. Reading streams; a bad row is reported with
+its line and the rest go on. What is written reads back the same.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Annotated, Any, Literal, TextIO, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from service.configuration import FIELDS, SECTIONS, Measurement, nest, unknown_field
+
+Content = Literal["text/csv", "application/x-ndjson"]
+LONGEST_LINE = 1_000_000
+"""Characters of one row; more is refused, for no measurement is that long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: its line in the file (a CSV header is line 1), and its typed values or what is wrong with it."""
+
+    line: int
+    values: dict[str, object] | None
+    error: str | None
+
+
+def _adapters() -> dict[str, Callable[[object], object]]:
+    adapters: dict[str, Callable[[object], object]] = {}
+    for name in FIELDS:
+        section, dot, field = name.partition(".")
+        info: FieldInfo = SECTIONS[section].model_fields[field] if dot else Measurement.model_fields[name]
+        annotation: Any = info.annotation
+        for constraint in info.metadata:
+            annotation = Annotated[annotation, constraint]
+        adapters[name] = TypeAdapter(annotation).validate_python
+    return adapters
+
+
+_ADAPTERS = _adapters()
+_JSON_FIELD = "model.huggingface_config"
+
+
+def parse_value(name: str, value: object) -> object:
+    """A value of the field of that dotted name, typed and checked; None for blank.
+
+    Raises ``ValueError`` naming the field and what it takes.
+    """
+    adapter = _ADAPTERS.get(name)
+    if adapter is None:
+        raise ValueError(unknown_field(name))
+    if isinstance(value, str):
+        value = value.strip()
+        if not value:
+            return None
+        if name == _JSON_FIELD:
+            try:
+                value = json.loads(value)
+            except (json.JSONDecodeError, RecursionError):
+                raise ValueError(f"{name}: not JSON") from None
+    try:
+        return adapter(value)
+    except ValidationError as error:
+        raise ValueError(f"{name}: {_reason(error, value)}") from None
+
+
+def _reason(error: ValidationError, value: object) -> str:
+    shown = repr(value)
+    message = error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
+    return f"{message[0].lower()}{message[1:]}, got {shown if len(shown) <= 80 else shown[:77] + '...'}"
+
+
+def read_rows(
+    stream: IO[str] | IO[bytes], *, content: str, other_columns: Literal["refuse", "ignore"] = "refuse"
+) -> Iterator[Row]:
+    """Read rows one by one.
+
+    ``stream`` is text (opened with ``newline=""`` for CSV) or UTF-8 bytes; ``content`` is ``text/csv`` or
+    ``application/x-ndjson`` (parameters such as ``; charset=utf-8`` are ignored). NDJSON objects may be nested or
+    dotted. ``other_columns`` says what to do with names that the vocabulary lacks: report the row, or drop them.
+    Raises ``ValueError`` for another content type.
+    """
+    kind = content.partition(";")[0].strip().lower()
+    if kind not in {"text/csv", "application/x-ndjson"}:
+        raise ValueError(f"unknown content type {content!r}: send text/csv or application/x-ndjson")
+    text, wrapper = _as_text(stream)
+    try:
+        if kind == "text/csv":
+            yield from _read_csv(text, other_columns == "ignore")
+        else:
+            yield from _read_ndjson(text, other_columns == "ignore")
+    finally:
+        if wrapper is not None:
+            wrapper.detach()
+
+
+def _as_text(stream: IO[str] | IO[bytes]) -> tuple[Iterable[str], io.TextIOWrapper | None]:
+    if isinstance(stream, io.TextIOBase):
+        return cast(TextIO, stream), None
+    # Bytes that are no UTF-8 survive as surrogates, which the text fields then refuse row by row.
+    wrapper = io.TextIOWrapper(cast(Any, stream), encoding="utf-8-sig", errors="surrogateescape", newline="")
+    return wrapper, wrapper
+
+
+def _read_csv(text: Iterable[str], ignore: bool) -> Iterator[Row]:
+    rows = csv.reader(text)
+    header: list[str] | None = None
+    columns: list[tuple[int, str, dict[str, object]]] = []
+    flaw: str | None = None
+    end = 0
+    while True:
+        line = end + 1
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            end = rows.line_num
+            yield Row(line, None, f"not CSV: {error}")
+            continue
+        if cells is None:
+            return
+        end = rows.line_num
+        if header is None:
+            header = [cell.strip().removeprefix("\ufeff") for cell in cells]
+            columns, flaw = _columns(header, ignore)
+        elif any(cells):
+            yield _csv_row(line, cells, header, columns, flaw)
+
+
+def _columns(header: list[str], ignore: bool) -> tuple[list[tuple[int, str, dict[str, object]]], str | None]:
+    """Position, name and memory of values already typed of each column; and what is wrong with the header."""
+    columns: list[tuple[int, str, dict[str, object]]] = []
+    flaws = []
+    for position, name in enumerate(header):
+        if name in _ADAPTERS:
+            if header.index(name) != position:
+                flaws.append(f"column {name!r} appears twice")
+            columns.append((position, name, {"": None}))
+        elif name and not ignore:
+            flaws.append(unknown_field(name))
+    return columns, "; ".join(flaws[:3]) or None
+
+
+def _csv_row(
+    line: int, cells: list[str], header: list[str], columns: list[tuple[int, str, dict[str, object]]], flaw: str | None
+) -> Row:
+    if flaw is not None:
+        return Row(line, None, flaw)
+    if len(cells) != len(header):
+        return Row(line, None, f"{len(cells)} cells where the header has {len(header)}")
+    values: dict[str, object] = {}
+    for position, name, known in columns:
+        cell = cells[position]
+        if not cell:
+            continue
+        if cell in known:
+            value = known[cell]
+        else:
+            try:
+                value = parse_value(name, cell)
+            except ValueError as error:
+                return Row(line, None, str(error))
+            if len(known) < 10_000:
+                known[cell] = value
+        if value is not None:
+            values[name] = value
+    return Row(line, values, None)
+
+
+def _read_ndjson(text: Iterable[str], ignore: bool) -> Iterator[Row]:
+    for line, written in enumerate(text, start=1):
+        if not written.strip():
+            continue
+        try:
+            yield Row(line, _ndjson_values(written, ignore), None)
+        except ValueError as error:
+            yield Row(line, None, str(error))
+
+
+def _ndjson_values(written: str, ignore: bool) -> dict[str, object]:
+    if len(written) > LONGEST_LINE:
+        raise ValueError(f"more than {LONGEST_LINE} characters in one line")
+    try:
+        read = json.loads(written)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(read, dict):
+        raise ValueError("a row is a JSON object")
+    values: dict[str, object] = {}
+    for name, value in _dotted(read):
+        if ignore and name not in _ADAPTERS:
+            continue
+        typed = parse_value(name, value) if value is not None else None
+        if name not in _ADAPTERS:
+            raise ValueError(unknown_field(name))
+        if typed is not None:
+            values[name] = typed
+    return values
+
+
+def _dotted(read: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in read.items():
+        if isinstance(value, dict) and name in SECTIONS:
+            yield from ((f"{name}.{field}", inner) for field, inner in value.items())
+        else:
+            yield name, value
+
+
+def format_value(value: object) -> str:
+    """A value as a CSV cell: numbers shortest, whole ones without a point; booleans lower case; objects as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return str(value)
+
+
+def write_csv(rows: Iterable[Mapping[str, object]], stream: IO[str], columns: Iterable[str] | None = None) -> None:
+    """Write rows of dotted names as CSV; ``stream`` is text opened with ``newline=""``.
+
+    Without ``columns``, those that any row states, in the order of the vocabulary (the rows are then held in memory).
+    Names beyond the vocabulary come last, in order of appearance.
+    """
+    if columns is None:
+        rows = list(rows)
+        present = dict.fromkeys(name for row in rows for name in row)
+        columns = [name for name in FIELDS if name in present] + [name for name in present if name not in _ADAPTERS]
+    names = list(columns)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([format_value(row.get(name)) for name in names])
+
+
+def write_ndjson(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> None:
+    """Write rows of dotted names as NDJSON, one nested object a line."""
+    for row in rows:
+        stream.write(
+            json.dumps(nest({name: value for name, value in row.items() if value is not None}), ensure_ascii=False)
+        )
+        stream.write("\n")

@@ -1,0 +1,339 @@
+"""The forecaster: a table of configurations in, distributions out. Immutable; a new calibration is a new forecaster."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import linalg
+from scipy.special import ndtr
+
+from service.engine.calibration import DEGREES_OF_FREEDOM, sensitivities
+from service.engine.distribution import Z90, Distribution
+from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
+from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, features, grade
+from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, memory_parts
+from service.engine.observed import model_flops_per_sample
+from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.step_time import COEFFICIENTS, Inputs, prepare, step_parts
+from service.engine.table import BoolArray, FloatArray, Table, TextArray
+
+# Terms whose levels are many and independent given the rest: their covariance with others is dropped when stored.
+LEAF_GROUPINGS = ("model", "unknown_model")
+OWN_SITE = "own"  # name of the level that a team's own rows speak about
+OWN_RESIDUAL_SPREAD = 0.25  # prior sd of what a site's near-identical runs share beyond all effects, natural log
+OWN_RESIDUAL_LENGTH = 0.7  # distance over which it fades
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Predictions for n configurations; arrays of shape (n,). Rates are of the whole job."""
+
+    samples_per_second: Distribution
+    step_seconds: Distribution
+    memory_gb: Distribution
+    breakdown: dict[str, FloatArray]  # seconds of the median step by part; their sum is step_seconds.p50
+    memory_parts: dict[str, FloatArray]  # GB by part; their sum is memory_gb.p50
+    fits: BoolArray
+    fits_probability: FloatArray
+    mfu: Distribution
+    flops_per_sample: FloatArray
+    grade: TextArray
+
+
+@dataclass(frozen=True, eq=False)
+class OwnRows:
+    """What a site's own measurements leave unexplained, to be carried to its similar runs (Gaussian process)."""
+
+    evidence: Evidence
+    weights: FloatArray  # K^-1 r
+    inverse: FloatArray  # K^-1
+
+
+@dataclass(frozen=True, eq=False)
+class Forecaster:
+    """A calibration made ready to predict."""
+
+    calibration_version: str
+    fingerprint: str
+    design: Design
+    unknowns: FloatArray
+    covariance: FloatArray  # of all unknowns; rows and columns of leaves are diagonal only
+    spreads: FloatArray
+    sigma: float
+    widening: dict[str, float]  # conformal factor by family class and grade
+    memory_unknowns: FloatArray
+    memory_sigma: float
+    evidence: Evidence
+    report: dict[str, Any]
+    own: OwnRows | None = None
+
+    @classmethod
+    def load(cls, source: Path | bytes) -> Forecaster:
+        """Read a stored calibration (gzipped JSON). Raises ValueError if it isn't one of this engine's."""
+        raw = source.read_bytes() if isinstance(source, Path) else source
+        document = json.loads(gzip.decompress(raw))
+        names = [[term.coefficient, term.grouping] for term in TERMS]
+        if document.get("terms") != names or document.get("coefficients") != [c.name for c in COEFFICIENTS]:
+            raise ValueError("the calibration was fitted by another version of the engine; run `traincast calibrate`")
+        levels = tuple({name: position for name, position in pairs} for pairs in document["levels"])
+        size = len(document["unknowns"])
+        core = np.array(document["core"], dtype=np.int64)
+        deviation = np.array(document["deviations"])
+        covariance = np.diag(deviation**2)
+        correlation = _decode(document["correlation"], np.float16).astype(np.float64)
+        block = np.zeros((len(core), len(core)))
+        block[np.triu_indices(len(core), 1)] = correlation
+        block = block + block.T + np.eye(len(core))
+        covariance[np.ix_(core, core)] = block * np.outer(deviation[core], deviation[core])
+        stored = document["evidence"]
+        count = len(stored["ids"])
+
+        def texts(column: dict[str, Any]) -> TextArray:
+            vocabulary = np.array(column["vocabulary"], dtype=object)
+            return np.asarray(vocabulary[_decode(column["codes"], np.int32)], dtype=object)
+
+        evidence = Evidence(
+            np.array(stored["ids"], dtype=object),
+            _decode(stored["coordinates"], np.float32).astype(np.float64).reshape(count, -1),
+            {name: texts(column) for name, column in stored["names"].items()},
+            texts(stored["families"]),
+            texts(stored["lineages"]),
+            _decode(stored["log_measured"], np.float32).astype(np.float64),
+            _decode(stored["log_predicted"], np.float32).astype(np.float64),
+        )
+        return cls(
+            document["version"],
+            document["fingerprint"],
+            Design(levels, size),
+            np.array(document["unknowns"]),
+            covariance,
+            np.array(document["spreads"]),
+            document["sigma"],
+            document["widening"],
+            np.array(document["memory_unknowns"]),
+            document["memory_sigma"],
+            evidence,
+            document["report"],
+        )
+
+    def dump(self) -> bytes:
+        """The calibration as gzipped JSON; the same forecaster always gives the same bytes."""
+        leaves = [
+            position
+            for term, levels in zip(TERMS, self.design.levels, strict=True)
+            if term.grouping in LEAF_GROUPINGS
+            for position in levels.values()
+        ]
+        core = np.setdiff1d(np.arange(self.design.size), leaves)
+        deviation = np.sqrt(np.diag(self.covariance))
+        correlation = self.covariance[np.ix_(core, core)] / np.outer(deviation[core], deviation[core])
+
+        def texts(column: TextArray) -> dict[str, Any]:
+            vocabulary, codes = np.unique(column.astype(str), return_inverse=True)
+            return {"vocabulary": vocabulary.tolist(), "codes": _encode(codes, np.int32)}
+
+        document = {
+            "version": self.calibration_version,
+            "fingerprint": self.fingerprint,
+            "coefficients": [c.name for c in COEFFICIENTS],
+            "terms": [[term.coefficient, term.grouping] for term in TERMS],
+            "levels": [list(levels.items()) for levels in self.design.levels],
+            "unknowns": np.round(self.unknowns, 6).tolist(),
+            "deviations": np.round(deviation, 6).tolist(),
+            "core": core.tolist(),
+            "correlation": _encode(correlation[np.triu_indices(len(core), 1)], np.float16),
+            "spreads": np.round(self.spreads, 6).tolist(),
+            "sigma": round(self.sigma, 6),
+            "widening": self.widening,
+            "memory_unknowns": np.round(self.memory_unknowns, 6).tolist(),
+            "memory_sigma": round(self.memory_sigma, 6),
+            "evidence": {
+                "ids": self.evidence.ids.tolist(),
+                "coordinates": _encode(self.evidence.coordinates.ravel(), np.float32),
+                "names": {name: texts(self.evidence.names[name]) for name, _ in NAME_PENALTIES},
+                "families": texts(self.evidence.families),
+                "lineages": texts(self.evidence.lineages),
+                "log_measured": _encode(self.evidence.log_measured, np.float32),
+                "log_predicted": _encode(self.evidence.log_predicted, np.float32),
+            },
+            "report": self.report,
+        }
+        return gzip.compress(json.dumps(document, separators=(",", ":")).encode(), mtime=0)
+
+    def predict(self, table: Table, *, grades: TextArray | None = None) -> Forecast:
+        """Predict every configuration of a table. Rows without a known site are predicted as a new site would be."""
+        inputs = prepare(table)
+        median, variance, coefficients = self.log_seconds(table, inputs)
+        grades = grade(table, self.evidence.nearest_distance(table)) if grades is None else grades
+        spread = np.sqrt(variance) * self._widening(table, grades)
+        parts = step_parts(inputs, coefficients)
+        mechanics = sum(parts.values())
+        step = np.exp(median) * inputs.columns["global_batch"]
+        # What a site's own rows add beyond the mechanics scales every part alike, so that the parts still sum up.
+        parts = {name: seconds * step / mechanics for name, seconds in parts.items()}
+        up = np.exp(Z90 * spread)
+        step_seconds = Distribution(step / up, step, step * up)
+        rate = Distribution(1.0 / step_seconds.p90, 1.0 / step_seconds.p50, 1.0 / step_seconds.p10).scaled(
+            inputs.columns["global_batch"]
+        )
+        flops = model_flops_per_sample(table)
+        mfu = rate.scaled(flops / (table["peak_tflops"] * 1e12 * table["count"]))
+        shape = (len(table), len(MEMORY_COEFFICIENTS))
+        memory = memory_parts(inputs, np.broadcast_to(self.memory_unknowns, shape))
+        peak = np.asarray(sum(memory.values()), dtype=np.float64)
+        room = np.where(table["memory_gb"] > 0, table["memory_gb"], np.inf) * USABLE_SHARE
+        probability = ndtr((np.log(room) - np.log(peak)) / self.memory_sigma)
+        memory_up = np.exp(Z90 * self.memory_sigma)
+        return Forecast(
+            rate,
+            step_seconds,
+            Distribution(peak / memory_up, peak, peak * memory_up),
+            parts,
+            memory,
+            np.asarray(peak <= room),
+            np.asarray(probability, dtype=np.float64),
+            mfu,
+            flops,
+            grades,
+        )
+
+    def log_seconds(self, table: Table, inputs: Inputs) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Median natural log of seconds per sample, its variance, and the rows' coefficients."""
+        positions, multipliers, targets = self.design.columns(self._as_own(table))
+        coefficients = row_coefficients(positions, multipliers, targets, self.unknowns)
+        predicted, derivative = sensitivities(inputs, coefficients)
+        gradient = derivative[:, targets] * multipliers
+        variance = np.empty(len(table))
+        for begin in range(0, len(table), 1024):
+            part = slice(begin, begin + 1024)
+            slope = np.where(positions[part] >= 0, gradient[part], 0.0)
+            block = self.covariance[positions[part][:, :, None], positions[part][:, None, :]]
+            variance[part] = np.einsum("ni,nij,nj->n", slope, block, slope)
+        variance = np.maximum(variance, 0.0)
+        for index, term in enumerate(TERMS):
+            column = self.design.fixed + index
+            unseen = positions[:, column] < 0
+            if term.grouping not in SITE_TERMS:
+                unseen = unseen & (grouping(table, term.grouping) != "")
+            variance += np.where(unseen, (gradient[:, column] * self.spreads[index]) ** 2, 0.0)
+        variance += self.sigma**2
+        if self.own is not None:
+            shift, explained = self._own_residual(table)
+            predicted = predicted + shift
+            variance = np.maximum(variance - explained, (0.3 * self.sigma) ** 2)
+        return predicted, variance, coefficients
+
+    def nearest(self, table: Table, k: int = 5) -> list[list[Neighbour]]:
+        """The measurements nearest to each configuration, nearest first."""
+        return self.evidence.nearest(table, k)
+
+    def learn(self, table: Table, log_seconds: FloatArray, *, iterations: int = 6) -> Forecaster:
+        """A forecaster for the site that measured these rows: effects updated, what they leave carried to similar runs.
+
+        Args:
+            table: the site's own measured configurations.
+            log_seconds: natural log of measured seconds per sample, shape (n,).
+        """
+        if not len(table):
+            return self
+        own = table.replace(
+            lineage=np.full(len(table), OWN_SITE, dtype=object), site=np.full(len(table), OWN_SITE, dtype=object)
+        )
+        extended = self._with_levels(own)
+        inputs = prepare(own)
+        positions, multipliers, targets = extended.design.columns(own)
+        touched = np.unique(positions[positions >= 0])
+        # Unknowns that no row touches still move with those that are touched, through their covariance.
+        prior = extended.covariance[np.ix_(touched, touched)]
+        prior = prior + np.eye(len(touched)) * 1e-9
+        prior_inverse = linalg.inv(prior)
+        mean = extended.unknowns[touched].copy()
+        place = np.full(extended.design.size, -1)
+        place[touched] = np.arange(len(touched))
+        local = np.where(positions >= 0, place[positions], -1)
+        current = mean.copy()
+        unknowns = extended.unknowns.copy()
+        posterior = prior
+        for _ in range(iterations):
+            unknowns[touched] = current
+            coefficients = row_coefficients(positions, multipliers, targets, unknowns)
+            predicted, derivative = sensitivities(inputs, coefficients)
+            residual = log_seconds - predicted
+            weight = (DEGREES_OF_FREEDOM + 1.0) / (DEGREES_OF_FREEDOM + (residual / self.sigma) ** 2) / self.sigma**2
+            matrix = jacobian(local, multipliers, targets, derivative, len(touched)).toarray()
+            hessian = (matrix * weight[:, None]).T @ matrix + prior_inverse
+            gradient = matrix.T @ (weight * residual) + prior_inverse @ (mean - current)
+            current = current + np.clip(linalg.solve(hessian, gradient, assume_a="pos"), -0.7, 0.7)
+            posterior = linalg.inv(hessian)
+        unknowns[touched] = current
+        covariance = extended.covariance.copy()
+        covariance[np.ix_(touched, touched)] = posterior
+        updated = replace(extended, unknowns=unknowns, covariance=covariance)
+        coefficients = row_coefficients(positions, multipliers, targets, unknowns)
+        predicted, _ = sensitivities(inputs, coefficients)
+        evidence = Evidence.of(np.arange(len(own)).astype(object), own, log_seconds, predicted)
+        kernel = _kernel(evidence, own) + np.eye(len(own)) * (0.5 * self.sigma) ** 2
+        inverse = linalg.inv(kernel)
+        return replace(updated, own=OwnRows(evidence, inverse @ (log_seconds - predicted), inverse))
+
+    def _with_levels(self, table: Table) -> Forecaster:
+        """Room for levels that the fit hasn't seen (the site itself, new models), at their prior."""
+        levels = [dict(known) for known in self.design.levels]
+        extra: list[float] = []
+        size = self.design.size
+        for index, term in enumerate(TERMS):
+            for name in sorted(set(grouping(table, term.grouping).tolist()) - {""}):
+                if name not in levels[index] and (term.least_rows == 1 or term.grouping in SITE_TERMS):
+                    levels[index][name] = size
+                    extra.append(float(self.spreads[index]) ** 2)
+                    size += 1
+        covariance = np.zeros((size, size))
+        covariance[: self.design.size, : self.design.size] = self.covariance
+        covariance[range(self.design.size, size), range(self.design.size, size)] = extra
+        return replace(
+            self,
+            design=Design(tuple(levels), size),
+            unknowns=np.concatenate([self.unknowns, np.zeros(len(extra))]),
+            covariance=covariance,
+        )
+
+    def _as_own(self, table: Table) -> Table:
+        if self.own is None:
+            return table
+        mine = np.full(len(table), OWN_SITE, dtype=object)
+        return table.replace(lineage=mine, site=mine)
+
+    def _own_residual(self, table: Table) -> tuple[FloatArray, FloatArray]:
+        assert self.own is not None  # noqa: S101
+        cross = _kernel(self.own.evidence, table)
+        shift = cross @ self.own.weights
+        explained = np.einsum("ij,jk,ik->i", cross, self.own.inverse, cross)
+        return shift, np.minimum(explained, OWN_RESIDUAL_SPREAD**2) * 0.5
+
+    def _widening(self, table: Table, grades: TextArray) -> FloatArray:
+        language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
+        names = ("own" if self.own is not None else "transformer", "own" if self.own is not None else "other")
+        keys = [f"{names[0] if is_language else names[1]}/{name}" for is_language, name in zip(language, grades, strict=True)]
+        return np.array([self.widening.get(key, 1.0) for key in keys])
+
+
+def _kernel(evidence: Evidence, table: Table) -> FloatArray:
+    """Covariance of what similar runs of one site share, shape (len(table), len(evidence))."""
+    coordinates = features(table)
+    rows = [evidence.distances(table, row, coordinates, slice(None)) for row in range(len(table))]
+    distance = np.array(rows).reshape(len(table), -1)
+    return np.asarray(OWN_RESIDUAL_SPREAD**2 * np.exp(-0.5 * (distance / OWN_RESIDUAL_LENGTH) ** 2))
+
+
+def _encode(values: Any, kind: type) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
+
+
+def _decode(text: str, kind: type) -> Any:
+    return np.frombuffer(base64.b64decode(text), dtype=kind)

@@ -1,0 +1,134 @@
+"""Many estimates in one call: a JSON list, or NDJSON of any length, answered line by line."""
+
+import json
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import islice
+from typing import IO, Any
+
+from fastapi import Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from service.catalog.catalog import Catalog
+from service.configuration import suggest_field
+from service.engine.forecast import Forecaster
+from service.estimates.schemas import Estimate, EstimateRequest
+from service.estimates.service import estimate_many
+from service.problems import BadRequest, FieldError, Problem, Unprocessable, field_path
+
+NDJSON = "application/x-ndjson"
+CHUNK = 256
+"""Lines that are computed as one table: enough to be quick, few enough to answer early and hold little."""
+LONGEST_LINE = 1_000_000
+"""Bytes of one line; a configuration with a config.json in it has a few thousand."""
+IN_MEMORY = 8_000_000
+"""Bytes of a streamed body that are held in memory; what is longer waits on disk."""
+
+
+def answer_all(
+    raw: Sequence[object], catalog: Catalog, forecaster: Forecaster, *, request_id: str | None = None
+) -> list[dict[str, Any]]:
+    """An answer for each request, in order: its estimate, or its problem document.
+
+    Args:
+        raw: requests as parsed from JSON; a `Problem` stands for one that could not even be parsed.
+        catalog: the reference tables.
+        forecaster: the calibration to use.
+        request_id: named in problem documents.
+    """
+    read = [request if isinstance(request, Problem) else read_request(request) for request in raw]
+    asked = [request for request in read if isinstance(request, EstimateRequest)]
+    found = iter(estimate_many(asked, catalog, forecaster))
+    answers: list[dict[str, Any]] = []
+    for request in read:
+        if isinstance(request, Problem):
+            answers.append(request.document(request_id))
+            continue
+        answer = next(found)
+        if isinstance(answer, Estimate):
+            answers.append(answer.model_dump(mode="json"))
+        else:
+            answers.append(cannot_run(answer).document(request_id))
+    return answers
+
+
+def read_request(raw: object) -> EstimateRequest | Problem:
+    """A request from parsed JSON, or the problem with it."""
+    try:
+        return EstimateRequest.model_validate(raw)
+    except ValidationError as error:
+        return invalid(error)
+
+
+def invalid(error: ValidationError) -> Problem:
+    """The problem that a request does not validate, with the fields at fault."""
+    errors = [
+        FieldError(
+            field=field_path(fault["loc"]), message=fault["msg"], hint=_hint(fault["type"], field_path(fault["loc"]))
+        )
+        for fault in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return cannot_run(errors)
+
+
+def cannot_run(errors: Sequence[FieldError]) -> Unprocessable:
+    """The problem that a configuration cannot be estimated, with the fields at fault."""
+    first = f"{errors[0].field}: {errors[0].message}" if errors[0].field else errors[0].message
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Unprocessable(f"{first}{more}", errors)
+
+
+async def spool(request: Request) -> IO[bytes]:
+    """The whole body, in memory or on disk.
+
+    Answers start when the body has ended: a client that sends everything before it reads anything would otherwise
+    wait for us while we wait for it.
+    """
+    body = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 -- closed by whoever reads it
+    async for chunk in request.stream():
+        await run_in_threadpool(body.write, chunk)
+    body.seek(0)
+    return body
+
+
+async def answer_lines(
+    body: IO[bytes], catalog: Catalog, forecaster: Forecaster, *, request_id: str | None = None
+) -> AsyncIterator[bytes]:
+    """The answers to an NDJSON body, one line each; closes the body."""
+    with body:
+        requests = _requests(body)
+        while True:
+            answers = await run_in_threadpool(_next_answers, requests, catalog, forecaster, request_id)
+            if not answers:
+                return
+            yield answers
+
+
+def _next_answers(
+    requests: Iterator[object], catalog: Catalog, forecaster: Forecaster, request_id: str | None
+) -> bytes:
+    chunk = list(islice(requests, CHUNK))
+    answers = answer_all(chunk, catalog, forecaster, request_id=request_id)
+    return b"".join(json.dumps(answer, separators=(",", ":")).encode() + b"\n" for answer in answers)
+
+
+def _requests(body: IO[bytes]) -> Iterator[object]:
+    """Each line parsed, or the problem with it; blank lines are passed over."""
+    while line := body.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            while line and not line.endswith(b"\n"):
+                line = body.readline(LONGEST_LINE)
+            yield BadRequest(f"The line is longer than {LONGEST_LINE} bytes.")
+        elif line.strip():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield BadRequest(f"The line is not valid JSON: {error}.")
+
+
+def _hint(kind: str, path: str) -> str | None:
+    if kind == "extra_forbidden":
+        meant = suggest_field(path)
+        return f"did you mean {meant!r}?" if meant else "this field is unknown here; /docs lists those that are"
+    return f"{path.rpartition('.')[2]} is required" if kind == "missing" else None

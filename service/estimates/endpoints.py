@@ -1,0 +1,147 @@
+"""Estimates over HTTP: one, many, and one that was saved."""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Request, Response, status
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from service.dependencies import CatalogDependency, ForecasterDependency, Session
+from service.estimates.batch import NDJSON, answer_all, answer_lines, cannot_run, spool
+from service.estimates.examples import EXAMPLES
+from service.estimates.repository import EstimateRepository
+from service.estimates.schemas import BATCH_LIMIT, Estimate, EstimateRequest, SavedEstimate
+from service.estimates.service import estimate_many
+from service.problems import (
+    BadRequest,
+    NotFound,
+    NotReady,
+    ProblemDocument,
+    TooLarge,
+    Unprocessable,
+    UnsupportedMediaType,
+    responses,
+)
+
+router = APIRouter(prefix="/v1/estimates", tags=["estimates"])
+
+_REQUEST = {"$ref": "#/components/schemas/EstimateRequest"}
+_ANSWER = {"anyOf": [{"$ref": "#/components/schemas/Estimate"}, {"$ref": "#/components/schemas/ProblemDocument"}]}
+_LINES = {
+    "summary": "Two configurations, one a line",
+    "value": '{"model": {"name": "bert-large"}, "hardware": {"accelerator": "T4"}}\n'
+    '{"model": {"name": "bert-large"}, "hardware": {"accelerator": "A100-SXM4-80GB"}}\n',
+}
+
+
+@router.post(
+    "",
+    summary="Estimate one training run",
+    responses={
+        201: {"model": Estimate, "description": "Saved: `Location` says where."},
+        **responses(BadRequest, TooLarge, Unprocessable, NotReady),
+    },
+)
+async def create_estimate(
+    asked: Annotated[EstimateRequest, Body(openapi_examples=EXAMPLES)],
+    response: Response,
+    catalog: CatalogDependency,
+    forecaster: ForecasterDependency,
+    session: Session,
+) -> Estimate:
+    """How long a run takes, and its throughput, memory, cost, energy and carbon, as medians with 80 % intervals.
+
+    Only `model` and `hardware.accelerator` are required. What is left out is taken from the catalog by name, then
+    derived, then assumed, and listed in `assumptions`. A configuration that cannot run is refused with the fields at
+    fault (422); one that does not fit in memory is answered with `memory.fits` false, a warning, and `remedies`.
+    """
+    answer = (await run_in_threadpool(estimate_many, [asked], catalog, forecaster))[0]
+    if not isinstance(answer, Estimate):
+        raise cannot_run(answer)
+    if asked.save:
+        row = await EstimateRepository(session).add(
+            asked.model_dump(mode="json", exclude_unset=True),
+            answer.model_dump(mode="json"),
+            calibration=answer.evidence.calibration,
+        )
+        answer = answer.model_copy(update={"id": row.id, "created_at": row.created_at})
+        response.status_code = status.HTTP_201_CREATED
+        response.headers["location"] = f"/v1/estimates/{row.id}"
+    return answer
+
+
+@router.post(
+    "/batch",
+    summary="Estimate many training runs",
+    response_model=list[Estimate | ProblemDocument],
+    responses={
+        200: {
+            "description": "One answer for each request, in order: its estimate, or its problem document.",
+            "content": {NDJSON: {"schema": _ANSWER}},
+        },
+        **responses(BadRequest, TooLarge, UnsupportedMediaType, Unprocessable, NotReady),
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"type": "array", "items": _REQUEST, "maxItems": BATCH_LIMIT},
+                    "examples": {
+                        "two": {
+                            "summary": "Two configurations",
+                            "value": [example["value"] for example in list(EXAMPLES.values())[:2]],
+                        }
+                    },
+                },
+                NDJSON: {"schema": _REQUEST, "examples": {"two": _LINES}},
+            },
+        }
+    },
+)
+async def create_estimates(request: Request, catalog: CatalogDependency, forecaster: ForecasterDependency) -> Response:
+    """A JSON list of at most 1,000 requests, or NDJSON of any length: one request a line, one answer a line.
+
+    A request that cannot be answered gets its problem document in its place; the rest go on. `save` is not heeded.
+    """
+    content = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    request_id = getattr(request.state, "request_id", None)
+    if content == NDJSON:
+        body = await spool(request)
+        return StreamingResponse(answer_lines(body, catalog, forecaster, request_id=request_id), media_type=NDJSON)
+    if content != "application/json":
+        raise UnsupportedMediaType(f"{content!r} is not read here: send application/json or {NDJSON}.")
+    raw = await _list_of_requests(request)
+    answers = await run_in_threadpool(answer_all, raw, catalog, forecaster, request_id=request_id)
+    return _json(answers)
+
+
+@router.get("/{estimate_id}", summary="A saved estimate", responses=responses(NotFound))
+async def get_estimate(
+    estimate_id: Annotated[str, Path(description="Id from `POST /v1/estimates` with `save`.", max_length=40)],
+    session: Session,
+) -> SavedEstimate:
+    """An estimate as it was answered when it was saved, with what was asked."""
+    row = await EstimateRepository(session).get(estimate_id)
+    if row is None:
+        raise NotFound(f"There is no saved estimate {estimate_id!r}.")
+    return SavedEstimate.model_validate(
+        row.answer | {"id": row.id, "created_at": row.created_at, "request": row.request}
+    )
+
+
+async def _list_of_requests(request: Request) -> list[Any]:
+    try:
+        raw = await request.json()
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(raw, list):
+        raise Unprocessable("The body is a JSON list of requests; one alone goes to POST /v1/estimates.")
+    if len(raw) > BATCH_LIMIT:
+        raise TooLarge(f"At most {BATCH_LIMIT} requests in one JSON list, here {len(raw)}; send more as {NDJSON}.")
+    return raw
+
+
+def _json(answers: list[dict[str, Any]]) -> Response:
+    return Response(json.dumps(answers, separators=(",", ":")), media_type="application/json")

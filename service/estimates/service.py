@@ -1,0 +1,333 @@
+"""From requests to answers: the one path that a single estimate, a batch and a remedy's trial all take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from service.catalog.catalog import Catalog, load_catalog
+from service.catalog.normalise import normalise
+from service.catalog.resolve import Resolved, Unresolvable, resolve_table
+from service.engine.distribution import Distribution, FloatArray
+from service.engine.economics import (
+    Energy,
+    Goodput,
+    GoodputOverrides,
+    carbon_kg_co2e,
+    cost_usd,
+    energy_kwh,
+    goodput,
+)
+from service.engine.forecast import Forecast, Forecaster
+from service.engine.operating_facts import OperatingFacts, read_operating_facts
+from service.engine.table import Table
+from service.estimates.rates import (
+    Rate,
+    UnknownPlaceError,
+    accelerator_price,
+    grid_intensity,
+    power_usage_effectiveness,
+)
+from service.estimates.remedies import find_remedies
+from service.estimates.schemas import (
+    Assumption,
+    EnergyAnswer,
+    Estimate,
+    EstimateRequest,
+    Evidence,
+    GoodputAnswer,
+    Layout,
+    Memory,
+    Neighbour,
+    Quantity,
+    Remedy,
+    Throughput,
+)
+from service.problems import FieldError
+
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What applies to one request: USD per accelerator-hour, g CO2e per kWh, facility over machine energy."""
+
+    price: Rate
+    grid: Rate
+    pue: Rate
+
+
+@dataclass(frozen=True, eq=False)
+class Economics:
+    """Whole runs of a table of configurations; NaN where a request says no amount of data."""
+
+    course: Goodput
+    duration_hours: Distribution
+    accelerator_hours: Distribution
+    cost: Distribution
+    energy: Energy
+    carbon: Distribution
+
+
+def estimate_many(
+    requests: Sequence[EstimateRequest], catalog: Catalog, forecaster: Forecaster
+) -> list[Estimate | list[FieldError]]:
+    """An answer for each request, in order: its estimate, or the fields that keep it from being one."""
+    flats = [normalise(request.configuration()) for request in requests]
+    _, resolutions = resolve_table(flats, catalog)
+    answers: list[Estimate | list[FieldError]] = [[] for _ in requests]
+    chosen: list[tuple[int, Resolved, Rates]] = []
+    for index, (request, resolution) in enumerate(zip(requests, resolutions, strict=True)):
+        if isinstance(resolution, Unresolvable):
+            answers[index] = [FieldError(field=e.field, message=e.message, hint=e.hint) for e in resolution.errors]
+            continue
+        try:
+            chosen.append((index, resolution, _rates(request, resolution, catalog)))
+        except UnknownPlaceError as error:
+            answers[index] = [FieldError(field=error.field, message=error.message, hint=error.hint)]
+    if not chosen:
+        return answers
+    kept = [requests[index] for index, _, _ in chosen]
+    resolved = [resolution for _, resolution, _ in chosen]
+    rates = [rate for _, _, rate in chosen]
+    table = Table.from_rows([resolution.values for resolution in resolved])
+    forecast = forecaster.predict(table)
+    economics = _economics(kept, resolved, rates, table, forecast, operating_facts())
+    neighbours = forecaster.nearest(table, NEIGHBOURS)
+    misfits = [row for row in range(len(kept)) if not forecast.fits[row]]
+    remedies = find_remedies([flats[chosen[row][0]] for row in misfits], catalog, forecaster)
+    by_row = dict(zip(misfits, remedies, strict=True))
+    for row, (index, resolution, rate) in enumerate(chosen):
+        nearest = [
+            Neighbour(
+                id=near.id,
+                distance=rounded(near.distance),
+                measured=_known(near.measured_samples_per_second),
+                predicted=_known(near.predicted_samples_per_second),
+            )
+            for near in neighbours[row]
+        ]
+        answers[index] = _answer(
+            row, requests[index], resolution, rate, table, forecast, economics, nearest, by_row.get(row, []), forecaster
+        )
+    return answers
+
+
+@lru_cache
+def operating_facts() -> OperatingFacts:
+    """The published constants of long runs, read from the facts that ship once a process."""
+    catalog = load_catalog()
+    return read_operating_facts(catalog.facts, {slug: chip.tdp_w for slug, chip in catalog.accelerators.items()})
+
+
+def quantity(distribution: Distribution, row: int) -> Quantity | None:
+    """One row of a distribution as the API writes it; None where it is unknown."""
+    if not math.isfinite(float(distribution.p50[row])):
+        return None
+    return Quantity(
+        p10=rounded(distribution.p10[row]), p50=rounded(distribution.p50[row]), p90=rounded(distribution.p90[row])
+    )
+
+
+def rounded(value: float | np.floating[Any]) -> float:
+    """The value to seven significant digits: more than any measurement holds, and shorter to read."""
+    return float(f"{float(value):.7g}")
+
+
+def _known(value: float) -> float | None:
+    return rounded(value) if math.isfinite(value) else None
+
+
+def _rates(request: EstimateRequest, resolution: Resolved, catalog: Catalog) -> Rates:
+    pricing, location = request.pricing, request.location
+    slug, count = str(resolution.values["accelerator"]), float(resolution.values["count"])
+    return Rates(
+        accelerator_price(pricing, slug, count, catalog),
+        grid_intensity(location, pricing, catalog),
+        power_usage_effectiveness(location, pricing, catalog),
+    )
+
+
+def _economics(
+    requests: Sequence[EstimateRequest],
+    resolved: Sequence[Resolved],
+    rates: Sequence[Rates],
+    table: Table,
+    forecast: Forecast,
+    facts: OperatingFacts,
+) -> Economics:
+    samples = np.array([resolution.samples_to_train for resolution in resolved])
+    runs = np.array([float(request.runs) for request in requests])
+    work = forecast.samples_per_second.inverse().scaled(samples / 3600.0)
+    course = goodput(table["count"], work, facts, _overrides(requests))
+    duration = course.wall_hours.scaled(runs)
+    accelerator_hours = duration.scaled(table["count"])
+    watts = np.array([_number(request.location.watts_per_accelerator) for request in requests])
+    energy = energy_kwh(
+        accelerator_hours,
+        table.text("accelerator"),
+        table["tdp_w"],
+        table["count"] > table["per_node"],
+        _column([rate.pue for rate in rates]),
+        facts,
+        watts,
+    )
+    return Economics(
+        course=course,
+        duration_hours=duration,
+        accelerator_hours=accelerator_hours,
+        cost=cost_usd(accelerator_hours, _column([rate.price for rate in rates])),
+        energy=energy,
+        carbon=carbon_kg_co2e(energy.total, _column([rate.grid for rate in rates])),
+    )
+
+
+def _column(rates: Sequence[Rate]) -> Distribution:
+    return Distribution(*(np.array([getattr(rate, side) for rate in rates]) for side in ("p10", "p50", "p90")))
+
+
+def _overrides(requests: Sequence[EstimateRequest]) -> GoodputOverrides:
+    def column(name: str) -> FloatArray:
+        return np.array([_number(getattr(request.goodput, name)) for request in requests], dtype=np.float64)
+
+    return GoodputOverrides(**{name: column(name) for name in GoodputOverrides.__dataclass_fields__})
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _answer(
+    row: int,
+    request: EstimateRequest,
+    resolution: Resolved,
+    rates: Rates,
+    table: Table,
+    forecast: Forecast,
+    economics: Economics,
+    nearest: list[Neighbour],
+    remedies: list[Remedy],
+    forecaster: Forecaster,
+) -> Estimate:
+    throughput = forecast.samples_per_second
+    samples = cast(Quantity, quantity(throughput, row))
+    length, count = float(table["sequence_length"][row]), float(table["count"][row])
+    memory = _memory(row, resolution, forecast)
+    trained = math.isfinite(resolution.samples_to_train)
+    energy = quantity(economics.energy.total, row)
+    return Estimate(
+        throughput=Throughput(
+            samples_per_second=samples,
+            tokens_per_second=quantity(throughput.scaled(length), row) if length > 0 else None,
+            per_accelerator=cast(Quantity, quantity(throughput.scaled(1.0 / count), row)),
+        ),
+        step_seconds=cast(Quantity, quantity(forecast.step_seconds, row)),
+        duration_hours=quantity(economics.duration_hours, row),
+        accelerator_hours=quantity(economics.accelerator_hours, row),
+        mfu=quantity(forecast.mfu, row),
+        breakdown=_parts(forecast.breakdown, row),
+        memory=memory,
+        goodput=_course(economics.course, row) if trained else None,
+        cost_usd=quantity(economics.cost, row),
+        energy_kwh=EnergyAnswer(**energy.model_dump(), parts=_parts(economics.energy.parts, row)) if energy else None,
+        carbon_kg_co2e=quantity(economics.carbon, row),
+        layout=Layout.model_validate(resolution.layout),
+        assumptions=_assumptions(request, resolution, rates, trained=trained),
+        warnings=_warnings(resolution, rates, memory, remedies, trained=trained),
+        remedies=remedies,
+        evidence=Evidence(
+            calibration=forecaster.calibration_version,
+            site_version=None,
+            grade=cast(Literal["measured", "interpolated", "extrapolated"], str(forecast.grade[row])),
+            nearest=nearest,
+        ),
+    )
+
+
+def _parts(columns: Mapping[str, FloatArray], row: int) -> dict[str, float]:
+    """The parts that are there: one that is nothing says nothing."""
+    return {name: rounded(column[row]) for name, column in columns.items() if column[row] != 0}
+
+
+def _memory(row: int, resolution: Resolved, forecast: Forecast) -> Memory:
+    return Memory(
+        peak_gb=cast(Quantity, quantity(forecast.memory_gb, row)),
+        parts=_parts(forecast.memory_parts, row),
+        available_gb=_known(float(resolution.values.get("memory_gb", math.nan))),
+        fits=bool(forecast.fits[row]),
+        fits_probability=rounded(forecast.fits_probability[row]),
+    )
+
+
+def _course(course: Goodput, row: int) -> GoodputAnswer:
+    return GoodputAnswer(
+        share=cast(Quantity, quantity(course.share, row)),
+        hours={name: rounded(hours[row]) for name, hours in course.parts.items()},
+        failures=rounded(course.failures[row]),
+        checkpoint_interval_hours=rounded(course.checkpoint_interval_hours[row]),
+    )
+
+
+def _assumptions(request: EstimateRequest, resolution: Resolved, rates: Rates, *, trained: bool) -> list[Assumption]:
+    listed = [
+        Assumption(field=made.field, value=cast(Any, made.value), reason=made.reason) for made in resolution.assumptions
+    ]
+    fills = {
+        "pricing.usd_per_accelerator_hour": rates.price,
+        "location.gco2e_per_kwh": rates.grid,
+        "location.pue": rates.pue,
+    }
+    listed += [
+        Assumption(field=path, value=rounded(rate.p50), reason=rate.reason)
+        for path, rate in fills.items()
+        if trained and not rate.stated and math.isfinite(rate.p50)
+    ]
+    return listed
+
+
+def _warnings(
+    resolution: Resolved, rates: Rates, memory: Memory, remedies: Sequence[Remedy], *, trained: bool
+) -> list[str]:
+    warnings = list(resolution.warnings)
+    if not memory.fits:
+        space = f" of {memory.available_gb:g} GB" if memory.available_gb else ""
+        ways = "; or ".join(_way(way) for way in remedies[:3])
+        warnings.append(
+            f"It is not predicted to fit: about {memory.peak_gb.p50:.3g} GB{space} on each accelerator. "
+            + (f"It would with {ways}." if ways else "No change of layout, count or chip that was tried makes it fit.")
+        )
+    if not trained:
+        warnings.append(
+            "The request says no amount of data, so duration, cost, energy and carbon are left out: "
+            "give data.tokens, data.samples or a known data.name."
+        )
+        return warnings
+    if not math.isfinite(rates.price.p50):
+        warnings.append(f"{_sentence(rates.price.reason)}: cost is left out; give pricing.usd_per_accelerator_hour.")
+    if not math.isfinite(float(resolution.values.get("tdp_w", math.nan))):
+        warnings.append(
+            f"The power of {resolution.values['accelerator']} is unknown: energy and carbon are left out unless "
+            "location.watts_per_accelerator is given."
+        )
+    return warnings
+
+
+def _way(remedy: Remedy) -> str:
+    """A remedy in words: `training.sharding = zero3, training.micro_batch left out`."""
+    return ", ".join(
+        f"{path} left out"
+        if value is None
+        else f"{path} = {value:g}"
+        if isinstance(value, float)
+        else f"{path} = {value}"
+        for path, value in remedy.change.items()
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

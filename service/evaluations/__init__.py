@@ -1,0 +1,1 @@
+"""Evaluations: how well the current calibration predicts given measurements."""

@@ -1,0 +1,130 @@
+"""Measurements and sources over HTTP: lists, one with its residual, export."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from service.calibrations.service import source_errors
+from service.dependencies import CatalogDependency, DatabaseDependency, ForecasterDependency, Session
+from service.measurements.filters import filter_parameters, read_filters
+from service.measurements.repository import BadCursorError, Filter, MeasurementRepository, SourceRepository
+from service.measurements.schemas import (
+    MeasurementDetail,
+    MeasurementEntry,
+    MeasurementPage,
+    Residual,
+    SourceEntry,
+    SourcePage,
+)
+from service.measurements.service import MEDIA_TYPES, Format, export, residual
+from service.problems import FieldError, NotFound, NotReady, Unprocessable, responses
+
+router = APIRouter(prefix="/v1", tags=["measurements"])
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="The most to return.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+
+
+@router.get(
+    "/measurements",
+    summary="Find measurements",
+    response_model_exclude_unset=True,
+    responses=responses(Unprocessable),
+    openapi_extra={"parameters": filter_parameters()},
+)
+async def list_measurements(
+    request: Request, session: Session, limit: Limit = 100, cursor: Cursor = None
+) -> MeasurementPage:
+    """Measurements in order of arrival, of every status.
+
+    Every field of a configuration filters by its dotted name (`model.family=decoder`); a repeated parameter means any
+    of its values; `hardware.count.at_least=64`, `hardware.count.at_most=512` and `model.name.contains=llama` compare.
+    """
+    filters = read_filters(request.query_params.multi_items())
+    try:
+        page = await MeasurementRepository(session).page(filters, limit=limit, cursor=cursor)
+    except BadCursorError as error:
+        raise _bad_cursor(error) from None
+    return MeasurementPage(items=[MeasurementEntry.from_row(row) for row in page.items], next_cursor=page.next_cursor)
+
+
+@router.get(
+    "/measurements/export",
+    summary="Export measurements",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The measurements, in the columns and objects that an import takes.",
+            "content": {"text/csv": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {}}},
+        },
+        **responses(Unprocessable),
+    },
+    openapi_extra={"parameters": filter_parameters()},
+)
+async def export_measurements(
+    request: Request,
+    database: DatabaseDependency,
+    form: Annotated[
+        Format, Query(alias="format", description="csv (dotted columns) or ndjson (nested objects).")
+    ] = "csv",
+) -> StreamingResponse:
+    """All measurements that pass the filters (those of the list; accepted ones unless `status` says otherwise)."""
+    filters = read_filters(request.query_params.multi_items())
+    if all(wanted.field != "status" for wanted in filters):
+        filters.append(Filter("status", ("accepted",)))
+    return StreamingResponse(
+        export(database, filters, form),
+        media_type=MEDIA_TYPES[form],
+        headers={"content-disposition": f'attachment; filename="measurements.{form}"'},
+    )
+
+
+@router.get(
+    "/measurements/{measurement_id}",
+    summary="One measurement with its residual",
+    response_model_exclude_unset=True,
+    responses=responses(NotFound, NotReady),
+)
+async def get_measurement(
+    measurement_id: Annotated[str, Path(description="Its id.", max_length=40)],
+    session: Session,
+    catalog: CatalogDependency,
+    forecaster: ForecasterDependency,
+) -> MeasurementDetail:
+    """A measurement with its source, and beside what the current calibration predicts for it."""
+    row = await MeasurementRepository(session).get(measurement_id)
+    if row is None:
+        raise NotFound(f"There is no measurement {measurement_id!r}.")
+    source = await SourceRepository(session).get(row.source)
+    if source is None:
+        raise NotFound(f"There is no source {row.source!r}.")
+    made = await run_in_threadpool(residual, row, catalog, forecaster)
+    compared = isinstance(made, Residual)
+    return MeasurementDetail.from_row(
+        row,
+        source=SourceEntry.from_row(source, None, source_errors(forecaster).get(source.name)),
+        residual=made if compared else None,
+        residual_reason=None if compared else made,
+    )
+
+
+@router.get("/sources", summary="Where measurements come from", responses=responses(Unprocessable, NotReady))
+async def list_sources(
+    session: Session, forecaster: ForecasterDependency, limit: Limit = 100, cursor: Cursor = None
+) -> SourcePage:
+    """Sources by name: title, reference, licence, how many measurements, and how well they are predicted unseen."""
+    try:
+        found, following = await SourceRepository(session).page(limit=limit, cursor=cursor)
+    except BadCursorError as error:
+        raise _bad_cursor(error) from None
+    errors = source_errors(forecaster)
+    return SourcePage(
+        items=[SourceEntry.from_row(source, rows, errors.get(source.name)) for source, rows in found],
+        next_cursor=following,
+    )
+
+
+def _bad_cursor(error: BadCursorError) -> Unprocessable:
+    return Unprocessable(str(error), [FieldError(field="cursor", message=str(error), hint="Start without one.")])

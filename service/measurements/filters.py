@@ -1,0 +1,85 @@
+"""Filters of measurement lists, from query parameters: `FIELD=x`, `FIELD.at_least=x`, `.at_most=`, `.contains=`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from service.catalog.normalise import normalise
+from service.codec import parse_value
+from service.configuration import CONFIGURATION_FIELDS, FIELDS, suggest_field
+from service.measurements.repository import Filter, Operator, Scalar
+from service.measurements.tables import STATUSES
+from service.problems import FieldError, Unprocessable
+
+RESERVED = frozenset({"limit", "cursor", "format"})
+OPERATORS: tuple[Operator, ...] = ("at_least", "at_most", "contains")
+SHORT = {"source": "provenance.source"}
+FILTERED = (*CONFIGURATION_FIELDS, *(name for name in FIELDS if name.startswith(("provenance.", "result."))))
+
+
+def read_filters(parameters: Iterable[tuple[str, str]]) -> list[Filter]:
+    """The filters of a query string; repeated fields mean any of their values.
+
+    Spellings are folded as those of measurements are, so that `hardware.accelerator=NVIDIA A100-SXM4-80GB` finds the
+    rows of that chip.
+
+    Raises:
+        Unprocessable: A parameter is no field, or its value not one of the field's.
+    """
+    values: dict[tuple[str, Operator], list[Scalar]] = {}
+    errors: list[FieldError] = []
+    for name, text in parameters:
+        if name in RESERVED:
+            continue
+        field, operator = _split(name)
+        try:
+            values.setdefault((field, operator), []).append(_value(field, operator, text))
+        except ValueError as error:
+            meant = None if field in FILTERED else suggest_field(field)
+            message = str(error).removeprefix(f"{field}: ")
+            errors.append(FieldError(field=name, message=message, hint=f"did you mean {meant!r}?" if meant else None))
+    if errors:
+        raise Unprocessable(f"{errors[0].field}: {errors[0].message}", errors)
+    return [Filter(field, tuple(wanted), operator) for (field, operator), wanted in values.items()]
+
+
+def filter_parameters() -> list[dict[str, Any]]:
+    """The filters as OpenAPI describes them: one parameter a field."""
+    described = [("status", f"Status: {', '.join(STATUSES)}."), ("source", "Source; short for `provenance.source`.")]
+    described += [(name, f"Measurements whose `{name}` is this value.") for name in FILTERED]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": about,
+            "schema": {"type": "array", "items": {"type": "string"}},
+        }
+        for name, about in described
+        if name != "model.huggingface_config"
+    ]
+
+
+def _split(name: str) -> tuple[str, Operator]:
+    for operator in OPERATORS:
+        if name.endswith(f".{operator}"):
+            field = name.removesuffix(f".{operator}")
+            return SHORT.get(field, field), operator
+    return SHORT.get(name, name), "equals"
+
+
+def _value(field: str, operator: Operator, text: str) -> Scalar:
+    if field == "status":
+        if text not in STATUSES or operator != "equals":
+            raise ValueError(f"a status is one of {', '.join(STATUSES)}")
+        return text
+    if field not in FILTERED:
+        raise ValueError(f"{field!r} is no field that can be filtered by")
+    if operator == "contains":
+        return text
+    value = parse_value(field, text)
+    if not isinstance(value, str | int | float | bool):
+        raise ValueError("a value is needed")
+    if operator != "equals" and isinstance(value, str):
+        raise ValueError(f"{operator} compares numbers, and {field} is text")
+    folded = normalise({field: value})[field]
+    return folded if isinstance(folded, str | float | bool) else float(str(folded))

@@ -1,0 +1,109 @@
+"""Measurements and sources as the API shows them."""
+
+import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from service.configuration import Data, Hardware, Model, Provenance, Result, Software, Training, nest
+from service.estimates.schemas import Quantity
+from service.measurements.tables import MeasurementRow, SourceRow
+
+Status = Literal["accepted", "quarantined", "withdrawn"]
+
+
+class MeasurementEntry(BaseModel):
+    """One measured training speed: the configuration as it was, where it is from, and what was observed.
+
+    Only what its source states is there.
+    """
+
+    id: str = Field(description="Its lasting id.", examples=["m_2f1d0c9b8a7e6f5d4c3b2a19"])
+    status: Status = Field(description="Used (accepted), kept but not used (quarantined), or taken back (withdrawn).")
+    status_reason: str | None = Field(description="Why it has that status.")
+    visibility: Literal["shared", "team"] = Field(description="Who sees it.")
+    created_at: datetime.datetime = Field(description="When it was stored, UTC.")
+    estimate_id: str | None = Field(description="The estimate that it was predicted by.")
+    provenance: Provenance = Field(default_factory=Provenance, description="Where it is from.")
+    model: Model = Field(description="What was trained.")
+    data: Data = Field(default_factory=Data, description="On what data.")
+    hardware: Hardware = Field(description="On what machines.")
+    training: Training = Field(default_factory=Training, description="How.")
+    software: Software = Field(default_factory=Software, description="With what software.")
+    result: Result = Field(description="What was observed.")
+
+    @classmethod
+    def from_row(cls, row: MeasurementRow, **more: Any) -> Self:
+        """The entry of a stored row; `more` fields come on top."""
+        about = {
+            name: getattr(row, name)
+            for name in ("id", "status", "status_reason", "visibility", "created_at", "estimate_id")
+        }
+        # Visibility and estimate are the row's to say; what it was submitted with may have changed since.
+        stated = {name: value for name, value in nest(row.fields).items() if isinstance(value, dict)}
+        return cls.model_validate(stated | about | more)
+
+
+class MeasurementPage(BaseModel):
+    """Some measurements, and where the next ones start."""
+
+    items: list[MeasurementEntry] = Field(description="The measurements.")
+    next_cursor: str | None = Field(description="Pass as `cursor` for the next ones; null: these were the last.")
+
+
+class SourceEntry(BaseModel):
+    """Where measurements come from."""
+
+    name: str = Field(description="Name, as in `provenance.source`.", examples=["mlperf-training-v4.0"])
+    title: str = Field(description="Title.")
+    publisher: str | None = Field(description="Who published it.")
+    reference: str | None = Field(description="Where it is to be found.", examples=["arXiv:2104.04473"])
+    commit: str | None = Field(description="Revision that was read.")
+    date: str | None = Field(description="Its date.")
+    licence: str | None = Field(description="Its licence.")
+    lineage: str = Field(description="Editions of one benchmark share it.", examples=["mlperf"])
+    rows: int | None = Field(
+        description="Accepted, shared measurements; null where the source is shown with one of them."
+    )
+    residual: float | None = Field(
+        description="Median absolute percentage error (a fraction) of the current calibration on its measurements with "
+        "the source left out of the fit; null if it was not scored."
+    )
+
+    @classmethod
+    def from_row(cls, row: SourceRow, rows: int | None, residual: float | None) -> Self:
+        """The entry of a stored source."""
+        stated = {
+            name: getattr(row, name)
+            for name in ("name", "title", "publisher", "reference", "commit", "date", "licence", "lineage")
+        }
+        return cls(**stated, rows=rows, residual=residual)
+
+
+class SourcePage(BaseModel):
+    """Some sources, and where the next ones start."""
+
+    items: list[SourceEntry] = Field(description="The sources.")
+    next_cursor: str | None = Field(description="Pass as `cursor` for the next ones; null: these were the last.")
+
+
+class Residual(BaseModel):
+    """A measurement beside the current forecast of it, predicted as a new site would be."""
+
+    unit: str = Field(description="Unit of the two, the measurement's own.", examples=["samples_per_second"])
+    measured: float = Field(description="What was measured.")
+    predicted: Quantity = Field(description="What the current calibration predicts for its configuration.")
+    time_ratio: float = Field(
+        description="Predicted over measured time per sample: above 1, it ran faster than predicted.", examples=[1.04]
+    )
+    within_interval: bool = Field(description="Whether the measured value lies in the 80 % interval.")
+    grade: Literal["measured", "interpolated", "extrapolated"] = Field(description="How near other measurements are.")
+    calibration: str = Field(description="Version of the calibration.")
+
+
+class MeasurementDetail(MeasurementEntry):
+    """One measurement with its source and its residual."""
+
+    source: SourceEntry = Field(description="Where it comes from.")
+    residual: Residual | None = Field(description="Beside the current forecast; null if it cannot be compared.")
+    residual_reason: str | None = Field(description="Why it cannot be compared, where it cannot.")

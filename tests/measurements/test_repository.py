@@ -1,0 +1,146 @@
+"""Finding measurements: any field, whole pages, nobody else's."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.database import Database
+from service.measurements.repository import BadCursorError, Filter, MeasurementRepository, SourceRepository
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def session(shared_database: str) -> AsyncIterator[AsyncSession]:
+    """A session of a seeded database, whose changes are rolled back."""
+    database = Database(shared_database)
+    async with database.sessions() as session:
+        yield session
+    await database.close()
+
+
+@pytest.fixture(scope="module")
+def everything(shared_database: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every measurement's id and fields, in order of arrival."""
+
+    async def read() -> list[tuple[str, dict[str, Any]]]:
+        database = Database(shared_database)
+        async with database.sessions() as session:
+            rows = [(row.id, row.fields) async for row in MeasurementRepository(session).stream()]
+        await database.close()
+        return rows
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Filter("model.family", ("cnn", "vit")), lambda fields: fields.get("model.family") in ("cnn", "vit")),
+        (Filter("training.sharding", ("zero3",)), lambda fields: fields.get("training.sharding") == "zero3"),
+        (Filter("training.tensor_parallel", (8,)), lambda fields: fields.get("training.tensor_parallel") == 8),
+        (Filter("software.compile", (True,)), lambda fields: fields.get("software.compile") is True),
+        (Filter("hardware.count", (512,), "at_least"), lambda fields: fields.get("hardware.count", 0) >= 512),
+        (
+            Filter("data.sequence_length", (128,), "at_most"),
+            lambda fields: fields.get("data.sequence_length", 1e9) <= 128,
+        ),
+        (Filter("model.name", ("LLAMA",), "contains"), lambda fields: "llama" in fields.get("model.name", "").lower()),
+        (
+            Filter("provenance.notes", ("30% of",), "contains"),
+            lambda fields: "30% of" in fields.get("provenance.notes", ""),
+        ),
+    ],
+    ids=lambda value: value.field if isinstance(value, Filter) else "",
+)
+async def test_any_field_can_be_filtered_on(
+    session: AsyncSession,
+    everything: list[tuple[str, dict[str, Any]]],
+    wanted: Filter,
+    expected: Callable[[dict[str, Any]], bool],
+) -> None:
+    repository = MeasurementRepository(session)
+    found = [row.id async for row in repository.stream([wanted])]
+    assert found == [id for id, fields in everything if expected(fields)]  # noqa: A001
+    assert found
+    assert await repository.count([wanted]) == len(found)
+
+
+async def test_all_filters_must_hold(session: AsyncSession) -> None:
+    repository = MeasurementRepository(session)
+    page = await repository.page([Filter("model.family", ("moe",)), Filter("training.precision", ("fp8",))], limit=50)
+    assert page.items
+    assert {(row.model_family, row.precision) for row in page.items} == {("moe", "fp8")}
+
+
+async def test_pages_join_into_the_whole_without_gap_or_repeat(session: AsyncSession) -> None:
+    repository = MeasurementRepository(session)
+    wanted = [Filter("provenance.source", ("dgxc-benchmarking",))]
+    everything = [row.id async for row in repository.stream(wanted)]
+    paged: list[str] = []
+    cursor = None
+    while True:
+        page = await repository.page(wanted, limit=100, cursor=cursor)
+        paged += [row.id for row in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert paged == everything
+
+
+@pytest.mark.parametrize("cursor", ["", "nonsense", "bQ", "4pyT", "bTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "x' OR 1=1"])
+async def test_a_made_up_cursor_is_refused(session: AsyncSession, cursor: str) -> None:
+    with pytest.raises(BadCursorError):
+        await MeasurementRepository(session).page(cursor=cursor)
+
+
+@pytest.mark.parametrize("field", ["nodots", 'a."b', "a.b' OR 1=1", "a.b.c d", ""])
+async def test_what_is_no_field_is_refused(session: AsyncSession, field: str) -> None:
+    with pytest.raises(ValueError, match="dotted name"):
+        await MeasurementRepository(session).page([Filter(field, ("x",))])
+
+
+async def test_a_stored_measurement_reads_back_word_for_word(session: AsyncSession) -> None:
+    fields = {
+        "provenance.source": "fairseq-examples",
+        "provenance.notes": 'commas, "quotes" and × signs',
+        "model.name": "my-model",
+        "model.parameters": 175_181_291_520.0,
+        "hardware.accelerator": "V100-SXM2-32GB",
+        "hardware.count": 0.5,
+        "software.framework_version": "2.10",
+        "software.compile": False,
+        "result.value": 1e-9,
+        "result.unit": "seconds_per_step",
+    }
+    repository = MeasurementRepository(session)
+    stored = await repository.add(fields, team="ours", visibility="team", status="quarantined", status_reason="odd")
+    session.expunge_all()
+    assert await repository.get(stored.id) is None
+    seen = await repository.get(stored.id, team="ours")
+    assert seen is not None
+    assert seen.fields == fields
+    assert (seen.status, seen.status_reason, seen.accelerator_count) == ("quarantined", "odd", 0.5)
+
+
+async def test_what_one_team_keeps_to_itself_another_does_not_see(session: AsyncSession) -> None:
+    repository = MeasurementRepository(session)
+    shared = await repository.count()
+    fields = {"provenance.source": "fairseq-examples", "hardware.accelerator": "V100-SXM2-32GB"}
+    await repository.add(fields, team="ours", visibility="team")
+    assert await repository.count() == await repository.count(team="theirs") == shared
+    assert await repository.count(team="ours") == shared + 1
+
+
+async def test_sources_are_listed_with_their_rows(session: AsyncSession) -> None:
+    sources = SourceRepository(session)
+    first, cursor = await sources.page(limit=3)
+    second, _ = await sources.page(limit=3, cursor=cursor)
+    names = [source.name for source, _ in first + second]
+    assert names == sorted(set(names))
+    assert len(names) == 6
+    count = await MeasurementRepository(session).count([Filter("provenance.source", (names[0],))])
+    assert first[0][1] == count

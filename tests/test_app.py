@@ -1,0 +1,146 @@
+"""The running service: health, documentation, metrics, request ids, limits."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from openapi_spec_validator import validate
+
+from service.app import create_app
+from service.openapi import COMMITTED, render
+from service.seed import DATA
+from service.settings import Settings
+from tests.conftest import Databases, serving
+
+needs_calibration = pytest.mark.skipif(not (DATA / "calibration.json.gz").exists(), reason="no calibration ships")
+
+
+def test_it_is_alive(client: httpx.Client) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+
+
+@needs_calibration
+def test_it_is_ready_and_says_by_which_calibration(client: httpx.Client) -> None:
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ready"
+    assert answer.json()["calibration"]
+
+
+@needs_calibration
+def test_it_is_not_ready_without_its_database(databases: Databases) -> None:
+    if databases.server is None:
+        pytest.skip("a SQLite file cannot be taken away from who holds it open")
+    url = databases.seeded()
+    with serving(create_app(Settings(database_url=url))) as address:
+        assert httpx.get(f"{address}/readyz").status_code == 200
+        databases.drop(url)
+        answer = httpx.get(f"{address}/readyz")
+        assert answer.status_code == 503
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+def test_the_documentation_needs_no_internet(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert not re.search(r"https?://", page.text), "the page loads something from elsewhere"
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(assets) >= 3
+    for asset in assets:
+        assert client.get(asset).status_code == 200, asset
+
+
+def test_the_api_describes_itself(client: httpx.Client) -> None:
+    description = client.get("/openapi.json").json()
+    validate(description)
+    assert {"/healthz", "/readyz", "/metrics"} <= set(description["paths"])
+
+
+def test_the_description_promises_problem_documents_for_every_error(client: httpx.Client) -> None:
+    for path, operations in client.get("/openapi.json").json()["paths"].items():
+        for method, operation in operations.items():
+            for status, answer in operation["responses"].items():
+                if status >= "4":
+                    assert list(answer["content"]) == ["application/problem+json"], (method, path, status)
+
+
+def test_the_committed_description_is_what_is_served() -> None:
+    committed = COMMITTED.read_text(encoding="utf-8") if COMMITTED.exists() else ""
+    assert render(create_app()) == committed, "the API changed: run `make openapi` and commit openapi/openapi.json"
+
+
+def test_metrics_count_requests_by_route(client: httpx.Client) -> None:
+    def count() -> float:
+        line = re.search(
+            r'^traincast_requests_total\{method="GET",route="/healthz",status="200"\} (\S+)$',
+            client.get("/metrics").text,
+            re.MULTILINE,
+        )
+        return float(line[1]) if line else 0
+
+    before = count()
+    client.get("/healthz")
+    assert count() == before + 1
+
+
+def test_metrics_do_not_grow_with_made_up_paths_and_methods(client: httpx.Client) -> None:
+    client.get("/made-up-path")
+    client.request("MADEUP", "/healthz")
+    text = client.get("/metrics").text
+    assert "made-up-path" not in text
+    assert "MADEUP" not in text
+
+
+def test_a_request_keeps_the_id_its_caller_gave(client: httpx.Client) -> None:
+    assert client.get("/healthz", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
+
+
+@pytest.mark.parametrize("given", ["", "two words", "<script>", "x" * 500])
+def test_a_request_without_a_sane_id_gets_one(client: httpx.Client, given: str) -> None:
+    assert re.fullmatch("[0-9a-f]{32}", client.get("/healthz", headers={"x-request-id": given}).headers["x-request-id"])
+
+
+@pytest.mark.parametrize("known_length", [True, False])
+def test_a_body_over_the_limit_is_refused(client: httpx.Client, known_length: bool) -> None:
+    def body() -> Iterator[bytes]:
+        for _ in range(9):
+            yield b" " * 1_000_000
+
+    answer = client.post("/v1/estimates", content=b"".join(body()) if known_length else body())
+    assert answer.status_code in (404, 413)
+    if answer.status_code == 413:
+        assert answer.json()["type"] == "urn:traincast:problem:too-large"
+
+
+def test_serve_prepares_a_new_database_and_answers(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAINCAST_")}
+    environment |= {"TRAINCAST_HOME": str(tmp_path / "home"), "TRAINCAST_PORT": str(port)}
+    command = [str(Path(sys.executable).with_name("traincast")), "serve"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        answer = _first_answer(process, f"http://127.0.0.1:{port}/readyz")
+        assert answer.status_code == (200 if (DATA / "calibration.json.gz").exists() else 503)
+        assert (tmp_path / "home" / "traincast.sqlite3").exists()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _first_answer(process: subprocess.Popen[bytes], url: str) -> httpx.Response:
+    while True:
+        assert process.poll() is None, "the service ended by itself"
+        try:
+            return httpx.get(url)
+        except httpx.TransportError:
+            time.sleep(0.1)
