@@ -31,7 +31,12 @@ logger = logging.getLogger(__name__)
 ROOMS = (estimates, measurements, calibrations, evaluations, catalog, health)
 """Whose endpoints are served, in the order the documentation lists them."""
 
-STREAMING_PATHS = frozenset({"/v1/estimates/batch", "/v1/measurements/import", "/v1/evaluations"})
+ROWS = frozenset({"application/x-ndjson", "text/csv"})
+STREAMED = {
+    "/v1/estimates/batch": ROWS,
+    "/v1/evaluations": ROWS | {"multipart/form-data"},
+}
+"""Media types that a path reads row by row, so that the limit of bodies does not hold for them."""
 
 DESCRIPTION = """\
 Predicts how long a training run takes, its throughput, memory, cost, energy and carbon, each with a calibrated
@@ -62,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.forecaster = None
 
     # The one added last is outermost: a refused body still has an id and is counted.
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, streaming_paths=STREAMING_PATHS)
+    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, streamed=STREAMED)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
     add_handlers(app)
 
@@ -87,12 +92,22 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         await prepare(database)
         app.state.catalog = await asyncio.to_thread(load_catalog)
-        async with database.sessions() as session:
-            calibration = await CalibrationRepository(session).current()
-        if calibration is not None:
-            app.state.forecaster = await asyncio.to_thread(Forecaster.load, calibration.content)
-            app.state.metrics.calibration.labels(calibration.version).set(1)
-            logger.info("calibration %s is loaded", calibration.version)
+        await _load_calibration(app, database)
         yield
     finally:
         await database.close()
+
+
+async def _load_calibration(app: FastAPI, database: Database) -> None:
+    """Without one the service starts all the same: what needs no forecast answers, and readiness says what is missing."""
+    async with database.sessions() as session:
+        calibration = await CalibrationRepository(session).current()
+    if calibration is None:
+        return
+    try:
+        app.state.forecaster = await asyncio.to_thread(Forecaster.load, calibration.content)
+    except ValueError as error:
+        logger.error("calibration %s cannot be used: %s", calibration.version, error)
+        return
+    app.state.metrics.calibration.labels(calibration.version).set(1)
+    logger.info("calibration %s is loaded", calibration.version)

@@ -182,11 +182,15 @@ def calibrate() -> None:
 
     Takes minutes; writes `service/data/calibration.json.gz`. The same measurements give the same calibration.
     """
+    from rich.progress import Progress
+
     from service import rendering
     from service.calibrations.fit import fit_shipped
 
-    with rendering.console(stderr=True).status("fitting"):
-        fit_shipped()
+    with Progress(console=rendering.console(stderr=True), transient=True) as progress:
+        task = progress.add_task("fitting", total=1.0)
+        result = fit_shipped(progress=lambda stage, share: progress.update(task, description=stage, completed=share))
+    print(f"calibration {result.forecaster.calibration_version}, fitted on {result.forecaster.report['rows']:,} rows")
 
 
 @app.command()

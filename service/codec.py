@@ -7,6 +7,7 @@ its line and the rest go on. What is written reads back the same.
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Annotated, Any, Literal, TextIO, cast
@@ -17,6 +18,8 @@ from pydantic.fields import FieldInfo
 from service.configuration import FIELDS, SECTIONS, Measurement, nest, unknown_field
 
 Content = Literal["text/csv", "application/x-ndjson"]
+_QUOTE = '"'
+_SPECIAL = re.compile(r'[",\r\n]')
 LONGEST_LINE = 1_000_000
 """Characters of one row; more is refused, for no measurement is that long."""
 
@@ -234,10 +237,14 @@ def write_csv(rows: Iterable[Mapping[str, object]], stream: IO[str], columns: It
         present = dict.fromkeys(name for row in rows for name in row)
         columns = [name for name in FIELDS if name in present] + [name for name in present if name not in _ADAPTERS]
     names = list(columns)
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
+    stream.write(_csv_line(names))
     for row in rows:
-        writer.writerow([format_value(row.get(name)) for name in names])
+        stream.write(_csv_line([format_value(row.get(name)) for name in names]))
+
+
+def _csv_line(cells: Iterable[str]) -> str:
+    """One line as RFC 4180 has it, but for the bare line feed at its end; the standard writer leaves \\r unquoted."""
+    return ",".join(f'"{cell.replace(_QUOTE, _QUOTE * 2)}"' if _SPECIAL.search(cell) else cell for cell in cells) + "\n"
 
 
 def write_ndjson(rows: Iterable[Mapping[str, object]], stream: IO[str]) -> None:

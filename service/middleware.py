@@ -4,6 +4,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,8 +15,6 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-STREAMED = ("application/x-ndjson", "text/csv")
-"""Bodies of these types are read row by row by the paths that take them, so their length has no limit."""
 
 
 class Metrics:
@@ -80,13 +79,13 @@ class RequestContext:
 class BodyLimit:
     """Refuses bodies over a limit with 413, whether or not they say their length.
 
-    Bodies of a ``STREAMED`` type are let through on the given paths, which read them row by row.
+    ``streamed`` names the media types that a path reads row by row: bodies of those have no limit here.
     """
 
-    def __init__(self, app: ASGIApp, limit_bytes: int, streaming_paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, limit_bytes: int, streamed: Mapping[str, frozenset[str]]) -> None:
         self.app = app
         self.limit = limit_bytes
-        self.streaming_paths = streaming_paths
+        self.streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._is_streamed(scope):
@@ -109,7 +108,7 @@ class BodyLimit:
 
     def _is_streamed(self, scope: Scope) -> bool:
         content_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
-        return content_type in STREAMED and scope["path"] in self.streaming_paths
+        return content_type in self.streamed.get(scope["path"], ())
 
     def _too_large(self) -> HTTPException:
         # FastAPI passes this exception of its own on while it reads a body; any other becomes a 400.

@@ -8,13 +8,10 @@ takes milliseconds. ``python -m service.seed`` does only this (the migration job
 import asyncio
 import csv
 import hashlib
-import json
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -22,7 +19,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.calibrations.repository import CalibrationRepository
-from service.codec import read_rows
+from service.calibrations.shipped import shipped_rows
+from service.catalog.records import DATA
 from service.database import IMMEDIATE, Database, lock_schema
 from service.engine.forecast import Forecaster
 from service.measurements.repository import MeasurementRepository, SourceRepository, columns_of
@@ -32,8 +30,9 @@ from service.settings import get_settings
 logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parent
-DATA = PACKAGE / "data"
 CALIBRATION = DATA / "calibration.json.gz"
+"""The calibration that ships, so that a first start needs no fit."""
+
 NO_LONGER_SHIPPED = "no longer among the shipped measurements"
 
 
@@ -71,17 +70,6 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def measurement_id(fields: Mapping[str, Any], *, repeat: int = 0) -> str:
-    """The lasting id of a shipped measurement: a digest of all it says.
-
-    Args:
-        fields: its stated fields by dotted name.
-        repeat: how many rows before it say exactly the same.
-    """
-    said = json.dumps([sorted(fields.items()), repeat], ensure_ascii=False, separators=(",", ":"))
-    return f"m_{hashlib.sha256(said.encode()).hexdigest()[:24]}"
-
-
 async def _seed_measurements(session: AsyncSession, data: Path) -> None:
     files = [data / "sources.csv", *sorted((data / "measurements").glob("*.csv"))]
     fingerprint = _fingerprint(files)
@@ -91,14 +79,16 @@ async def _seed_measurements(session: AsyncSession, data: Path) -> None:
     repository = MeasurementRepository(session)
     held = await repository.shipped()
     now = datetime.now(UTC)
-    rows = {row["id"]: row for row in _rows_with_ids(files[1:], now)}
-    await repository.add_many([row for id, row in rows.items() if id not in held])  # noqa: A001
-    gone = [id for id, status in held.items() if id not in rows and status != "withdrawn"]  # noqa: A001
+    rows, ids = await asyncio.to_thread(shipped_rows, data)
+    shipped = dict(zip(ids, rows, strict=True))
+    new = [name for name in shipped if name not in held]
+    await repository.add_many([columns_of(shipped[name], id=name, shipped=True, created_at=now) for name in new])
+    gone = [name for name, status in held.items() if name not in shipped and status != "withdrawn"]
     await repository.set_status(gone, "withdrawn", NO_LONGER_SHIPPED)
-    back = [id for id, status in held.items() if id in rows and status == "withdrawn"]  # noqa: A001
+    back = [name for name, status in held.items() if name in shipped and status == "withdrawn"]
     await repository.set_status(back, "accepted")
     await _remember(session, "measurements", fingerprint, now)
-    logger.info("seeded %d measurements, %d withdrawn", len(rows) - len(held) + len(gone), len(gone))
+    logger.info("measurements: %d new, %d withdrawn, %d back", len(new), len(gone), len(back))
 
 
 async def _seed_calibration(session: AsyncSession, data: Path) -> None:
@@ -111,7 +101,14 @@ async def _seed_calibration(session: AsyncSession, data: Path) -> None:
         return
     content = path.read_bytes()
     now = datetime.now(UTC)
-    await CalibrationRepository(session).put(Forecaster.load(content).calibration_version, content, at=now)
+    try:
+        forecaster = await asyncio.to_thread(Forecaster.load, content)
+    except ValueError as error:
+        logger.error("the shipped calibration cannot be used: %s", error)
+        return
+    await CalibrationRepository(session).put(
+        forecaster.calibration_version, content, fingerprint=forecaster.fingerprint, at=now
+    )
     await _remember(session, "calibration", fingerprint, now)
 
 
@@ -135,20 +132,6 @@ def _read_sources(path: Path) -> Iterator[dict[str, str | None]]:
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             yield {"name": row.pop("source"), **{column: value or None for column, value in row.items()}}
-
-
-def _rows_with_ids(files: Iterable[Path], now: datetime) -> Iterator[dict[str, Any]]:
-    seen: Counter[str] = Counter()
-    for path in files:
-        with path.open(newline="", encoding="utf-8") as stream:
-            for row in read_rows(stream, content="text/csv"):
-                if row.values is None:
-                    raise ValueError(f"{path.name}, line {row.line}: {row.error}")
-                first = measurement_id(row.values)
-                repeat = seen[first]
-                seen[first] += 1
-                stable = measurement_id(row.values, repeat=repeat) if repeat else first
-                yield columns_of(row.values, id=stable, shipped=True, created_at=now)
 
 
 def main() -> None:

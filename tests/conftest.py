@@ -46,8 +46,9 @@ class Databases:
     def seeded(self) -> str:
         """The URL of a new database that holds all that ships."""
         if self._seeded is None:
-            self._seeded = self.empty()
-            asyncio.run(_prepare(self._seeded))
+            template = self.empty()
+            asyncio.run(_prepare(template))
+            self._seeded = template
         if self.server is not None:
             return self.empty(template=self.name(self._seeded))
         url = self.empty()

@@ -15,11 +15,11 @@ from openapi_spec_validator import validate
 
 from service.app import create_app
 from service.openapi import COMMITTED, render
-from service.seed import DATA
+from service.seed import CALIBRATION
 from service.settings import Settings
 from tests.conftest import Databases, serving
 
-needs_calibration = pytest.mark.skipif(not (DATA / "calibration.json.gz").exists(), reason="no calibration ships")
+needs_calibration = pytest.mark.skipif(not CALIBRATION.exists(), reason="no calibration ships")
 
 
 def test_it_is_alive(client: httpx.Client) -> None:
@@ -115,9 +115,8 @@ def test_a_body_over_the_limit_is_refused(client: httpx.Client, known_length: bo
             yield b" " * 1_000_000
 
     answer = client.post("/v1/estimates", content=b"".join(body()) if known_length else body())
-    assert answer.status_code in (404, 413)
-    if answer.status_code == 413:
-        assert answer.json()["type"] == "urn:traincast:problem:too-large"
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "urn:traincast:problem:too-large"
 
 
 def test_serve_prepares_a_new_database_and_answers(tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_serve_prepares_a_new_database_and_answers(tmp_path: Path) -> None:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         answer = _first_answer(process, f"http://127.0.0.1:{port}/readyz")
-        assert answer.status_code == (200 if (DATA / "calibration.json.gz").exists() else 503)
+        assert answer.status_code == (200 if CALIBRATION.exists() else 503)
         assert (tmp_path / "home" / "traincast.sqlite3").exists()
     finally:
         process.terminate()

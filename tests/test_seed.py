@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from service.calibrations.repository import CalibrationRepository
+from service.catalog.records import DATA
 from service.database import Database
 from service.measurements.repository import MeasurementRepository, SourceRepository
-from service.seed import DATA, NO_LONGER_SHIPPED, prepare
+from service.seed import CALIBRATION, NO_LONGER_SHIPPED, prepare
 
 pytestmark = pytest.mark.anyio
 
@@ -123,14 +124,14 @@ async def test_replicas_that_start_at_once_seed_once(empty_database: str) -> Non
     await database.close()
 
 
-@pytest.mark.skipif(not (DATA / "calibration.json.gz").exists(), reason="no calibration ships")
+@pytest.mark.skipif(not CALIBRATION.exists(), reason="no calibration ships")
 async def test_the_shipped_calibration_is_current(shared_database: str) -> None:
     database = Database(shared_database)
     async with database.sessions() as session:
         calibration = await CalibrationRepository(session).current()
     await database.close()
     assert calibration is not None
-    assert calibration.content == (DATA / "calibration.json.gz").read_bytes()
+    assert calibration.content == CALIBRATION.read_bytes()
 
 
 async def test_without_a_shipped_calibration_there_is_none(empty_database: str, small_data: Path) -> None:

@@ -21,11 +21,10 @@ def upgrade() -> None:
     op.create_table(
         "calibrations",
         sa.Column("version", sa.String(100), nullable=False),
-        sa.Column("fingerprint", sa.String(64)),
+        sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("created_at", point_in_time, nullable=False),
         sa.Column("activated_at", point_in_time),
         sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.Column("accuracy", json_object),
         sa.PrimaryKeyConstraint("version", name="pk_calibrations"),
     )
     op.create_index("ix_calibrations_activated_at", "calibrations", ["activated_at"])

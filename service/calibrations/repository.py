@@ -1,7 +1,6 @@
 """Queries on calibrations."""
 
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,32 +28,16 @@ class CalibrationRepository:
         """The calibration of that version, or None."""
         return await self.session.get(CalibrationRow, version)
 
-    async def put(
-        self,
-        version: str,
-        content: bytes,
-        *,
-        at: datetime,
-        fingerprint: str | None = None,
-        accuracy: dict[str, Any] | None = None,
-    ) -> None:
+    async def put(self, version: str, content: bytes, *, fingerprint: str, at: datetime) -> None:
         """Stores a calibration and makes it the current one.
 
         Args:
             version: its name; one of the same version is replaced.
             content: what the engine's ``Forecaster.load`` reads.
-            at: when it becomes the current one.
             fingerprint: SHA-256 of the measurements it was fitted on.
-            accuracy: its scores on held-out sources.
+            at: when it becomes the current one.
         """
         await self.session.merge(
-            CalibrationRow(
-                version=version,
-                fingerprint=fingerprint,
-                created_at=at,
-                activated_at=at,
-                content=content,
-                accuracy=accuracy,
-            )
+            CalibrationRow(version=version, fingerprint=fingerprint, created_at=at, activated_at=at, content=content)
         )
         await self.session.flush()

@@ -125,7 +125,7 @@ def resolve_table(flats: Sequence[Flat], catalog: Catalog, *, measured: bool = F
             answers.append(error)
     table = Table.from_rows([answer.values for answer in answers if isinstance(answer, Resolved)])
     if measured and len(table):
-        table = table.replace(recompute=layouts.assumed_recompute(table))
+        table = layouts.assumed(table)
     return table, answers
 
 
@@ -464,7 +464,7 @@ def _measured_layout(values: Values) -> None:
         else:
             micro = share
     values["micro_batch"], values["global_batch"] = micro, batch
-    values.setdefault("sharding", "ddp" if data > 1 else "none")
+    values.setdefault("sharding", "")
     values.setdefault("recompute", "")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import linalg
 from scipy.special import ndtr
 
-from service.engine.calibration import DEGREES_OF_FREEDOM, sensitivities
+from service.engine.calibration import FIRST_REACH, robust_weights, sensitivities
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
 from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, features, grade
@@ -265,7 +265,7 @@ class Forecaster:
             coefficients = row_coefficients(positions, multipliers, targets, unknowns)
             predicted, derivative = sensitivities(inputs, coefficients)
             residual = log_seconds - predicted
-            weight = (DEGREES_OF_FREEDOM + 1.0) / (DEGREES_OF_FREEDOM + (residual / self.sigma) ** 2) / self.sigma**2
+            weight = robust_weights(residual / self.sigma, FIRST_REACH) / self.sigma**2
             matrix = jacobian(local, multipliers, targets, derivative, len(touched)).toarray()
             hessian = (matrix * weight[:, None]).T @ matrix + prior_inverse
             gradient = matrix.T @ (weight * residual) + prior_inverse @ (mean - current)

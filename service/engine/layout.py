@@ -11,7 +11,7 @@ import numpy as np
 from service.engine.memory import USABLE_SHARE, prior_peak_gb
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.step_time import COEFFICIENTS, log_seconds_per_sample, prepare
-from service.engine.table import Table, TextArray
+from service.engine.table import Table
 
 Row = Mapping[str, float | str]
 DEGREES = ("tensor_parallel", "pipeline_parallel", "context_parallel", "data_parallel")
@@ -27,19 +27,28 @@ class Flaw:
     hint: str
 
 
-def assumed_recompute(table: Table) -> TextArray:
-    """Recomputation policy where nobody stated one, shape (n,): none if the job then fits its memory, else full."""
-    policy = table.text("recompute").copy()
-    unknown = policy == ""
-    if not unknown.any():
-        return policy
-    without = table.replace(recompute=np.where(unknown, "none", policy).astype(object))
-    peak = prior_peak_gb(without)
+def assumed(table: Table) -> Table:
+    """A table of measured runs with the sharding and recomputation that nobody stated filled in.
+
+    A run that happened fitted its memory: replicas are taken to be plain unless only sharding makes them fit, and
+    activations to be kept unless only recomputation does.
+    """
+    sharding, policy = table.text("sharding").copy(), table.text("recompute").copy()
+    room = 1.1 * table["memory_gb"]
+    replicated = table["data_parallel"] > 1
     language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
-    tight = language & (peak > 1.1 * table["memory_gb"])
-    policy[unknown & tight] = "full"
-    policy[unknown & ~tight] = "none"
-    return policy
+    open_sharding, open_policy = sharding == "", policy == ""
+    plain = table.replace(
+        sharding=np.where(open_sharding, np.where(replicated, "ddp", "none"), sharding).astype(object),
+        recompute=np.where(open_policy, np.where(language, "full", "none"), policy).astype(object),
+    )
+    if not len(table):
+        return plain
+    needs_sharding = open_sharding & replicated & (prior_peak_gb(plain) > room)
+    sharding = np.where(needs_sharding, "fsdp", plain.text("sharding")).astype(object)
+    kept = plain.replace(sharding=sharding, recompute=np.where(open_policy, "none", policy).astype(object))
+    tight = open_policy & language & (prior_peak_gb(kept) > room)
+    return kept.replace(recompute=np.where(tight, "full", kept.text("recompute")).astype(object))
 
 
 def flaws(row: Row) -> list[Flaw]:

@@ -40,6 +40,12 @@ STATE_BYTES = {
 }
 # Memory that a job may fill; the rest is the driver's and lost to fragmentation.
 USABLE_SHARE = 0.96
+# Logits in half precision, in fp32, and their gradient: what an unfused cross-entropy keeps per token and word.
+LOGIT_BYTES = 12.0
+# Convolution inputs are kept, in-place activations and fused norms are not.
+KEPT_PER_WRITTEN = 1.25
+# The peak of unpacked fine-tuning is set by the longest samples, two to three times the mean of instruction sets.
+LONGEST_OVER_MEAN = 2.5
 QUANTISED_WEIGHT_BYTES = 0.55  # 4-bit weights with their scales (Dettmers et al. 2023, arXiv 2305.14314, section 3)
 
 
@@ -82,7 +88,8 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
     )
     # Mixed precision outside language models usually keeps fp32 weights and casts on the fly.
     weight_bytes = np.where(mode == "qlora", QUANTISED_WEIGHT_BYTES, np.where(half & language, 2.0, 4.0))
-    gradient_bytes = np.where(half & language, 2.0, 4.0)
+    # Pre-training frameworks accumulate gradients in fp32; fine-tuning scripts keep them as the weights are.
+    gradient_bytes = np.where(half & language & (mode != "pretrain"), 2.0, 4.0)
     state_bytes = np.array([STATE_BYTES.get(str(name), 12.0) for name in table.text("optimizer")])
     state_bytes = np.where(half & language, state_bytes, np.maximum(state_bytes - 4.0, 0.0))
     state_bytes = np.where(mode == "fwd_bwd", 0.0, state_bytes)
@@ -126,6 +133,9 @@ def _activation_bytes(
     hidden = np.nan_to_num(table["hidden_size"])
     layers = np.nan_to_num(table["layers"])
     tokens = inputs.micro_batch * work.tokens / context
+    mode = table.text("mode").astype(str)
+    unpacked = np.isin(mode, ["finetune", *ADAPTER_MODES]) & (work.tokens < 1024) & (table.text("packing") != "packed")
+    tokens = tokens * np.where(unpacked, LONGEST_OVER_MEAN, 1.0)
     recompute = table.text("recompute").astype(str)
     fused = np.isin(table.text("attention").astype(str), ["flash", "flash2", "flash3", "sdpa", "fused"])
     scores = np.where(
@@ -153,10 +163,10 @@ def _activation_bytes(
         per_layer * stage_layers * flight,
     )
     vocabulary = np.nan_to_num(table["vocab_size"])
-    logits = np.where(language & (vocabulary > 0), tokens * vocabulary / tensor * 6.0, 0.0)
+    logits = np.where(language & (vocabulary > 0), tokens * vocabulary / tensor * LOGIT_BYTES, 0.0)
     logits = np.where(pipeline > 1, 0.3 * logits, logits)  # the last stage, which holds them, keeps one micro-batch
     element = np.where(half, 2.0, 4.0)
-    convolution = inputs.micro_batch * work.elements * element * 2.0
+    convolution = inputs.micro_batch * work.elements * element * KEPT_PER_WRITTEN
     shaped = language & (work.score_elements > 0)
     activations = np.where(shaped, transformer, convolution)
     return np.where(frozen, 0.1, 1.0) * activations, np.where(shaped, logits, 0.0)

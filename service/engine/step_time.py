@@ -38,11 +38,11 @@ COEFFICIENTS: tuple[Coefficient, ...] = (
         "achievable_matmul.csv: best matmul reaches 0.5 to 0.9 of the data sheet",
     ),
     Coefficient(
-        "gemm_rows_half", "log rows (tokens) at which a GEMM reaches half its speed", np.log(100.0), 0.7,
+        "gemm_rows_half", "log rows (tokens) at which a GEMM reaches half its speed", np.log(60.0), 0.4,
         np.log(1.0), np.log(5000.0), "roofline: rows needed to reach the ridge point, 70 to 300 FLOP/byte",
     ),
     Coefficient(
-        "gemm_width_half", "log columns at which a GEMM reaches half its speed", np.log(200.0), 0.7,
+        "gemm_width_half", "log columns at which a GEMM reaches half its speed", np.log(100.0), 0.4,
         np.log(4.0), np.log(5000.0), "roofline: as rows; tiles of 128 x 256 and wave quantisation",
     ),
     Coefficient(

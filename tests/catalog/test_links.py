@@ -58,7 +58,9 @@ def test_bridges_join_pairs_only() -> None:
 
 def test_management_networks_do_not_carry_gradients() -> None:
     catalog = load_catalog()
-    found = links("NVLINK; Management: 1x Ethernet 10GB/Sec", None, catalog.accelerators["H100-SXM5-80GB"], 8, 64, catalog)
+    found = links(
+        "NVLINK; Management: 1x Ethernet 10GB/Sec", None, catalog.accelerators["H100-SXM5-80GB"], 8, 64, catalog
+    )
     assert found.inter_gbs == 50
     assert found.assumed
 

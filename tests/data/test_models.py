@@ -1,4 +1,4 @@
-"""The catalog's parameter counts agree with what the shapes give, but for the models that the data's README explains."""
+"""The catalog's parameter counts agree with what the shapes give, but for models that the data's README explains."""
 
 import re
 
@@ -17,12 +17,11 @@ def test_the_shape_explains_the_parameters() -> None:
         model
         for model in load_catalog().models.values()
         if model.family in TRANSFORMERS
-        and min(model.layers, model.hidden_size, model.parameters, model.vocab_size) > 0
+        and all(count > 0 for count in (model.layers, model.hidden_size, model.parameters, model.vocab_size))
     ]
     assert len(models) > 250
-    rows = [
-        {name: value if isinstance(value, str) else float(str(value)) if not isinstance(value, bool) else float(value)
-         for name, value in model.stated().items()}
+    rows: list[dict[str, float | str]] = [
+        {name: float(value) if isinstance(value, int | float) else str(value) for name, value in model.stated().items()}
         for model in models
     ]
     ratios = parameter_count(Table.from_rows(rows)) / np.array([model.parameters for model in models])

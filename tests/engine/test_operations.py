@@ -1,0 +1,61 @@
+"""What a sample costs, against figures that the models' authors published."""
+
+import numpy as np
+import pytest
+
+from service.catalog.resolve import resolve
+from service.engine.observed import UNITS, in_unit, model_flops_per_sample, seconds_per_sample
+from service.engine.operations import parameter_count, work
+from service.engine.table import Table
+from tests.engine.conftest import GPT3, LLAMA, RESNET
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    [("gpt-3-175b", 175.0), ("llama-3-8b", 8.03), ("llama-2-70b", 69.0), ("mixtral-8x7b", 46.7), ("bert-large", 0.335)],
+)
+def test_parameters_computed_from_the_shape_agree_with_the_published_count(catalog, name, billions):
+    flat = {"model.name": name, "hardware.accelerator": "H100-SXM5-80GB"}
+    table = Table.from_rows([resolve(flat, catalog, measured=True).values])
+    assert parameter_count(table)[0] / 1e9 == pytest.approx(billions, rel=0.02)
+
+
+def test_dense_transformers_cost_about_six_flops_per_parameter_and_token(table_of):
+    table = table_of(GPT3)
+    flops = 3.0 * work(table).gemm_flops / table["sequence_length"]
+    assert flops[0] / (6.0 * 175e9) == pytest.approx(1.0, abs=0.02)
+
+
+def test_resnet_50_costs_what_its_multiply_accumulates_say(table_of):
+    assert model_flops_per_sample(table_of(RESNET))[0] == pytest.approx(6 * 4.1e9, rel=0.05)
+
+
+def test_a_larger_image_costs_more_in_proportion_to_its_area(catalog):
+    small, large = (
+        Table.from_rows([resolve({**RESNET, "data.image_size": size}, catalog).values]) for size in (224, 448)
+    )
+    assert work(large).gemm_flops[0] == pytest.approx(4.0 * work(small).gemm_flops[0])
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_every_published_unit_survives_the_round_trip(table_of, unit):
+    table = table_of(GPT3, LLAMA)
+    units = np.array([unit, unit], dtype=object)
+    value, samples = np.array([0.37, 0.41]), np.array([1e6, 2e6])
+    seconds = seconds_per_sample(table, value, units, samples)
+    assert np.allclose(in_unit(table, seconds, units, samples), value)
+
+
+def test_rates_and_times_in_different_units_mean_the_same(table_of):
+    table = table_of(GPT3)
+    one = np.array([1e6])
+
+    def of(value: float, unit: str) -> float:
+        return float(seconds_per_sample(table, np.array([value]), np.array([unit], dtype=object), one)[0])
+
+    per_sample = of(10.0, "samples_per_second")
+    assert of(10.0 * 2048, "tokens_per_second") == pytest.approx(per_sample)
+    assert of(10.0 / 1024, "samples_per_second_per_accelerator") == pytest.approx(per_sample)
+    assert of(1536 / 10.0, "seconds_per_step") == pytest.approx(per_sample)
+    assert of(1536 / 10.0 * 1e3, "milliseconds_per_step") == pytest.approx(per_sample)
+    assert of(1e6 / 10.0 / 3600.0, "hours") == pytest.approx(per_sample)

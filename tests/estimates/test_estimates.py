@@ -1,0 +1,233 @@
+"""One estimate over HTTP: what it answers, what it refuses, and what it says would help."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from service.estimates.examples import EXAMPLES
+
+GPT3: dict[str, Any] = EXAMPLES["gpt-3-on-1024-v100"]["value"]
+LLAMA: dict[str, Any] = {
+    "model": {"name": "llama-2-7b"},
+    "data": {"tokens": 1e9, "sequence_length": 4096},
+    "hardware": {"accelerator": "A100-SXM4-80GB", "count": 8, "per_node": 8},
+}
+
+
+def estimate(client: httpx.Client, request: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    answer = client.post("/v1/estimates", json=request | changes)
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def refused(client: httpx.Client, request: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    answer = client.post("/v1/estimates", json=request | changes)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    errors: list[dict[str, Any]] = answer.json()["errors"]
+    return errors[0]
+
+
+def assert_quantity(quantity: dict[str, float]) -> None:
+    assert 0 <= quantity["p10"] <= quantity["p50"] <= quantity["p90"]
+
+
+def assert_sums(parts: dict[str, float], total: float) -> None:
+    assert all(part >= 0 for part in parts.values()), parts
+    assert sum(parts.values()) == pytest.approx(total, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_is_answered_in_full(client: httpx.Client, name: str) -> None:
+    request = EXAMPLES[name]["value"]
+    answer = estimate(client, request)
+    for field in (
+        "step_seconds",
+        "duration_hours",
+        "accelerator_hours",
+        "mfu",
+        "cost_usd",
+        "energy_kwh",
+        "carbon_kg_co2e",
+    ):
+        assert_quantity(answer[field])
+    assert_quantity(answer["throughput"]["samples_per_second"])
+    assert_sums(answer["breakdown"], answer["step_seconds"]["p50"])
+    assert_sums(answer["memory"]["parts"], answer["memory"]["peak_gb"]["p50"])
+    assert_sums(answer["energy_kwh"]["parts"], answer["energy_kwh"]["p50"])
+    assert_sums(answer["goodput"]["hours"], answer["duration_hours"]["p50"])
+    count = request["hardware"].get("count", 1)
+    assert answer["accelerator_hours"]["p50"] == pytest.approx(answer["duration_hours"]["p50"] * count, rel=1e-5)
+    per_chip = answer["throughput"]["per_accelerator"]["p50"] * count
+    assert per_chip == pytest.approx(answer["throughput"]["samples_per_second"]["p50"], rel=1e-5)
+    assert answer["memory"]["fits"]
+    assert answer["evidence"]["grade"] in ("measured", "interpolated", "extrapolated")
+    assert answer["evidence"]["calibration"]
+    assert answer["assumptions"]
+
+
+def test_the_nearest_measurements_can_be_looked_up(client: httpx.Client) -> None:
+    nearest = estimate(client, GPT3)["evidence"]["nearest"]
+    assert nearest
+    distances = [near["distance"] for near in nearest]
+    assert distances == sorted(distances)
+    for near in nearest:
+        found = client.get(f"/v1/measurements/{near['id']}")
+        assert found.status_code == 200, near
+        assert found.json()["model"]
+
+
+def test_gpt_3_on_1024_v100_takes_months(client: httpx.Client) -> None:
+    days = {side: hours / 24 for side, hours in estimate(client, GPT3)["duration_hours"].items()}
+    assert days["p10"] > 20
+    assert days["p90"] < 365
+    assert 0.1 < estimate(client, GPT3)["mfu"]["p50"] < 0.7
+
+
+def test_what_is_given_is_in_the_layout_and_not_assumed(client: httpx.Client) -> None:
+    answer = estimate(client, LLAMA, training={"tensor_parallel": 2, "global_batch": 256, "precision": "bf16"})
+    assert answer["layout"]["tensor_parallel"] == 2
+    assert answer["layout"]["global_batch"] == 256
+    assumed = {made["field"] for made in answer["assumptions"]}
+    assert not assumed & {"training.tensor_parallel", "training.global_batch", "training.precision"}
+    assert all(made["reason"] for made in answer["assumptions"])
+
+
+def test_without_an_amount_of_data_there_is_speed_but_no_duration(client: httpx.Client) -> None:
+    answer = estimate(client, {name: LLAMA[name] for name in ("model", "hardware")})
+    for field in ("duration_hours", "accelerator_hours", "cost_usd", "energy_kwh", "carbon_kg_co2e", "goodput"):
+        assert answer[field] is None
+    assert_quantity(answer["throughput"]["samples_per_second"])
+    assert any("data.tokens" in warning for warning in answer["warnings"])
+
+
+def test_runs_multiply_time_cost_and_energy(client: httpx.Client) -> None:
+    once, five = estimate(client, LLAMA), estimate(client, LLAMA, runs=5)
+    for field in ("duration_hours", "accelerator_hours", "cost_usd", "energy_kwh", "carbon_kg_co2e"):
+        for side in ("p10", "p50", "p90"):
+            assert five[field][side] == pytest.approx(5 * once[field][side], rel=1e-5)
+    assert five["throughput"] == once["throughput"]
+
+
+def test_own_price_grid_pue_and_power_win(client: httpx.Client) -> None:
+    answer = estimate(
+        client,
+        LLAMA,
+        pricing={"usd_per_accelerator_hour": 2.0},
+        location={"gco2e_per_kwh": 100, "pue": 1.0, "watts_per_accelerator": 500},
+    )
+    hours = answer["accelerator_hours"]["p50"]
+    assert answer["cost_usd"]["p50"] == pytest.approx(2 * hours, rel=1e-5)
+    assert answer["energy_kwh"]["p50"] == pytest.approx(0.5 * hours, rel=1e-5)
+    assert answer["carbon_kg_co2e"]["p50"] == pytest.approx(0.1 * answer["energy_kwh"]["p50"], rel=1e-5)
+    assumed = {made["field"] for made in answer["assumptions"]}
+    assert not any(field.startswith(("pricing.", "location.")) for field in assumed)
+
+
+def test_a_cleaner_grid_emits_less(client: httpx.Client) -> None:
+    sweden, poland = (estimate(client, LLAMA, location={"region": code}) for code in ("SWE", "POL"))
+    assert sweden["carbon_kg_co2e"]["p90"] < poland["carbon_kg_co2e"]["p10"]
+    assert sweden["energy_kwh"] == poland["energy_kwh"]
+
+
+def test_goodput_can_be_stated(client: httpx.Client) -> None:
+    perfect = estimate(client, LLAMA, goodput={"share": 1.0})
+    half = estimate(client, LLAMA, goodput={"share": 0.5})
+    assert half["duration_hours"]["p50"] == pytest.approx(2 * perfect["duration_hours"]["p50"], rel=1e-5)
+    assert perfect["goodput"]["share"]["p50"] == 1.0
+
+
+def test_a_chip_without_a_price_or_known_power_says_so(client: httpx.Client) -> None:
+    answer = estimate(client, LLAMA, hardware={"accelerator": "TPU7x", "count": 8})
+    assert answer["energy_kwh"] is None
+    assert answer["cost_usd"] is None
+    assert any("usd_per_accelerator_hour" in warning for warning in answer["warnings"])
+    assert any("watts_per_accelerator" in warning for warning in answer["warnings"])
+
+
+def test_what_does_not_fit_is_answered_with_what_would(client: httpx.Client) -> None:
+    answer = estimate(
+        client,
+        LLAMA,
+        model={"name": "llama-2-70b"},
+        training={"mode": "finetune", "sharding": "none", "micro_batch": 16, "global_batch": 128, "recompute": "none"},
+    )
+    assert not answer["memory"]["fits"]
+    assert answer["memory"]["fits_probability"] < 0.5
+    assert any("fit" in warning for warning in answer["warnings"])
+    assert answer["remedies"]
+    for remedy in answer["remedies"]:
+        assert remedy["peak_gb"] < 80
+
+
+def test_a_remedy_keeps_its_word(client: httpx.Client) -> None:
+    whole = {"mode": "finetune", "sharding": "ddp", "tensor_parallel": 1, "pipeline_parallel": 1, "global_batch": 64}
+    request = {**LLAMA, "training": whole}
+    answer = estimate(client, request)
+    assert not answer["memory"]["fits"]
+    assert answer["remedies"]
+    for remedy in answer["remedies"]:
+        changed: dict[str, Any] = {name: dict(part) for name, part in request.items()}
+        for path, value in remedy["change"].items():
+            section, _, field = path.partition(".")
+            changed[section] = {**changed[section], field: value}  # null is the same as left out
+        then = estimate(client, changed)
+        assert then["memory"]["fits"], remedy
+        assert then["memory"]["peak_gb"]["p50"] == pytest.approx(remedy["peak_gb"], rel=1e-3)
+
+
+def test_an_estimate_can_be_saved_and_read_again(client: httpx.Client) -> None:
+    saved = client.post("/v1/estimates", json={**LLAMA, "save": True})
+    assert saved.status_code == 201
+    body = saved.json()
+    assert body["id"]
+    again = client.get(saved.headers["location"])
+    assert again.status_code == 200
+    assert again.json() == body | {"request": again.json()["request"]}
+    assert again.json()["request"]["model"] == {"name": "llama-2-7b"}
+    unsaved = estimate(client, LLAMA)
+    assert unsaved["id"] is None
+    assert unsaved["throughput"] == body["throughput"]
+
+
+def test_there_is_no_estimate_that_was_not_saved(client: httpx.Client) -> None:
+    assert client.get("/v1/estimates/e_0").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "hint"),
+    [
+        pytest.param({"hardware": {"accelerator": "H1000"}}, "hardware.accelerator", "H100", id="unknown chip"),
+        pytest.param(
+            {"hardware": {"accelerator": "V100-SXM2-32GB"}, "training": {"precision": "fp8"}},
+            "training.precision",
+            "fp16",
+            id="fp8 on a V100",
+        ),
+        pytest.param(
+            {"training": {"tensor_parallel": 3}}, "training.tensor_parallel", "divisor", id="heads do not divide"
+        ),
+        pytest.param({"training": {"seq_len": 3}}, "training.seq_len", None, id="misspelt field"),
+        pytest.param({"location": {"region": "Swedeen"}}, "location.region", "SWE", id="unknown region"),
+        pytest.param({"pricing": {"provider": "acme"}}, "pricing.provider", "aws", id="unknown provider"),
+        pytest.param({"runs": 0}, "runs", None, id="no runs"),
+        pytest.param({"goodput": {"share": 1.5}}, "goodput.share", None, id="goodput over 1"),
+        pytest.param({"model": {}}, "model", None, id="nothing about the model"),
+    ],
+)
+def test_what_cannot_run_is_refused_with_the_field_and_the_way_out(
+    client: httpx.Client, changes: dict[str, Any], field: str, hint: str | None
+) -> None:
+    error = refused(client, LLAMA, **changes)
+    assert error["field"] == field
+    if hint:
+        assert hint in error["hint"]
+
+
+def test_spellings_do_not_change_the_answer(client: httpx.Client) -> None:
+    alias = {**LLAMA, "hardware": {**LLAMA["hardware"], "accelerator": "NVIDIA A100-SXM4-80GB"}}
+    assert estimate(client, alias) == estimate(client, LLAMA)
+    as_text = {**LLAMA, "training": {"precision": "bfloat16"}}
+    assert estimate(client, as_text) == estimate(client, LLAMA, training={"precision": "bf16"})

@@ -1,0 +1,216 @@
+"""The `traincast` command: what it prints, where, and how it exits."""
+
+import csv
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.catalog.records import DATA
+from service.cli import app
+from service.codec import read_rows
+from service.settings import get_settings
+from tests.conftest import Databases
+
+MEASURED = DATA / "measurements" / "megatron-sc21-paper.csv"
+SCORE = {
+    "n", "mape", "median_ape", "bias", "coverage_80", "median_interval_ratio", "memory_n", "memory_mape",
+    "memory_fit_share",
+}  # fmt: skip
+GPT3 = shlex.split(
+    "estimate -m gpt-3-175b -a V100-SXM2-32GB -n 1024 --tokens 300e9 -s 2048 -p fp16 --global-batch 1536"
+)
+
+
+def traincast(*arguments: str, code: int = 0, stdin: str | None = None) -> Result:
+    result = CliRunner().invoke(app, list(arguments), input=stdin)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def printed(*arguments: str, **more: Any) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(traincast(*arguments, **more).stdout)
+    return body
+
+
+@pytest.mark.parametrize(
+    "command", ["serve", "estimate", "evaluate", "calibrate", "export", "migrate", "seed", "openapi"]
+)
+def test_every_command_explains_itself(command: str) -> None:
+    assert command in traincast("--help").stdout
+    assert traincast(command, "--help").stdout.strip()
+
+
+def test_help_loads_neither_the_engine_nor_the_server() -> None:
+    heavy = ("numpy", "scipy", "pydantic", "fastapi", "sqlalchemy", "uvicorn", "httpx")
+    code = f"import sys, service.cli; print([name for name in {heavy!r} if name in sys.modules])"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+def test_an_estimate_is_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    told = traincast(*GPT3).stdout
+    for word in ("duration", "days", "cost, USD", "MFU", "peak memory, GB of 32", "assumed", "layout", "calibration"):
+        assert word in told
+    assert "\x1b[" not in told
+
+
+def test_flags_a_file_and_standard_input_ask_the_same(tmp_path: Path) -> None:
+    request = {
+        "model": {"name": "gpt-3-175b"},
+        "data": {"tokens": 300e9, "sequence_length": 2048},
+        "hardware": {"accelerator": "V100-SXM2-32GB", "count": 1024},
+        "training": {"precision": "fp16", "global_batch": 1536},
+    }
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(request))
+    by_flags = printed(*GPT3, "--json")
+    assert printed("estimate", str(file), "--json") == by_flags
+    assert printed("estimate", "-", "--json", stdin=json.dumps(request)) == by_flags
+
+
+def test_flags_and_settings_change_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps({"model": {"name": "llama-2-7b"}, "hardware": {"accelerator": "A100-SXM4-80GB"}}))
+    changed = printed("estimate", str(file), "--count", "16", "--set", "training.tensor_parallel=2", "--json")
+    assert changed["layout"]["tensor_parallel"] == 2
+    assert changed["layout"]["data_parallel"] == 8
+
+
+def test_a_remote_service_answers_as_the_local_engine_does(service_url: str) -> None:
+    assert printed(*GPT3, "--json", "--url", service_url) == printed(*GPT3, "--json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["estimate", "-m", "gpt-3-175b", "-a", "H1000"], "H100"),
+        (["estimate", "-m", "gpt-3-175b"], "hardware"),
+        (["estimate"], "flags"),
+        (["estimate", "no-such-file.json"], "no-such-file.json"),
+        (["estimate", "-m", "bert-large", "-a", "T4", "--set", "training.seq_len=1"], "sequence_length"),
+        (["estimate", "-m", "bert-large", "-a", "T4", "--url", "http://127.0.0.1:9"], "cannot be reached"),
+        (["evaluate", "no-such-file.csv"], "no-such-file.csv"),
+        (["evaluate", str(MEASURED), "--by", "colour"], "colour"),
+        (["export", "--where", "model.famly=rnn"], "model.family"),
+    ],
+)
+def test_what_cannot_be_done_exits_with_1_and_says_why_on_standard_error(arguments: list[str], says: str) -> None:
+    result = traincast(*arguments, code=1)
+    assert says in result.stderr
+    assert not result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["fly"], ["estimate", "--count", "many"], ["estimate", "-a", "T4", "--set", "x"]]
+)
+def test_what_is_not_understood_exits_with_2(arguments: list[str]) -> None:
+    traincast(*arguments, code=2)
+
+
+def test_an_evaluation_has_the_agreed_shape() -> None:
+    body = printed("evaluate", str(MEASURED), "--json")
+    assert list(body) == ["rows", "scored", "skipped", "overall", "by"]
+    assert body["rows"] == body["scored"] == 23
+    assert set(body["overall"]) == SCORE
+    assert set(body["by"]) == {"megatron-sc21-paper"}
+    assert body["by"]["megatron-sc21-paper"] == body["overall"]
+
+
+def test_an_evaluation_is_readable_and_warns_that_shipped_rows_flatter() -> None:
+    told = traincast("evaluate", str(MEASURED), "--by", "hardware.count").stdout
+    assert "MAPE" in told
+    assert "23 of 23 rows scored" in told
+    assert "in-sample" in told
+
+
+def test_bad_rows_are_named_by_their_line(tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(
+        "model.name,hardware.accelerator,result.value,result.unit\n"
+        "resnet-50,T4,200,samples_per_second\n"
+        "resnet-50,H1000,200,samples_per_second\n"
+        "resnet-50,T4,,samples_per_second\n"
+    )
+    body = printed("evaluate", str(file), "--json")
+    assert (body["rows"], body["scored"]) == (3, 1)
+    assert [skipped["row"] for skipped in body["skipped"]] == [3, 4]
+    assert set(body["by"]) == {""}
+
+
+def test_an_empty_file_is_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "empty.csv"
+    file.write_text("")
+    body = printed("evaluate", str(file), "--json")
+    assert (body["rows"], body["scored"], body["skipped"], body["by"]) == (0, 0, [], {})
+    assert body["overall"] == dict.fromkeys(SCORE) | {"n": 0, "memory_n": 0}
+
+
+def test_predictions_are_written_beside_the_rows(tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    traincast("evaluate", str(MEASURED), "--predictions", str(out))
+    with MEASURED.open(newline="") as before, out.open(newline="") as after:
+        measured, predicted = list(csv.DictReader(before)), list(csv.DictReader(after))
+    assert len(predicted) == len(measured)
+    for was, now in zip(measured, predicted, strict=True):
+        assert {name: now[name] for name in was if name != "result.value"} == {
+            name: value for name, value in was.items() if name != "result.value"
+        }
+        assert float(now["predicted.p10"]) < float(now["predicted.p50"]) < float(now["predicted.p90"])
+        assert 0.1 < float(now["predicted.p50"]) / float(was["result.value"]) < 10
+        assert now["predicted.grade"] in ("measured", "interpolated", "extrapolated")
+
+
+def test_learned_rows_improve_the_rest() -> None:
+    plain = printed("evaluate", str(MEASURED), "--json")
+    learned = printed("evaluate", str(MEASURED), "--learn", str(MEASURED), "--json")
+    assert learned["overall"]["mape"] < plain["overall"]["mape"]
+
+
+def test_evaluate_needs_no_database(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from service.cli import main; main()", "evaluate", str(MEASURED), "--json"]
+    environment = os.environ | {
+        "TRAINCAST_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none",
+        "TRAINCAST_HOME": str(tmp_path),
+    }
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout)["scored"] == 23
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def database(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database with all that ships, which the command's settings point to."""
+    url = databases.seeded()
+    monkeypatch.setenv("TRAINCAST_DATABASE_URL", url)
+    get_settings.cache_clear()
+    return url
+
+
+def test_an_export_is_read_back(database: str, tmp_path: Path) -> None:
+    file = tmp_path / "rnn.csv"
+    traincast("export", str(file), "--where", "model.family=rnn", "--where", "hardware.count.at_least=2")
+    with file.open(newline="") as stream:
+        rows = list(read_rows(stream, content="text/csv"))
+    assert len(rows) > 10
+    assert all(row.values and row.values["model.family"] == "rnn" for row in rows)
+    lines = traincast("export", "--format", "ndjson", "--where", "source=megatron-sc21-paper").stdout.splitlines()
+    assert len(lines) == 23
+    assert json.loads(lines[0])["provenance"]["source"] == "megatron-sc21-paper"
+
+
+def test_migrate_and_seed_prepare_a_database(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINCAST_DATABASE_URL", databases.empty())
+    get_settings.cache_clear()
+    traincast("migrate")
+    assert traincast("export").stdout.count("\n") == 1
+    traincast("seed")
+    assert traincast("export", "--where", "source=megatron-sc21-paper").stdout.count("\n") == 24

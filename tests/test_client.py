@@ -1,0 +1,57 @@
+"""The client against a running service, both ways."""
+
+from typing import Any
+
+import pytest
+
+from service.client import AsyncTraincast, Traincast, TraincastError
+from service.estimates.schemas import Estimate
+
+RESNET: dict[str, Any] = {"model": {"name": "resnet-50"}, "hardware": {"accelerator": "V100-SXM2-16GB", "count": 8}}
+
+
+def test_it_asks_by_name_or_by_fields(service_url: str) -> None:
+    with Traincast(service_url) as traincast:
+        by_name = traincast.estimate(model="resnet-50", hardware="T4")
+        by_fields = traincast.estimate(model={"name": "resnet-50"}, hardware={"accelerator": "T4", "count": 1})
+        assert by_name.throughput == by_fields.throughput
+        priced = traincast.estimate(**RESNET, data={"name": "imagenet-1k"}, pricing={"usd_per_accelerator_hour": 1})
+        assert priced.cost_usd is not None
+        assert priced.accelerator_hours is not None
+        assert priced.cost_usd.p50 == pytest.approx(priced.accelerator_hours.p50)
+
+
+def test_a_refusal_says_what_would_be_right(service_url: str) -> None:
+    with Traincast(service_url) as traincast, pytest.raises(TraincastError, match="H100") as refused:
+        traincast.estimate(model="resnet-50", hardware="H1000")
+    assert refused.value.status == 422
+    assert refused.value.problem["errors"][0]["field"] == "hardware.accelerator"
+
+
+def test_many_are_answered_in_order_with_errors_in_their_place(service_url: str) -> None:
+    with Traincast(service_url) as traincast:
+        answers = list(traincast.estimate_many([RESNET, {"model": {"name": "x"}}, RESNET]))
+    assert [type(answer) for answer in answers] == [Estimate, TraincastError, Estimate]
+
+
+def test_saved_estimates_and_lists_are_read(service_url: str) -> None:
+    with Traincast(service_url) as traincast:
+        saved = traincast.estimate(**RESNET, save=True)
+        assert saved.id
+        assert traincast.saved_estimate(saved.id).request["hardware"]["count"] == 8
+        sources = list(traincast.items("/v1/sources", limit=25))
+        assert len(sources) > 60
+        assert traincast.get("/v1/accelerators/T4")["slug"] == "T4"
+
+
+@pytest.mark.anyio
+async def test_it_does_the_same_asynchronously(service_url: str) -> None:
+    async with AsyncTraincast(service_url) as traincast:
+        saved = await traincast.estimate(**RESNET, save=True)
+        assert saved.id
+        assert (await traincast.saved_estimate(saved.id)).throughput == saved.throughput
+        answers = [answer async for answer in traincast.estimate_many([RESNET, {"model": {"name": "x"}}])]
+        assert [type(answer) for answer in answers] == [Estimate, TraincastError]
+        assert len([source async for source in traincast.items("/v1/sources", limit=25)]) > 60
+        with pytest.raises(TraincastError):
+            await traincast.get("/v1/accelerators/H1000")

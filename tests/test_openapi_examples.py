@@ -1,0 +1,78 @@
+"""What the API's documentation shows can be sent as it stands, and what it promises is what comes."""
+
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The API's description."""
+    from service.app import create_app
+
+    described: dict[str, Any] = create_app().openapi()
+    return described
+
+
+def validate(document: dict[str, Any], schema: dict[str, Any], body: Any) -> None:
+    whole = {**schema, "components": document["components"]}
+    errors = [f"{error.json_path}: {error.message}" for error in Draft202012Validator(whole).iter_errors(body)]
+    assert not errors, errors[:5]
+
+
+def test_every_operation_is_explained(document: dict[str, Any]) -> None:
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("summary"), (method, path)
+            assert operation.get("description"), (method, path)
+            assert operation.get("tags"), (method, path)
+            for parameter in operation.get("parameters", []):
+                assert parameter.get("description"), (method, path, parameter["name"])
+
+
+def test_every_field_is_described(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        for field, about in schema.get("properties", {}).items():
+            assert about.get("description") or "$ref" in about, (name, field)
+
+
+def test_every_example_body_is_answered_as_the_document_promises(
+    client: httpx.Client, document: dict[str, Any]
+) -> None:
+    sent = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for content, body in operation.get("requestBody", {}).get("content", {}).items():
+                examples = [example["value"] for example in body.get("examples", {}).values()]
+                examples += [body["example"]] if "example" in body else []
+                for example in examples:
+                    as_json = content == "application/json"
+                    answer = client.request(
+                        method,
+                        path,
+                        json=example if as_json else None,
+                        content=None if as_json else example.encode(),
+                        headers={} if as_json else {"content-type": content},
+                    )
+                    assert answer.is_success, (path, example, answer.text)
+                    sent += 1
+                    if as_json:
+                        promised = operation["responses"][str(answer.status_code)]["content"]["application/json"]
+                        validate(document, promised["schema"], answer.json())
+    assert sent >= 8
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/accelerators", "/v1/models", "/v1/datasets", "/v1/interconnects", "/v1/prices", "/v1/grids", "/v1/sources",
+        "/v1/measurements", "/v1/calibrations/current",
+    ],
+)  # fmt: skip
+def test_what_is_read_is_as_the_document_promises(client: httpx.Client, document: dict[str, Any], path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    promised = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    validate(document, promised, answer.json())
