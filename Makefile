@@ -43,7 +43,7 @@ accuracy-full: setup ## the same, with chips, models and warm starts left out to
 	$(BIN)/python -m service.calibrations.accuracy --full
 
 bench: setup ## speed and memory of the engine and of the service
-	$(BIN)/python -m pytest tests/benchmarks -p no:cacheprovider -o addopts= -s
+	$(BIN)/python -m tests.benchmarks.speed
 
 calibrate: setup ## fit the shipped calibration from the shipped measurements
 	$(BIN)/traincast calibrate

@@ -99,7 +99,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _load_calibration(app: FastAPI, database: Database) -> None:
-    """Without one the service starts all the same: what needs no forecast answers, and readiness says what is missing."""
+    """Without one the service starts all the same: what needs no forecast answers, and readiness says what lacks."""
     async with database.sessions() as session:
         calibration = await CalibrationRepository(session).current()
     if calibration is None:

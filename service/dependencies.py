@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.catalog.catalog import Catalog
-from service.database import IMMEDIATE, Database
+from service.database import Database
 from service.engine.forecast import Forecaster
 from service.problems import NotReady
 
@@ -43,17 +43,8 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
         await session.commit()
 
 
-async def get_writing_session(request: Request) -> AsyncIterator[AsyncSession]:
-    """The same, for requests that read before they write: on SQLite it waits for other writers at its start."""
-    async with get_database(request).sessions() as session:
-        await session.connection(execution_options=IMMEDIATE)
-        yield session
-        await session.commit()
-
-
 # The scope makes the commit happen before the answer is sent, so that an answer never promises what then fails.
 CatalogDependency = Annotated[Catalog, Depends(get_catalog)]
 ForecasterDependency = Annotated[Forecaster, Depends(get_forecaster)]
 DatabaseDependency = Annotated[Database, Depends(get_database)]
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]
-WritingSession = Annotated[AsyncSession, Depends(get_writing_session, scope="function")]

@@ -19,13 +19,13 @@ router = APIRouter(tags=["health"])
 class Health(BaseModel):
     """The process is alive."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field("ok", description="The process answers.")
 
 
 class Readiness(BaseModel):
     """Estimates can be answered."""
 
-    status: Literal["ready"] = "ready"
+    status: Literal["ready"] = Field("ready", description="Estimates can be answered.")
     calibration: str = Field(description="Version of the calibration that answers.")
 
 

@@ -40,7 +40,7 @@ class Databases:
         if self.server is None:
             return f"sqlite:///{self.folder / f'{number}.sqlite3'}"
         with psycopg.connect(self.server, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE traincast_{number} TEMPLATE {template} STRATEGY file_copy".encode())
+            connection.execute(f"CREATE DATABASE traincast_{number} TEMPLATE {template}".encode())
         return self.server.replace("/postgres?", f"/traincast_{number}?")
 
     def seeded(self) -> str:

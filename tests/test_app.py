@@ -15,18 +15,14 @@ from openapi_spec_validator import validate
 
 from service.app import create_app
 from service.openapi import COMMITTED, render
-from service.seed import CALIBRATION
 from service.settings import Settings
 from tests.conftest import Databases, serving
-
-needs_calibration = pytest.mark.skipif(not CALIBRATION.exists(), reason="no calibration ships")
 
 
 def test_it_is_alive(client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
 
 
-@needs_calibration
 def test_it_is_ready_and_says_by_which_calibration(client: httpx.Client) -> None:
     answer = client.get("/readyz")
     assert answer.status_code == 200
@@ -34,7 +30,6 @@ def test_it_is_ready_and_says_by_which_calibration(client: httpx.Client) -> None
     assert answer.json()["calibration"]
 
 
-@needs_calibration
 def test_it_is_not_ready_without_its_database(databases: Databases) -> None:
     if databases.server is None:
         pytest.skip("a SQLite file cannot be taken away from who holds it open")
@@ -129,7 +124,7 @@ def test_serve_prepares_a_new_database_and_answers(tmp_path: Path) -> None:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         answer = _first_answer(process, f"http://127.0.0.1:{port}/readyz")
-        assert answer.status_code == (200 if CALIBRATION.exists() else 503)
+        assert answer.status_code == 200
         assert (tmp_path / "home" / "traincast.sqlite3").exists()
     finally:
         process.terminate()

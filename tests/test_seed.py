@@ -124,7 +124,6 @@ async def test_replicas_that_start_at_once_seed_once(empty_database: str) -> Non
     await database.close()
 
 
-@pytest.mark.skipif(not CALIBRATION.exists(), reason="no calibration ships")
 async def test_the_shipped_calibration_is_current(shared_database: str) -> None:
     database = Database(shared_database)
     async with database.sessions() as session:

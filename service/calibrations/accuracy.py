@@ -13,14 +13,25 @@ from rich.table import Table as RichTable
 
 from service.calibrations.fit import Calibrated, calibrate, load_shipped, warm_scores
 
-COLUMNS = ("rows", "mape", "median_ape", "bias", "coverage_80", "median_interval_ratio", "rule_of_thumb_mape", "rule_of_thumb_median_ape")
+COLUMNS = (
+    "rows",
+    "mape",
+    "median_ape",
+    "bias",
+    "coverage_80",
+    "median_interval_ratio",
+    "rule_of_thumb_mape",
+    "rule_of_thumb_median_ape",
+)
 
 
 def main() -> None:
     """Command line of the accuracy report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="also score warm starts (20 own rows learned)")
-    parser.add_argument("--output", type=Path, default=Path("build/accuracy"), help="folder for report.json and figures")
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/accuracy"), help="folder for report.json and figures"
+    )
     arguments = parser.parse_args()
     console = Console()
     with console.status("fitting") as status:
@@ -33,6 +44,7 @@ def main() -> None:
     for title, part in (
         ("Overall (sources with at least 20 rows)", report["overall"]),
         ("By family", report["by_family"]),
+        ("By family, every lineage weighing the same", report["by_family_over_lineages"]),
         ("By grade", report["by_grade"]),
         ("By source", report["by_source"]),
         ("Warm: after 20 own rows", report.get("warm", {})),
@@ -50,16 +62,18 @@ def _table(title: str, part: dict[str, dict[str, Any]]) -> RichTable:
         table.add_column(name.replace("_", " "), justify="right")
     for name, entry in part.items():
         cells = [entry.get(column, entry.get("n") if column == "rows" else None) for column in COLUMNS]
-        table.add_row(name, *("" if cell is None else f"{cell:,}" if isinstance(cell, int) else f"{cell:.3f}" for cell in cells))
+        table.add_row(
+            name, *("" if cell is None else f"{cell:,}" if isinstance(cell, int) else f"{cell:.3f}" for cell in cells)
+        )
     return table
 
 
 def figures(result: Calibrated, folder: Path) -> None:
     """Draw predicted against measured, and the reliability diagram, into `folder`."""
-    import matplotlib  # noqa: PLC0415 - a development package; the service runs without it
+    import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     timed = np.isfinite(result.measured.log_seconds)
     measured = np.exp(result.measured.log_seconds[timed])

@@ -13,8 +13,8 @@ from service.calibrations.shipped import Measured, measured, shipped_rows
 from service.catalog.catalog import Catalog, load_catalog
 from service.catalog.records import DATA
 from service.engine import accuracy
-from service.engine.calibration import Fit, fit, predict
-from service.engine.evidence import Evidence, grade
+from service.engine.calibration import Fit, fit
+from service.engine.evidence import grade
 from service.engine.forecast import Forecaster
 from service.engine.memory import MEMORY_COEFFICIENTS, log_peak_gb
 from service.engine.step_time import prepare
@@ -50,11 +50,12 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
     progress("predicting each lineage without it", 0.2)
     held_out = accuracy.leave_lineages_out(table, log_seconds, fitted, processes=processes)
     progress("scoring", 0.9)
-    predicted, _, _ = predict(fitted, table)
-    evidence = Evidence.of(data.ids[timed], table, log_seconds, predicted)
+    evidence = accuracy.evidence_of(fitted, data.ids[timed], table, log_seconds)
     grades = grade(table, evidence.nearest_distance(table, other_lineages_only=True))
     factors = accuracy.widening(table, log_seconds, held_out, grades)
-    stretch = np.array([factors[f"{kind}/{level}"] for kind, level in zip(accuracy.family_class(table), grades, strict=True)])
+    stretch = np.array(
+        [factors[f"{kind}/{level}"] for kind, level in zip(accuracy.family_class(table), grades, strict=True)]
+    )
     spread = np.sqrt(held_out.variance) * stretch
     memory, memory_sigma, memory_report = fit_memory(data)
     report = {
@@ -171,9 +172,11 @@ def warm_scores(result: Calibrated) -> dict[str, dict[str, object]]:
             most_rows=accuracy.HELD_OUT_ROWS,
         )
         base = result.forecaster
+        others = np.flatnonzero(lineages != lineage)
+        evidence = accuracy.evidence_of(without, others.astype(object), table.take(others), log_seconds[others])
         cold = Forecaster(
             base.calibration_version, base.fingerprint, without.design, without.unknowns, without.covariance,
-            without.spreads, base.sigma, base.widening, base.memory_unknowns, base.memory_sigma, base.evidence, {},
+            without.spreads, base.sigma, base.widening, base.memory_unknowns, base.memory_sigma, evidence, {},
         )  # fmt: skip
         for source in np.unique(sources[lineages == lineage]):
             rows = np.flatnonzero(sources == source)

@@ -25,14 +25,44 @@ Flat = Mapping[str, object]
 Values = dict[str, float | str]
 
 SHAPE_FIELDS = (
-    "parameters", "active_parameters", "layers", "hidden_size", "attention_heads", "kv_heads", "head_dim",
-    "intermediate_size", "gated_mlp", "vocab_size", "tied_embeddings", "experts", "experts_per_token", "shared_experts",
-    "dense_layers", "sliding_window", "encoder_layers", "decoder_layers", "forward_gmacs", "activations",
+    "parameters",
+    "active_parameters",
+    "layers",
+    "hidden_size",
+    "attention_heads",
+    "kv_heads",
+    "head_dim",
+    "intermediate_size",
+    "gated_mlp",
+    "vocab_size",
+    "tied_embeddings",
+    "experts",
+    "experts_per_token",
+    "shared_experts",
+    "dense_layers",
+    "sliding_window",
+    "encoder_layers",
+    "decoder_layers",
+    "forward_gmacs",
+    "activations",
 )
 _SINGLE_LAYER = re.compile(r"\blayer\b", re.IGNORECASE)  # kernel benchmarks measure one layer, not a model
+_SIZE_IN_NAME = re.compile(
+    r"(?<![\w.])(?:(?P<experts>\d+)x)?(?P<size>\d+(?:\.\d+)?)\s*(?P<unit>[bm])(?![\w])", re.IGNORECASE
+)
 LAYOUT_FIELDS = (
-    "tensor_parallel", "pipeline_parallel", "context_parallel", "expert_parallel", "data_parallel", "virtual_pipeline",
-    "micro_batch", "gradient_accumulation", "global_batch", "sharding", "recompute", "offload",
+    "tensor_parallel",
+    "pipeline_parallel",
+    "context_parallel",
+    "expert_parallel",
+    "data_parallel",
+    "virtual_pipeline",
+    "micro_batch",
+    "gradient_accumulation",
+    "global_batch",
+    "sharding",
+    "recompute",
+    "offload",
 )
 HALF_PRECISIONS = ("bf16", "fp16")
 FUSED_ATTENTION_SINCE = 2023.0  # FlashAttention reached PyTorch, Megatron and NeMo defaults during 2022 and 2023
@@ -56,7 +86,7 @@ class FieldFlaw:
     hint: str
 
 
-class Unresolvable(ValueError):
+class Unresolvable(ValueError):  # noqa: N818 - an answer that callers keep beside `Resolved`, not only a failure
     """The configuration can't be turned into work for the engine; `errors` names each field at fault."""
 
     def __init__(self, errors: Sequence[FieldFlaw]) -> None:
@@ -115,7 +145,9 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
     return resolved
 
 
-def resolve_table(flats: Sequence[Flat], catalog: Catalog, *, measured: bool = False) -> tuple[Table, list[Resolved | Unresolvable]]:
+def resolve_table(
+    flats: Sequence[Flat], catalog: Catalog, *, measured: bool = False
+) -> tuple[Table, list[Resolved | Unresolvable]]:
     """Resolve many; the table holds the rows that resolved, in order, the list an answer for each row given."""
     answers: list[Resolved | Unresolvable] = []
     for flat in flats:
@@ -168,21 +200,25 @@ def _model(
     if entry is not None:
         _fill_from_catalog(values, given, entry, flat)
         family = family or entry.family
-    values["family"] = family or ("moe" if _number(values, "experts") > 1 else "decoder" if "hidden_size" in values else "other")
+    values["family"] = family or (
+        "moe" if _number(values, "experts") > 1 else "decoder" if "hidden_size" in values else "other"
+    )
     values["model"] = entry.name if entry else _fold(name)
     if _number(values, "experts") > 1 and values["family"] in ("decoder", "other"):
         values["family"] = "moe"
-    if values["family"] in TRANSFORMER_FAMILIES:
-        _derive_shape(values, assumptions)
     if "layers" not in values and _SINGLE_LAYER.search(name):
         values["layers"] = 1.0
+    if not any(_number(values, key) > 0 for key in ("parameters", "forward_gmacs", "hidden_size", "layers")):
+        _size_by_name(name, values, assumptions)
     known = any(_number(values, key) > 0 for key in ("parameters", "forward_gmacs", "hidden_size"))
+    if values["family"] in TRANSFORMER_FAMILIES:
+        _derive_shape(values, assumptions)
     if not name and not known:
         errors.append(
             FieldFlaw(
                 "model",
                 "nothing says how much work the model is",
-                "give model.name of the catalog, model.parameters, a shape, model.forward_gmacs, or model.huggingface_config",
+                "give model.name, model.parameters, a shape, model.forward_gmacs, or model.huggingface_config",
             )
         )
     elif entry is None and name and not known:
@@ -192,11 +228,25 @@ def _model(
             Assumption(
                 "model",
                 name,
-                "not in the catalog and no size given: a typical model of its family stands in, or measured siblings by name"
+                "not in the catalog, no size given: measured siblings by name, or a typical model of its family, stand in"
                 + (f"; did you mean {', '.join(near[:3])}?" if near else ""),
             )
         )
     return values, entry
+
+
+def _size_by_name(name: str, values: Values, assumptions: list[Assumption]) -> None:
+    """Parameters of a model that carries its size in its name: `13b`, `350m`, or `8x7b` for eight experts."""
+    found = _SIZE_IN_NAME.search(name)
+    if found is None or values["family"] not in TRANSFORMER_FAMILIES:
+        return
+    size = float(found["size"]) * (1e9 if found["unit"].lower() == "b" else 1e6)
+    if found["experts"]:
+        values["experts"], values["family"] = float(found["experts"]), "moe"
+        values.setdefault("experts_per_token", 2.0)
+        size *= float(found["experts"])
+    values["parameters"] = size
+    assumptions.append(Assumption("model.parameters", size, "the size in the model's name"))
 
 
 def _fill_from_catalog(values: Values, given: Values, entry: CatalogModel, flat: Flat) -> None:
@@ -206,11 +256,22 @@ def _fill_from_catalog(values: Values, given: Values, entry: CatalogModel, flat:
         key in given and key in stated and not math.isclose(float(given[key]), float(stated[key]), rel_tol=0.02)
         for key in ("layers", "hidden_size", "experts")
     )
-    resized = "parameters" in given and "parameters" in stated and not 0.85 < float(given["parameters"]) / float(stated["parameters"]) < 1.18
+    resized = (
+        "parameters" in given
+        and "parameters" in stated
+        and not 0.85 < float(given["parameters"]) / float(stated["parameters"]) < 1.18
+    )
     for key, value in stated.items():
         if key in values:
             continue
-        if (differs or resized) and key in ("parameters", "active_parameters", "forward_gmacs", "activations", "layers", "dense_layers"):
+        if (differs or resized) and key in (
+            "parameters",
+            "active_parameters",
+            "forward_gmacs",
+            "activations",
+            "layers",
+            "dense_layers",
+        ):
             continue
         if resized and "hidden_size" not in given and key not in ("gated_mlp", "tied_embeddings", "vocab_size"):
             continue
@@ -247,13 +308,17 @@ def _derive_shape(values: Values, assumptions: list[Assumption]) -> None:
             layers = max(round(dense / (12.0 * hidden**2)), 1.0)
         hidden = max(64.0, 64.0 * round(hidden / 64.0))
         values["hidden_size"], values["layers"] = hidden, layers
-        assumptions.append(Assumption("model.hidden_size", hidden, f"derived from {parameters:g} parameters with {layers:g} layers"))
+        assumptions.append(
+            Assumption("model.hidden_size", hidden, f"derived from {parameters:g} parameters with {layers:g} layers")
+        )
     if "layers" not in values:
         towers = _number(values, "encoder_layers", 0.0) + _number(values, "decoder_layers", 0.0)
         if towers > 0:
             values["layers"] = towers
         elif _number(values, "parameters") > 0 and _number(values, "hidden_size") > 0:
-            values["layers"] = max(round(_number(values, "parameters") / (12.0 * _number(values, "hidden_size") ** 2)), 1.0)
+            values["layers"] = max(
+                round(_number(values, "parameters") / (12.0 * _number(values, "hidden_size") ** 2)), 1.0
+            )
     if values["family"] == "encoder_decoder" and "decoder_layers" not in values and "layers" in values:
         values["encoder_layers"] = values["decoder_layers"] = float(values["layers"]) / 2.0
     if "vocab_size" not in values:
@@ -261,23 +326,35 @@ def _derive_shape(values: Values, assumptions: list[Assumption]) -> None:
 
 
 TYPICAL_LENGTH = {"decoder": 2048.0, "moe": 4096.0, "encoder": 512.0, "encoder_decoder": 512.0}
+# Unpacked samples cut at a maximum length: mean of the kept ones over that maximum, and what it saturates at.
+FILLED_SHARE, LONGEST_MEAN = 0.6, 3000.0
 # Instruction data are short unless packed: Alpaca-like sets average 100 to 700 tokens a sample with their prompt.
-INSTRUCTION_LENGTH = 512.0
+INSTRUCTION_LENGTH = 256.0
 # Mean sentence of WMT16 English-German in sub-words, source and target together: GNMT and its kin count both.
 TRANSLATION_LENGTH = 50.0
 
 
-def _data(flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | None, assumptions: list[Assumption]) -> None:
+def _data(
+    flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | None, assumptions: list[Assumption]
+) -> None:
     length, image = _given(flat, "data.sequence_length"), _given(flat, "data.image_size")
     family = str(values["family"])
     if not length > 0:
         if family in TYPICAL_LENGTH:
             length = TYPICAL_LENGTH[family]
-            if family in ("decoder", "moe") and str(flat.get("training.mode") or "") in ("finetune", "lora", "qlora", "frozen"):
-                length = INSTRUCTION_LENGTH
+            if family in ("decoder", "moe") and str(flat.get("training.mode") or "") in (
+                "finetune",
+                "lora",
+                "qlora",
+                "frozen",
+            ):
+                longest = _given(flat, "data.maximum_length")
+                length = min(FILLED_SHARE * longest, LONGEST_MEAN) if longest > 0 else INSTRUCTION_LENGTH
             if entry is not None and entry.max_sequence_length > 0:
                 length = min(entry.max_sequence_length, 2.0 * length if length == 2048.0 else length)
-            assumptions.append(Assumption("data.sequence_length", length, "usual training length of the model or its family"))
+            assumptions.append(
+                Assumption("data.sequence_length", length, "usual training length of the model or its family")
+            )
         elif entry is not None and entry.sequence_length > 0:
             length = entry.sequence_length
         elif family == "rnn":
@@ -305,7 +382,7 @@ TYPICAL_FLOP_PER_BYTE = 20.0
 
 
 def usual_precision(chip: Accelerator, family: str) -> str:
-    """What most people train with on a chip: bf16 where it exists, else fp16 where it is faster than fp32, else fp32."""
+    """What most train with on a chip: bf16 where it exists, else fp16 where that is faster than fp32, else fp32."""
     if chip.bf16_tflops > 1.5 * _or_zero(chip.fp32_tflops):
         return "bf16" if family in TRANSFORMER_FAMILIES or chip.vendor != "nvidia" else "fp16"
     if chip.fp16_tflops > 1.5 * _or_zero(chip.fp32_tflops):
@@ -314,7 +391,13 @@ def usual_precision(chip: Accelerator, family: str) -> str:
 
 
 def _training(
-    flat: Flat, values: Values, chip: Accelerator, assumptions: list[Assumption], errors: list[FieldFlaw], *, measured: bool
+    flat: Flat,
+    values: Values,
+    chip: Accelerator,
+    assumptions: list[Assumption],
+    errors: list[FieldFlaw],
+    *,
+    measured: bool,
 ) -> None:
     family = str(values["family"])
     mode = str(flat.get("training.mode") or "")
@@ -330,7 +413,9 @@ def _training(
         if not measured and precision in ("fp8", "fp4", "tf32") and chip.kind != "cpu":
             usual = usual_precision(chip, family)
             errors.append(
-                FieldFlaw("training.precision", f"{chip.slug} has no {precision} matrix units", f"use {usual} on this chip")
+                FieldFlaw(
+                    "training.precision", f"{chip.slug} has no {precision} matrix units", f"use {usual} on this chip"
+                )
             )
         peak = next(
             (value for other in PRECISION_FALLBACK.get(precision, ("fp32",)) if (value := chip.peak_tflops(other)) > 0),
@@ -348,10 +433,10 @@ def _training(
     if trainable > 0:
         values["trainable_parameters"] = trainable
     for name in LAYOUT_FIELDS:
-        value = flat.get(f"training.{name}")
-        if value is None:
+        given = flat.get(f"training.{name}")
+        if given is None:
             continue
-        values[name] = str(value) if name in ("sharding", "recompute", "offload") else _to_number(value)
+        values[name] = str(given) if name in ("sharding", "recompute", "offload") else _to_number(given)
     values.setdefault("offload", "none")
     values["batch_stated"] = float("global_batch" in values or "micro_batch" in values)
 
@@ -433,8 +518,19 @@ def current_year(now: datetime | None = None) -> float:
 
 # Samples per accelerator where a measured row states no batch at all.
 TYPICAL_BATCH = {
-    "cnn": 128.0, "vit": 64.0, "rnn": 128.0, "diffusion": 8.0, "detection": 8.0, "segmentation": 4.0, "speech": 32.0,
-    "recommender": 65536.0, "gnn": 64.0, "encoder": 16.0, "decoder": 4.0, "moe": 2.0, "encoder_decoder": 16.0,
+    "cnn": 128.0,
+    "vit": 64.0,
+    "rnn": 128.0,
+    "diffusion": 8.0,
+    "detection": 8.0,
+    "segmentation": 4.0,
+    "speech": 32.0,
+    "recommender": 65536.0,
+    "gnn": 64.0,
+    "encoder": 16.0,
+    "decoder": 4.0,
+    "moe": 2.0,
+    "encoder_decoder": 16.0,
 }
 TOKENS_PER_MICRO_BATCH = 8192.0
 
@@ -442,14 +538,31 @@ TOKENS_PER_MICRO_BATCH = 8192.0
 def _measured_layout(values: Values) -> None:
     """Degrees and batches of a run that happened, from what its source states."""
     count = float(values["count"])
+    family = str(values["family"])
+    language = family in TRANSFORMER_FAMILIES
+    if (
+        language
+        and values.get("data_parallel") is not None
+        and "tensor_parallel" not in values
+        and "pipeline_parallel" not in values
+    ):
+        # Replicas stated, degrees not: one copy of the model spans the rest, within a node first.
+        span = max(count / max(float(values["data_parallel"]), 1.0), 1.0)
+        values["tensor_parallel"] = min(span, max(float(values["per_node"]), 1.0))
+        values["pipeline_parallel"] = max(span / float(values["tensor_parallel"]), 1.0)
     tensor, pipeline, context = (_number(values, f"{name}_parallel", 1.0) for name in ("tensor", "pipeline", "context"))
     values.update(tensor_parallel=tensor, pipeline_parallel=pipeline, context_parallel=context)
     data = _number(values, "data_parallel")
     if not data > 0:
         data = max(count / (tensor * pipeline * context), 1.0)
+    if family == "moe" and "expert_parallel" not in values and _number(values, "experts") > 1:
+        values["expert_parallel"] = max(1.0, min(_number(values, "experts"), data))
+    stated_batch = _number(values, "global_batch")
+    if language and 0 < stated_batch < data and context == 1 and count > 1:
+        # Fewer samples than replicas: the rest of the accelerators can only share sequences.
+        values["context_parallel"] = context = data / stated_batch
+        data = stated_batch
     values["data_parallel"] = data
-    family = str(values["family"])
-    language = family in TRANSFORMER_FAMILIES
     micro, batch = _number(values, "micro_batch"), _number(values, "global_batch")
     accumulation = _number(values, "gradient_accumulation")
     if not batch > 0:
@@ -479,14 +592,19 @@ def _chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
     language = family in TRANSFORMER_FAMILIES
     if "global_batch" not in stated:
         values["global_batch"] = _assumed_batch(values, stated, count, language, mode)
-        resolved.assumptions.append(Assumption("training.global_batch", values["global_batch"], _batch_reason(values, stated, language)))
+        resolved.assumptions.append(
+            Assumption("training.global_batch", values["global_batch"], _batch_reason(values, stated, language))
+        )
     complete = {*stated, "global_batch"}
     try:
         chosen, fits = layouts.choose(values, complete)
     except ValueError as error:
-        flaws = [FieldFlaw(f"training.{flaw.field}", flaw.message, flaw.hint) for flaw in layouts.flaws(_with_defaults(values))]
+        found = [
+            FieldFlaw(f"training.{flaw.field}", flaw.message, flaw.hint)
+            for flaw in layouts.flaws(_with_defaults(values))
+        ]
         raise Unresolvable(
-            flaws
+            found
             or [
                 FieldFlaw(
                     "training",
@@ -501,9 +619,23 @@ def _chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
     values.update(chosen)
     resolved.fits = fits
     values.setdefault("virtual_pipeline", 1.0)
-    values["gradient_accumulation"] = float(values["global_batch"]) / (float(values["data_parallel"]) * float(values["micro_batch"]))
-    reason = "quickest layout that divides evenly and fits in memory" if fits else "least memory of the layouts that divide evenly"
-    for name in ("tensor_parallel", "pipeline_parallel", "data_parallel", "expert_parallel", "micro_batch", "sharding", "recompute"):
+    values["gradient_accumulation"] = float(values["global_batch"]) / (
+        float(values["data_parallel"]) * float(values["micro_batch"])
+    )
+    reason = (
+        "quickest layout that divides evenly and fits in memory"
+        if fits
+        else "least memory of the layouts that divide evenly"
+    )
+    for name in (
+        "tensor_parallel",
+        "pipeline_parallel",
+        "data_parallel",
+        "expert_parallel",
+        "micro_batch",
+        "sharding",
+        "recompute",
+    ):
         trivial = name in ("expert_parallel",) and family != "moe"
         if name not in stated and not trivial and (count > 1 or name in ("micro_batch", "recompute")):
             resolved.assumptions.append(Assumption(f"training.{name}", values[name], reason))
@@ -520,7 +652,9 @@ def _with_defaults(values: Values) -> Values:
 
 
 def _assumed_batch(values: Values, stated: set[str], count: float, language: bool, mode: str) -> float:
-    model = math.prod(_number(values, name, 1.0) for name in ("tensor_parallel", "pipeline_parallel", "context_parallel"))
+    model = math.prod(
+        _number(values, name, 1.0) for name in ("tensor_parallel", "pipeline_parallel", "context_parallel")
+    )
     data = _number(values, "data_parallel", 1.0) if "data_parallel" in stated else max(count / model, 1.0)
     if "micro_batch" in stated:
         return float(values["micro_batch"]) * data * _number(values, "gradient_accumulation", 1.0)
@@ -557,10 +691,17 @@ def _amount(flat: Flat, catalog: Catalog, resolved: Resolved) -> None:
         samples = math.nan if tokens > 0 else dataset.samples
         amount, unit = (tokens, "tokens") if tokens > 0 else (samples, dataset.unit or "samples")
         if amount > 0:
-            resolved.assumptions.append(Assumption("data.tokens" if tokens > 0 else "data.samples", amount, f"{dataset.name}: {amount:g} {unit}"))
+            resolved.assumptions.append(
+                Assumption(
+                    "data.tokens" if tokens > 0 else "data.samples", amount, f"{dataset.name}: {amount:g} {unit}"
+                )
+            )
     if name and dataset is None:
         near = catalog.suggest("datasets", str(name))
-        resolved.warnings.append(f"data.name {str(name)!r} is not in the catalog" + (f"; did you mean {', '.join(near[:3])}?" if near else ""))
+        resolved.warnings.append(
+            f"data.name {str(name)!r} is not in the catalog"
+            + (f"; did you mean {', '.join(near[:3])}?" if near else "")
+        )
     if tokens > 0 and length > 0:
         resolved.tokens_to_train = tokens * epochs
         resolved.samples_to_train = tokens * epochs / length
@@ -602,4 +743,4 @@ def _fold(name: str) -> str:
     return " ".join(name.lower().replace("_", "-").split())
 
 
-assert set(SHAPE_FIELDS) <= set(NUMBERS)  # noqa: S101 - a renamed column must not silently become "unknown"
+assert set(SHAPE_FIELDS) <= set(NUMBERS)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from service.engine.calibration import Fit, fit, predict
+from service.engine.calibration import Fit, fit, predict, sampled_rows
 from service.engine.distribution import Z90
+from service.engine.evidence import Evidence
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
@@ -48,21 +49,24 @@ def leave_lineages_out(table: Table, log_seconds: FloatArray, fitted: Fit, *, pr
     lineages = table.text("lineage").astype(str)
     names = np.unique(lineages).tolist()
     predicted, variance = np.full(len(table), np.nan), np.full(len(table), np.nan)
-    global _shared
-    _shared = (table, log_seconds, fitted, lineages)
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
-        for name, median, spread in pool.imap_unordered(_one_lineage, names):
-            mask = lineages == name
-            predicted[mask], variance[mask] = median, spread
+    _shared.append((table, log_seconds, fitted))  # before the fork, so that no worker has to be sent it
+    try:
+        with multiprocessing.get_context("fork").Pool(processes) as pool:
+            answers = pool.map(_one_lineage, names, chunksize=1)
+    finally:
+        _shared.clear()
+    for name, median, spread in answers:
+        mask = lineages == name
+        predicted[mask], variance[mask] = median, spread
     return HeldOut(predicted, variance)
 
 
-_shared: tuple[Table, FloatArray, Fit, TextArray | Any] | None = None
+_shared: list[tuple[Table, FloatArray, Fit]] = []
 
 
 def _one_lineage(name: str) -> tuple[str, FloatArray, FloatArray]:
-    assert _shared is not None  # noqa: S101
-    table, log_seconds, fitted, lineages = _shared
+    table, log_seconds, fitted = _shared[-1]
+    lineages = table.text("lineage").astype(str)
     without = fit(
         table,
         log_seconds,
@@ -73,11 +77,24 @@ def _one_lineage(name: str) -> tuple[str, FloatArray, FloatArray]:
         learn_spreads=False,
         most_rows=HELD_OUT_ROWS,
     )
-    median, variance, _ = predict(without, table.take(lineages == name))
-    return name, median, variance + fitted.sigma**2
+    own = table.take(lineages == name)
+    median, variance, _ = predict(without, own)
+    others = np.flatnonzero((lineages != name) & sampled_rows(table, HELD_OUT_ROWS))
+    evidence = evidence_of(without, others.astype(object), table.take(others), log_seconds[others])
+    return name, median + evidence.correction(own), variance + fitted.sigma**2
 
 
-def score(log_predicted: FloatArray, log_measured: FloatArray, spread: FloatArray | None = None) -> dict[str, float | int | None]:
+def evidence_of(fitted: Fit, ids: TextArray, table: Table, log_seconds: FloatArray) -> Evidence:
+    """Evidence made of measurements and what a fit says of them, at their own site and as a new site."""
+    predicted, _, _ = predict(fitted, table)
+    nowhere = np.full(len(table), "", dtype=object)
+    new_site, _, _ = predict(fitted, table.replace(lineage=nowhere, site=nowhere))
+    return Evidence.of(ids, table, log_seconds, predicted, new_site)
+
+
+def score(
+    log_predicted: FloatArray, log_measured: FloatArray, spread: FloatArray | None = None
+) -> dict[str, float | int | None]:
     """Accuracy of n predictions, on time: `n`, `mape`, `median_ape`, `bias`, `coverage_80`, `median_interval_ratio`.
 
     APE = |t_predicted - t_measured| / t_measured; bias = median ln(t_predicted / t_measured); `spread` is the standard
@@ -86,7 +103,14 @@ def score(log_predicted: FloatArray, log_measured: FloatArray, spread: FloatArra
     known = np.isfinite(log_predicted) & np.isfinite(log_measured)
     count = int(known.sum())
     if count == 0:
-        return {"n": 0, "mape": None, "median_ape": None, "bias": None, "coverage_80": None, "median_interval_ratio": None}
+        return {
+            "n": 0,
+            "mape": None,
+            "median_ape": None,
+            "bias": None,
+            "coverage_80": None,
+            "median_interval_ratio": None,
+        }
     error = log_predicted[known] - log_measured[known]
     ape = np.abs(np.expm1(error))
     covered = ratio = None
@@ -145,25 +169,29 @@ def report(
             "rule_of_thumb_median_ape": score(thumb[mask], log_seconds[mask])["median_ape"],
         }
 
-    def by(column: TextArray) -> dict[str, Any]:
-        """Mean over sources within each value of a column."""
+    def by(column: TextArray, unit: Any) -> dict[str, Any]:
+        """Mean over the sources (or lineages) within each value of a column."""
         names = column.astype(str)
         result: dict[str, Any] = {}
         for name in np.unique(names):
-            inside = [scored((names == name) & (sources == source)) for source in np.unique(sources[names == name])]
+            inside = [scored((names == name) & (unit == one)) for one in np.unique(unit[names == name])]
             result[str(name)] = mean_over(inside)
         return result
 
-    by_source = {str(name): {**scored(sources == name), "class": _majority(family_class(table)[sources == name])} for name in np.unique(sources)}
+    by_source = {
+        str(name): {**scored(sources == name), "class": _majority(family_class(table)[sources == name])}
+        for name in np.unique(sources)
+    }
     large = [entry for entry in by_source.values() if entry["n"] >= LEAST_ROWS]
     return {
-        "protocol": "leave one lineage out; mean over sources; sources with at least 20 rows in the averages of `overall`",
+        "protocol": "leave one lineage out; means over sources, in `overall` over those with at least 20 rows",
         "overall": {
             name: mean_over([entry for entry in large if entry["class"] == name]) for name in ("transformer", "other")
         },
-        "by_family": by(table.text("family")),
-        "by_grade": by(grades),
-        "by_chip_group": by(table.text("chip_group")),
+        "by_family": by(table.text("family"), sources),
+        "by_family_over_lineages": by(table.text("family"), table.text("lineage").astype(str)),
+        "by_grade": by(grades, sources),
+        "by_chip_group": by(table.text("chip_group"), sources),
         "by_source": by_source,
         "reliability": reliability(held_out, log_seconds, spread, sources),
     }
@@ -177,7 +205,9 @@ def reliability(held_out: HeldOut, log_seconds: FloatArray, spread: FloatArray, 
     points = []
     for nominal in np.arange(0.1, 1.0, 0.1):
         inside = standardised <= ndtri(0.5 + nominal / 2.0)
-        points.append({"nominal": round(float(nominal), 2), "observed": round(float(np.average(inside, weights=weight)), 4)})
+        points.append(
+            {"nominal": round(float(nominal), 2), "observed": round(float(np.average(inside, weights=weight)), 4)}
+        )
     return points
 
 

@@ -2,7 +2,7 @@
 
 Model: log t_i = log f(x_i; c_i) + e_i, with c_i the row's coefficients (global value + slopes + effects of its groups,
 see `effects.py`), effects normal with a learned spread each, and e_i heavy-tailed. Gauss-Newton on iteratively
-reweighted rows; spreads by expectation-maximisation (Dempster, Laird and Rubin 1977; for mixed models Laird and Ware 1982).
+reweighted rows; spreads by expectation-maximisation (Dempster, Laird and Rubin 1977; Laird and Ware 1982).
 Rows of one lineage repeat each other's habits: a lineage's rows count in full up to `FULL_ROWS`, and then with the
 square root, so that no source drowns the others.
 """
@@ -31,6 +31,7 @@ SIGMA_RANGE = (0.05, 0.5)
 SIGMA_PRIOR_ROWS = 10.0
 DERIVATIVE_STEP = 1e-4
 SPREAD_PRIOR_ROWS = 4.0  # how many groups' worth of belief a term's prior spread carries
+SPREAD_FACTOR = 1.6  # how far a learned spread may be from its prior: a few odd groups must not set everyone free
 STEP_LIMIT = 0.7  # natural-log units that an unknown may move in one Gauss-Newton step
 
 
@@ -129,7 +130,9 @@ def fit(
         outside = (coefficients < LOW) | (coefficients > HIGH)
         derivative[outside] = 0.0
         residual = target - predicted
-        weight = base_weight * robust_weights(residual / sigma, FIRST_REACH if start is None and iteration < iterations // 3 else REACH)
+        weight = base_weight * robust_weights(
+            residual / sigma, FIRST_REACH if start is None and iteration < iterations // 3 else REACH
+        )
         matrix = jacobian(positions, multipliers, targets, derivative, design.size)
         precision = 1.0 / design.prior_variance(spreads)
         scaled = matrix.multiply((weight / sigma**2)[:, None]).tocsr()
@@ -156,7 +159,8 @@ def _learned_spreads(design: Design, unknowns: FloatArray, covariance: FloatArra
     for index, levels in enumerate(design.levels):
         where = list(levels.values())
         total = float(np.sum(unknowns[where] ** 2 + variance[where])) + SPREAD_PRIOR_ROWS * prior[index] ** 2
-        result[index] = np.sqrt(total / (len(where) + SPREAD_PRIOR_ROWS))
+        learned = np.sqrt(total / (len(where) + SPREAD_PRIOR_ROWS))
+        result[index] = np.clip(learned, prior[index] / SPREAD_FACTOR, prior[index] * SPREAD_FACTOR)
     return result
 
 

@@ -39,7 +39,7 @@ TERMS: tuple[Term, ...] = (
     Term("compute_efficiency", "group_precision", 0.20),
     Term("compute_efficiency", "accelerator", 0.12),
     Term("compute_efficiency", "framework", 0.15),
-    Term("compute_efficiency", "evidence", 0.10),
+    Term("compute_efficiency", "evidence", 0.20),
     Term("compute_efficiency", "format_precision", 0.10),
     Term("compute_efficiency", "model", 0.20, 5),
     Term("compute_efficiency", "lineage", 0.20),
@@ -57,7 +57,7 @@ TERMS: tuple[Term, ...] = (
     Term("memory_traffic", "memory_format", 0.20),
     Term("memory_traffic", "compile", 0.20),
     Term("memory_traffic", "model", 0.25, 12),
-    Term("memory_traffic", "evidence", 0.15),
+    Term("memory_traffic", "evidence", 0.25),
     Term("memory_traffic", "lineage", 0.20),
     Term("memory_traffic", "site", 0.10),
     Term("launch_seconds", "family", 0.40),
@@ -65,14 +65,12 @@ TERMS: tuple[Term, ...] = (
     Term("launch_seconds", "chip_group", 0.30),
     Term("launch_seconds", "compile", 0.30),
     Term("launch_seconds", "model", 0.40, 12),
-    Term("launch_seconds", "evidence", 0.30),
     Term("launch_seconds", "lineage", 0.30),
     Term("launch_seconds", "site", 0.15),
-    Term("step_overhead_seconds", "family", 0.60),
+    Term("step_overhead_seconds", "family", 0.50),
     Term("step_overhead_seconds", "framework", 0.40),
-    Term("step_overhead_seconds", "mode", 0.80),
     Term("step_overhead_seconds", "evidence", 0.40),
-    Term("step_overhead_seconds", "lineage", 0.60),
+    Term("step_overhead_seconds", "lineage", 0.80),
     Term("intra_node_slowdown", "chip_group", 0.30),
     Term("intra_node_slowdown", "interconnect", 0.30),
     Term("intra_node_slowdown", "lineage", 0.30),
@@ -86,10 +84,10 @@ TERMS: tuple[Term, ...] = (
     Term("scale_loss", "framework", 0.20),
     Term("scale_loss", "evidence", 0.30),
     Term("scale_loss", "lineage", 0.30),
-    Term("input_seconds", "family", 0.80),
+    Term("input_seconds", "family", 0.60),
     Term("input_seconds", "model", 0.50, 12),
     Term("input_seconds", "evidence", 0.40),
-    Term("input_seconds", "lineage", 0.70),
+    Term("input_seconds", "lineage", 0.80),
     Term("collective_latency_seconds", "chip_group", 0.30),
     Term("collective_latency_seconds", "lineage", 0.30),
     Term("optimizer_traffic", "optimizer", 0.30),
@@ -194,7 +192,9 @@ class Design:
         for term, levels in zip(TERMS, self.levels, strict=True):
             if term.grouping not in cache:
                 cache[term.grouping] = grouping(table, term.grouping).tolist()
-            positions.append(np.fromiter((levels.get(level, -1) for level in cache[term.grouping]), dtype=np.int64, count=n))
+            positions.append(
+                np.fromiter((levels.get(level, -1) for level in cache[term.grouping]), dtype=np.int64, count=n)
+            )
             multipliers.append(np.ones(n))
             targets.append(INDEX[term.coefficient])
         return np.stack(positions, axis=1), np.stack(multipliers, axis=1), np.array(targets)
@@ -218,7 +218,9 @@ def make_design(table: Table) -> Design:
     return Design(tuple(all_levels), position)
 
 
-def row_coefficients(positions: IntArray, multipliers: FloatArray, targets: IntArray, unknowns: FloatArray) -> FloatArray:
+def row_coefficients(
+    positions: IntArray, multipliers: FloatArray, targets: IntArray, unknowns: FloatArray
+) -> FloatArray:
     """Coefficients of every row, shape (n, len(COEFFICIENTS)), from the values of the unknowns."""
     values = np.where(positions >= 0, unknowns[positions], 0.0) * multipliers
     result = np.zeros((len(positions), len(COEFFICIENTS)))

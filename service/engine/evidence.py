@@ -1,22 +1,37 @@
-"""Which measurements stand behind a prediction: the nearest ones, and how near they are.
+"""Which measurements stand behind a prediction: the nearest ones, how near they are, and what they still teach.
 
 Distance is in natural-log units of what decides speed (work, batch, count, degrees), plus a fixed penalty for each
-name that differs (chip, model, precision, mode, framework), so that 0 is the same configuration measured elsewhere.
+name that differs (chip, model, precision, mode, framework, evidence), so that 0 is the same configuration measured
+elsewhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from service.engine.operations import work
-from service.engine.table import BoolArray, FloatArray, Table, TextArray
+from service.engine.table import FloatArray, IntArray, Table, TextArray
 
-MEASURED_WITHIN = 0.5
+MEASURED_WITHIN = 0.7
 INTERPOLATED_WITHIN = 2.5
-FEATURE_WEIGHTS = (1.0, 0.5, 0.5, 0.4, 0.3, 0.3, 0.3, 0.5)
-NAME_PENALTIES = (("accelerator", 0.6), ("chip_group", 0.8), ("model", 0.4), ("precision", 0.6), ("mode", 0.8), ("framework", 0.2))
+FEATURE_WEIGHTS = (1.0, 0.5, 0.3, 0.4, 0.3, 0.3, 0.25, 0.5)
+NAME_PENALTIES = (
+    ("accelerator", 0.4),
+    ("chip_group", 0.7),
+    ("model", 0.6),
+    ("precision", 0.6),
+    ("mode", 0.8),
+    ("framework", 0.5),
+    ("evidence", 0.5),
+)
+# What a configuration near this one kept of its own speed beyond all effects fades over this distance, and a single
+# lineage is believed by 1 / (1 + LINEAGES_TO_BELIEVE): both chosen on held-out lineages.
+CORRECTION_LENGTH = 0.7
+LINEAGES_TO_BELIEVE = 1.0
+CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -42,24 +57,32 @@ def features(table: Table) -> FloatArray:
         np.log(np.maximum(table["count"], 1.0)),
         np.log(np.maximum(table["peak_tflops"], 1e-3)),
     )
-    return np.stack(columns, axis=1) * np.array(FEATURE_WEIGHTS)
+    return np.asarray(np.stack(columns, axis=1) * np.array(FEATURE_WEIGHTS), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The measurements that can be pointed at: identifiers, coordinates, names, measured and predicted rates."""
+    """The measurements that can be pointed at; arrays of shape (m,), logs are natural and of seconds per sample."""
 
     ids: TextArray
     coordinates: FloatArray
     names: dict[str, TextArray]
     families: TextArray
     lineages: TextArray
-    log_measured: FloatArray  # natural log of seconds per sample
+    log_measured: FloatArray
     log_predicted: FloatArray
+    log_beyond: FloatArray  # measured over what a new site would have been predicted
 
     @classmethod
-    def of(cls, ids: TextArray, table: Table, log_measured: FloatArray, log_predicted: FloatArray) -> Evidence:
-        """Evidence made of a table of measurements."""
+    def of(
+        cls,
+        ids: TextArray,
+        table: Table,
+        log_measured: FloatArray,
+        log_predicted: FloatArray,
+        log_new_site: FloatArray,
+    ) -> Evidence:
+        """Evidence made of a table of measurements; `log_new_site` is their prediction without any site's effects."""
         return cls(
             ids,
             features(table),
@@ -68,51 +91,94 @@ class Evidence:
             table.text("lineage"),
             log_measured,
             log_predicted,
+            log_measured - log_new_site,
         )
-
-    def distances(self, table: Table, row: int, coordinates: FloatArray, candidates: BoolArray | slice) -> FloatArray:
-        """Distance of one row of `table` to every candidate measurement."""
-        squared = ((self.coordinates[candidates] - coordinates[row]) ** 2).sum(axis=1)
-        for name, penalty in NAME_PENALTIES:
-            squared = squared + penalty**2 * (self.names[name][candidates] != table.text(name)[row])
-        return np.asarray(np.sqrt(squared), dtype=np.float64)
 
     def nearest(self, table: Table, k: int) -> list[list[Neighbour]]:
         """The `k` nearest measurements of the same family, nearest first, for every row."""
-        coordinates = features(table)
-        answers: list[list[Neighbour]] = []
-        for row in range(len(table)):
-            pool = np.flatnonzero(self.families == table.text("family")[row])
-            if len(pool) == 0:
-                answers.append([])
-                continue
-            squared = self.distances(table, row, coordinates, pool)  # type: ignore[arg-type]
-            order = np.argsort(squared, kind="stable")[:k]
-            answers.append(
-                [
+        answers: list[list[Neighbour]] = [[] for _ in range(len(table))]
+        for rows, pool, distance in self._distances(table):
+            order = np.argsort(distance, axis=1, kind="stable")[:, :k]
+            for row, best, far in zip(rows, order, distance, strict=True):
+                answers[row] = [
                     Neighbour(
                         str(self.ids[pool[i]]),
-                        round(float(squared[i]), 4),
+                        round(float(far[i]), 4),
                         float(np.exp(-self.log_measured[pool[i]])),
                         float(np.exp(-self.log_predicted[pool[i]])),
                     )
-                    for i in order
+                    for i in best
                 ]
-            )
         return answers
 
     def nearest_distance(self, table: Table, *, other_lineages_only: bool = False) -> FloatArray:
         """Distance of every row to its nearest measurement (infinite if its family has none), shape (n,)."""
-        coordinates = features(table)
         result = np.full(len(table), np.inf)
-        pools = {family: np.flatnonzero(self.families == family) for family in set(table.text("family").tolist())}
-        for row in range(len(table)):
-            pool = pools[table.text("family")[row]]
+        for rows, pool, distance in self._distances(table):
             if other_lineages_only:
-                pool = pool[self.lineages[pool] != table.text("lineage")[row]]
-            if len(pool):
-                result[row] = self.distances(table, row, coordinates, pool).min()  # type: ignore[arg-type]
+                own = table.text("lineage")[rows][:, None] == self.lineages[pool][None, :]
+                result[rows] = np.where(own, np.inf, distance).min(axis=1)
+            else:
+                result[rows] = distance.min(axis=1)
         return result
+
+    def correction(self, table: Table) -> FloatArray:
+        """What near measurements exceed a new site's prediction by, natural log, shape (n,).
+
+        Kernel smoothing of residuals (Nadaraya 1964; Watson 1964), first within each lineage, then over lineages with
+        shrinkage to zero, so that ten thousand rows of one benchmark are one witness.
+        """
+        result = np.zeros(len(table))
+        for rows, pool, distance in self._distances(table):
+            kernel = np.exp(-0.5 * (distance / CORRECTION_LENGTH) ** 2)
+            total, belief = np.zeros(len(rows)), np.full(len(rows), LINEAGES_TO_BELIEVE)
+            lineages = self.lineages[pool]
+            for lineage in set(lineages.tolist()):
+                inside = np.flatnonzero(lineages == lineage)
+                weight = kernel[:, inside] ** 2
+                strength = kernel[:, inside].max(axis=1)
+                mean = (
+                    weight @ np.clip(self.log_beyond[pool[inside]], -1.5, 1.5) / np.maximum(weight.sum(axis=1), 1e-300)
+                )
+                total += strength * np.where(strength > 1e-6, mean, 0.0)
+                belief += strength
+            result[rows] = total / belief
+        return result
+
+    def kernel(self, table: Table, length: float) -> FloatArray:
+        """Similarity exp(-d^2 / 2 length^2) of every row to every measurement of its family, shape (n, m)."""
+        result = np.zeros((len(table), len(self.ids)))
+        for rows, pool, distance in self._distances(table):
+            result[np.ix_(rows, pool)] = np.exp(-0.5 * (distance / length) ** 2)
+        return result
+
+    def _distances(self, table: Table) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+        """Blocks of (rows of the table, measurements of their family, distances between them)."""
+        coordinates = features(table)
+        families = table.text("family")
+        for family in dict.fromkeys(families.tolist()):
+            pool = np.flatnonzero(self.families == family)
+            mine = np.flatnonzero(families == family)
+            if not len(pool):
+                continue
+            theirs = self.coordinates[pool]
+            codes = []
+            for name, penalty in NAME_PENALTIES:
+                vocabulary: dict[str, int] = {}
+                known = np.array([vocabulary.setdefault(value, len(vocabulary)) for value in self.names[name][pool]])
+                asked = np.array([vocabulary.get(value, -1) for value in table.text(name)[mine]])
+                codes.append((penalty**2, asked, known))
+            for begin in range(0, len(mine), CHUNK):
+                part = slice(begin, begin + CHUNK)
+                rows = mine[part]
+                squared = (
+                    (coordinates[rows] ** 2).sum(axis=1)[:, None]
+                    + (theirs**2).sum(axis=1)[None, :]
+                    - 2.0 * coordinates[rows] @ theirs.T
+                )
+                for penalty, asked, known in codes:
+                    squared = squared + penalty * (asked[part][:, None] != known[None, :])
+                yield rows, pool, np.sqrt(np.maximum(squared, 0.0))
 
 
 def grade(table: Table, distance: FloatArray) -> TextArray:

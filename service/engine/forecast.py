@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from service.engine.calibration import FIRST_REACH, robust_weights, sensitivities
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
-from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, features, grade
+from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, grade
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, memory_parts
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
@@ -81,7 +81,7 @@ class Forecaster:
         names = [[term.coefficient, term.grouping] for term in TERMS]
         if document.get("terms") != names or document.get("coefficients") != [c.name for c in COEFFICIENTS]:
             raise ValueError("the calibration was fitted by another version of the engine; run `traincast calibrate`")
-        levels = tuple({name: position for name, position in pairs} for pairs in document["levels"])
+        levels = tuple(dict(pairs) for pairs in document["levels"])
         size = len(document["unknowns"])
         core = np.array(document["core"], dtype=np.int64)
         deviation = np.array(document["deviations"])
@@ -106,6 +106,7 @@ class Forecaster:
             texts(stored["lineages"]),
             _decode(stored["log_measured"], np.float32).astype(np.float64),
             _decode(stored["log_predicted"], np.float32).astype(np.float64),
+            _decode(stored["log_beyond"], np.float32).astype(np.float64),
         )
         return cls(
             document["version"],
@@ -161,6 +162,7 @@ class Forecaster:
                 "lineages": texts(self.evidence.lineages),
                 "log_measured": _encode(self.evidence.log_measured, np.float32),
                 "log_predicted": _encode(self.evidence.log_predicted, np.float32),
+                "log_beyond": _encode(self.evidence.log_beyond, np.float32),
             },
             "report": self.report,
         }
@@ -223,6 +225,7 @@ class Forecaster:
                 unseen = unseen & (grouping(table, term.grouping) != "")
             variance += np.where(unseen, (gradient[:, column] * self.spreads[index]) ** 2, 0.0)
         variance += self.sigma**2
+        predicted = predicted + self.evidence.correction(table)
         if self.own is not None:
             shift, explained = self._own_residual(table)
             predicted = predicted + shift
@@ -257,6 +260,7 @@ class Forecaster:
         place = np.full(extended.design.size, -1)
         place[touched] = np.arange(len(touched))
         local = np.where(positions >= 0, place[positions], -1)
+        near = extended.evidence.correction(own)
         current = mean.copy()
         unknowns = extended.unknowns.copy()
         posterior = prior
@@ -264,7 +268,7 @@ class Forecaster:
             unknowns[touched] = current
             coefficients = row_coefficients(positions, multipliers, targets, unknowns)
             predicted, derivative = sensitivities(inputs, coefficients)
-            residual = log_seconds - predicted
+            residual = log_seconds - near - predicted
             weight = robust_weights(residual / self.sigma, FIRST_REACH) / self.sigma**2
             matrix = jacobian(local, multipliers, targets, derivative, len(touched)).toarray()
             hessian = (matrix * weight[:, None]).T @ matrix + prior_inverse
@@ -277,7 +281,8 @@ class Forecaster:
         updated = replace(extended, unknowns=unknowns, covariance=covariance)
         coefficients = row_coefficients(positions, multipliers, targets, unknowns)
         predicted, _ = sensitivities(inputs, coefficients)
-        evidence = Evidence.of(np.arange(len(own)).astype(object), own, log_seconds, predicted)
+        predicted = predicted + near
+        evidence = Evidence.of(np.arange(len(own)).astype(object), own, log_seconds, predicted, predicted)
         kernel = _kernel(evidence, own) + np.eye(len(own)) * (0.5 * self.sigma) ** 2
         inverse = linalg.inv(kernel)
         return replace(updated, own=OwnRows(evidence, inverse @ (log_seconds - predicted), inverse))
@@ -310,7 +315,7 @@ class Forecaster:
         return table.replace(lineage=mine, site=mine)
 
     def _own_residual(self, table: Table) -> tuple[FloatArray, FloatArray]:
-        assert self.own is not None  # noqa: S101
+        assert self.own is not None
         cross = _kernel(self.own.evidence, table)
         shift = cross @ self.own.weights
         explained = np.einsum("ij,jk,ik->i", cross, self.own.inverse, cross)
@@ -319,16 +324,16 @@ class Forecaster:
     def _widening(self, table: Table, grades: TextArray) -> FloatArray:
         language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
         names = ("own" if self.own is not None else "transformer", "own" if self.own is not None else "other")
-        keys = [f"{names[0] if is_language else names[1]}/{name}" for is_language, name in zip(language, grades, strict=True)]
+        keys = [
+            f"{names[0] if is_language else names[1]}/{name}"
+            for is_language, name in zip(language, grades, strict=True)
+        ]
         return np.array([self.widening.get(key, 1.0) for key in keys])
 
 
 def _kernel(evidence: Evidence, table: Table) -> FloatArray:
     """Covariance of what similar runs of one site share, shape (len(table), len(evidence))."""
-    coordinates = features(table)
-    rows = [evidence.distances(table, row, coordinates, slice(None)) for row in range(len(table))]
-    distance = np.array(rows).reshape(len(table), -1)
-    return np.asarray(OWN_RESIDUAL_SPREAD**2 * np.exp(-0.5 * (distance / OWN_RESIDUAL_LENGTH) ** 2))
+    return OWN_RESIDUAL_SPREAD**2 * evidence.kernel(table, OWN_RESIDUAL_LENGTH)
 
 
 def _encode(values: Any, kind: type) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -44,8 +45,11 @@ def assumed(table: Table) -> Table:
     )
     if not len(table):
         return plain
-    needs_sharding = open_sharding & replicated & (prior_peak_gb(plain) > room)
-    sharding = np.where(needs_sharding, "fsdp", plain.text("sharding")).astype(object)
+    # Pipelines go with a sharded optimizer; gathering weights anew for every micro-batch would drown them.
+    sharding = plain.text("sharding")
+    for wanted, possible in (("zero1", np.ones(len(table), dtype=bool)), ("fsdp", table["pipeline_parallel"] <= 1)):
+        needs = open_sharding & replicated & possible & (prior_peak_gb(plain.replace(sharding=sharding)) > room)
+        sharding = np.where(needs, wanted, sharding).astype(object)
     kept = plain.replace(sharding=sharding, recompute=np.where(open_policy, "none", policy).astype(object))
     tight = open_policy & language & (prior_peak_gb(kept) > room)
     return kept.replace(recompute=np.where(tight, "full", kept.text("recompute")).astype(object))
@@ -135,11 +139,16 @@ def candidates(row: Row, fixed: Iterable[str]) -> list[dict[str, float | str]]:
     powers = [float(2**k) for k in range(17)]
     tensors = options(
         "tensor_parallel",
-        [t for t in powers if language and t <= min(per_node, count, 16.0) and (not heads > 0 or heads % t == 0)] or [1.0],
+        [t for t in powers if language and t <= min(per_node, count, 16.0) and (not heads > 0 or heads % t == 0)]
+        or [1.0],
     )
     pipelines = options(
         "pipeline_parallel",
-        [p for p in powers if language and p <= count and (p == 1.0 or (layers > 0 and p <= layers / 2 and layers % p == 0))]
+        [
+            p
+            for p in powers
+            if language and p <= count and (p == 1.0 or (layers > 0 and p <= layers / 2 and layers % p == 0))
+        ]
         or [1.0],
     )
     contexts = options("context_parallel", [1.0])
@@ -156,34 +165,35 @@ def candidates(row: Row, fixed: Iterable[str]) -> list[dict[str, float | str]]:
                 micro_batches = _micro_batches(row, stated, batch, data, language)
                 expert_options = options(
                     "expert_parallel",
-                    [e for e in powers if experts > 0 and e <= min(experts, data, 64.0) and experts % e == 0 and data % e == 0]
+                    [
+                        e
+                        for e in powers
+                        if experts > 0 and e <= min(experts, data, 64.0) and experts % e == 0 and data % e == 0
+                    ]
                     or [1.0],
                 )
                 shardings = (
-                    [str(row["sharding"])]
-                    if "sharding" in stated
-                    else _shardings(language, data, pipeline, tensor)
+                    [str(row["sharding"])] if "sharding" in stated else _shardings(language, data, pipeline, tensor)
                 )
                 policies = (
                     [str(row["recompute"])] if "recompute" in stated else (["none", "full"] if language else ["none"])
                 )
-                for micro in micro_batches:
-                    for expert in expert_options:
-                        for sharding in shardings:
-                            for policy in policies:
-                                rows.append(
-                                    {
-                                        **row,
-                                        "tensor_parallel": tensor,
-                                        "pipeline_parallel": pipeline,
-                                        "context_parallel": context,
-                                        "data_parallel": data,
-                                        "expert_parallel": expert,
-                                        "micro_batch": micro,
-                                        "sharding": sharding,
-                                        "recompute": policy,
-                                    }
-                                )
+                rows.extend(
+                    {
+                        **row,
+                        "tensor_parallel": tensor,
+                        "pipeline_parallel": pipeline,
+                        "context_parallel": context,
+                        "data_parallel": data,
+                        "expert_parallel": expert,
+                        "micro_batch": micro,
+                        "sharding": sharding,
+                        "recompute": policy,
+                    }
+                    for micro, expert, sharding, policy in itertools.product(
+                        micro_batches, expert_options, shardings, policies
+                    )
+                )
     return rows
 
 
@@ -222,8 +232,7 @@ def _micro_batches(row: Row, stated: set[str], batch: float, data: float, langua
         return [max(share / max(_number(row, "gradient_accumulation", 1.0), 1.0), 1e-6)]
     if not language:
         # Vision and speech rarely accumulate: the largest even split that fits is the whole share.
-        options = [share / k for k in (1, 2, 4, 8, 16) if share / k >= 1 or k == 1]
-        return options
+        return [share / k for k in (1, 2, 4, 8, 16) if share / k >= 1 or k == 1]
     options = [float(m) for m in MICRO_BATCHES[:7] if m <= share and math.isclose(share % m, 0.0, abs_tol=1e-9)]
     return options or [share]
 

@@ -12,19 +12,34 @@ import numpy as np
 
 from service.engine import operations
 from service.engine.step_time import ADAPTER_MODES, Coefficient, Inputs, prepare
-from service.engine.table import FloatArray, Table
+from service.engine.table import BoolArray, FloatArray, Table
 
 MEMORY_COEFFICIENTS: tuple[Coefficient, ...] = (
     Coefficient(
-        "activation_scale", "log ratio of kept to counted activation bytes", np.log(1.0), 0.3, np.log(0.1), np.log(6.0),
+        "activation_scale",
+        "log ratio of kept to counted activation bytes",
+        np.log(1.0),
+        0.3,
+        np.log(0.1),
+        np.log(6.0),
         "Korthikanti et al. 2022 count what a fused implementation keeps",
     ),
     Coefficient(
-        "state_scale", "log ratio of allocated to counted states", np.log(1.05), 0.1, np.log(0.5), np.log(2.5),
+        "state_scale",
+        "log ratio of allocated to counted states",
+        np.log(1.05),
+        0.1,
+        np.log(0.5),
+        np.log(2.5),
         "allocator fragmentation and buckets",
     ),
     Coefficient(
-        "overhead_gb", "log GB of context, workspace and buffers", np.log(1.5), 0.5, np.log(0.05), np.log(20.0),
+        "overhead_gb",
+        "log GB of context, workspace and buffers",
+        np.log(1.5),
+        0.5,
+        np.log(0.05),
+        np.log(20.0),
         "CUDA context and NCCL buffers, 0.5 to 3 GB",
     ),
 )
@@ -35,8 +50,16 @@ MEMORY_PARTS: tuple[str, ...] = ("weights", "gradients", "optimizer", "activatio
 
 # Bytes of optimizer state per trained parameter under mixed precision, the fp32 master copy included.
 STATE_BYTES = {
-    "sgd": 8.0, "adamw": 12.0, "adam": 12.0, "lamb": 12.0, "lars": 8.0, "adafactor": 4.5, "lion": 8.0, "muon": 8.0,
-    "adam8bit": 6.0, "adamw8bit": 6.0,
+    "sgd": 8.0,
+    "adamw": 12.0,
+    "adam": 12.0,
+    "lamb": 12.0,
+    "lars": 8.0,
+    "adafactor": 4.5,
+    "lion": 8.0,
+    "muon": 8.0,
+    "adam8bit": 6.0,
+    "adamw8bit": 6.0,
 }
 # Memory that a job may fill; the rest is the driver's and lost to fragmentation.
 USABLE_SHARE = 0.96
@@ -73,12 +96,14 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
 
     half = np.isin(precision, ["fp16", "bf16", "fp8", "fp4"])
     language = np.isin(table.text("family").astype(str), list(operations.TRANSFORMER_FAMILIES))
-    local = work.dense_parameters / (tensor * pipeline) + np.maximum(
-        work.parameters - work.dense_parameters, 0.0
-    ) / (tensor * pipeline * expert)
+    local = work.dense_parameters / (tensor * pipeline) + np.maximum(work.parameters - work.dense_parameters, 0.0) / (
+        tensor * pipeline * expert
+    )
     # The first stage holds the embedding and the last the head: with pipelining the fullest has one of them on top.
     vocabulary = np.nan_to_num(table["vocab_size"]) * np.nan_to_num(table["hidden_size"])
-    local = local + np.where(pipeline > 1, np.minimum(vocabulary / tensor * (1.0 - 1.0 / pipeline), 0.5 * work.parameters), 0.0)
+    local = local + np.where(
+        pipeline > 1, np.minimum(vocabulary / tensor * (1.0 - 1.0 / pipeline), 0.5 * work.parameters), 0.0
+    )
     adapters = np.isin(mode, ADAPTER_MODES)
     frozen = mode == "frozen"
     trained = np.where(
@@ -124,9 +149,9 @@ def _activation_bytes(
     tensor: FloatArray,
     pipeline: FloatArray,
     context: FloatArray,
-    half: FloatArray,
-    language: FloatArray,
-    frozen: FloatArray,
+    half: BoolArray,
+    language: BoolArray,
+    frozen: BoolArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Bytes kept for the backward pass by layers and by the vocabulary head, shape (n,) each."""
     table, work = inputs.table, inputs.work

@@ -15,9 +15,18 @@ from service.engine.table import FloatArray, Table, TextArray
 
 WHOLE_RUN_UNITS = {"hours": 3600.0, "minutes": 60.0, "accelerator_hours": 3600.0}
 UNITS = (
-    "tokens_per_second", "samples_per_second", "tokens_per_second_per_accelerator", "samples_per_second_per_accelerator",
-    "seconds_per_step", "milliseconds_per_step", "model_tflops_per_accelerator", "hardware_tflops_per_accelerator", "mfu",
-    "accelerator_hours", "hours", "minutes",
+    "tokens_per_second",
+    "samples_per_second",
+    "tokens_per_second_per_accelerator",
+    "samples_per_second_per_accelerator",
+    "seconds_per_step",
+    "milliseconds_per_step",
+    "model_tflops_per_accelerator",
+    "hardware_tflops_per_accelerator",
+    "mfu",
+    "accelerator_hours",
+    "hours",
+    "minutes",
 )
 
 
@@ -48,18 +57,21 @@ def seconds_per_sample(table: Table, value: FloatArray, unit: TextArray, samples
 
 def in_unit(table: Table, seconds: FloatArray, unit: TextArray, samples: FloatArray) -> FloatArray:
     """The inverse: seconds per sample, expressed in the unit a row was published in."""
-    result = np.full(len(table), np.nan)
     one = np.ones(len(table))
     per_one = seconds_per_sample(table, one, unit, samples)
     rate = np.isin(unit.astype(str), _RATES)
     with np.errstate(divide="ignore", invalid="ignore"):
-        result = np.where(rate, per_one / seconds, seconds / per_one)
-    return result
+        return np.where(rate, per_one / seconds, seconds / per_one)
 
 
 _RATES = (
-    "tokens_per_second", "samples_per_second", "tokens_per_second_per_accelerator", "samples_per_second_per_accelerator",
-    "model_tflops_per_accelerator", "hardware_tflops_per_accelerator", "mfu",
+    "tokens_per_second",
+    "samples_per_second",
+    "tokens_per_second_per_accelerator",
+    "samples_per_second_per_accelerator",
+    "model_tflops_per_accelerator",
+    "hardware_tflops_per_accelerator",
+    "mfu",
 )
 
 

@@ -188,7 +188,8 @@ def _transformer_work(table: Table) -> Work:
         attention_flops=attention_flops,
         head_flops=head_flops,
         expert_flops=expert_flops,
-        elements=sequence * (layers * hidden * ELEMENTS_PER_TOKEN_LAYER * layer_tokens + 2.0 * vocabulary / np.maximum(hidden, 1.0)),
+        elements=sequence
+        * (layers * hidden * ELEMENTS_PER_TOKEN_LAYER * layer_tokens + 2.0 * vocabulary / np.maximum(hidden, 1.0)),
         score_elements=layers * heads * sequence * window * layer_tokens,
         kernels=layers * (KERNELS_PER_TRANSFORMER_LAYER + np.where(experts > 0, 10.0, 0.0)) + 10.0,
         sequential_steps=np.ones(len(table)),
@@ -237,8 +238,8 @@ def _convolution_work(table: Table) -> Work:
     activations = np.where(table["activations"] > 0, table["activations"], gmacs * ACTIVATIONS_PER_GMAC)
     image = np.where(table["image_size"] > 0, table["image_size"], 224.0)
     parameters = np.where(table["parameters"] > 0, table["parameters"], TYPICAL_PARAMETERS)
-    # Embedding tables of recommenders are looked up, a few rows a sample; only the dense part is read and reduced whole,
-    # and it has one weight per multiply-accumulate.
+    # Embedding tables of recommenders are looked up, a few rows a sample; only the dense part is read and
+    # reduced whole, and it has one weight per multiply-accumulate.
     recommender = family == "recommender"
     parameters = np.where(recommender, np.minimum(parameters, np.maximum(1e9 * gmacs, 1e5)), parameters)
     zeros = np.zeros(len(table))

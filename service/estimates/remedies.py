@@ -82,12 +82,13 @@ def _changes(flat: Flat, catalog: Catalog) -> Iterator[Change]:
     yield {"training.offload": "cpu"}
     yield {**together, "training.offload": "cpu"}
     mode = flat.get("training.mode")
-    if mode in ("finetune", "lora"):
+    if mode in (None, "finetune", "lora"):
         yield from ({"training.mode": other} for other in ("lora", "qlora") if other != mode)
     count = float(str(flat.get("hardware.count") or 1))
     # Degrees that were stated for the present count rarely divide another.
     released: Change = {name: None for name in LAYOUT[:8] if name in flat}
-    yield from ({"hardware.count": count * growth, **released} for growth in GROWTH)
+    counts = (count * growth for growth in GROWTH)
+    yield from ({"hardware.count": int(many) if many.is_integer() else many, **released} for many in counts)
     chip = catalog.accelerator(str(flat.get("hardware.accelerator")))
     memory = chip.memory_gb if chip else 0.0
     larger = [slug for slug in LARGER_CHIPS if slug in catalog.accelerators]

@@ -50,7 +50,7 @@ class Location(Strict):
     region: str | None = Field(
         None,
         description="Grid in `/v1/grids`: a country, a state, a grid zone, or a cloud region.",
-        examples=["us-east-1", "SWE", "gcp:us-west1"],
+        examples=["SWE", "aws:us-east-1", "gcp:us-west1"],
     )
     gco2e_per_kwh: NotNegative | None = Field(
         None, description="The caller's own grid intensity, grams of CO2-equivalent per kWh; it wins.", examples=[41]

@@ -108,7 +108,9 @@ def test_no_prediction_beats_the_chips_peak(forecaster, catalog, chip, base):
 
 def test_intervals_widen_where_nothing_was_measured(forecaster, table_of):
     known = forecaster.predict(table_of(RESNET))
-    strange = forecaster.predict(table_of({**RESNET, "hardware.accelerator": "Arc-B580", "hardware.count": 1, "training.global_batch": 64}))
+    strange = forecaster.predict(
+        table_of({**RESNET, "hardware.accelerator": "Arc-B580", "hardware.count": 1, "training.global_batch": 64})
+    )
     width = [forecast.step_seconds.p90[0] / forecast.step_seconds.p10[0] for forecast in (known, strange)]
     assert width[1] > width[0]
     assert known.grade[0] == "measured"

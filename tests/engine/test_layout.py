@@ -9,10 +9,14 @@ from tests.engine.conftest import GPT3, LLAMA
 def test_the_chosen_layout_uses_every_accelerator_and_fits(catalog, forecaster, table_of):
     resolved = resolve(GPT3, catalog)
     layout = resolved.layout
-    product = layout["tensor_parallel"] * layout["pipeline_parallel"] * layout["data_parallel"] * layout["context_parallel"]
+    product = (
+        layout["tensor_parallel"] * layout["pipeline_parallel"] * layout["data_parallel"] * layout["context_parallel"]
+    )
     assert product == 1024
     assert resolved.fits
-    assert {"training.tensor_parallel", "training.recompute"} <= {assumption.field for assumption in resolved.assumptions}
+    assert {"training.tensor_parallel", "training.recompute"} <= {
+        assumption.field for assumption in resolved.assumptions
+    }
 
 
 def test_what_is_given_is_kept(catalog):
@@ -25,7 +29,10 @@ def test_what_is_given_is_kept(catalog):
     ("change", "field"),
     [
         ({"training.tensor_parallel": 3}, "training.tensor_parallel"),
-        ({"training.tensor_parallel": 5, "training.pipeline_parallel": 1, "training.data_parallel": 1}, "training.data_parallel"),
+        (
+            {"training.tensor_parallel": 5, "training.pipeline_parallel": 1, "training.data_parallel": 1},
+            "training.data_parallel",
+        ),
         ({"training.micro_batch": 7, "training.data_parallel": 8}, "training.global_batch"),
         ({"training.precision": "fp8", "hardware.accelerator": "V100-SXM2-32GB"}, "training.precision"),
         ({"hardware.accelerator": "H1000"}, "hardware.accelerator"),
