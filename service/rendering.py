@@ -105,7 +105,7 @@ def evaluation(made: "Evaluation", by: str) -> RenderableType:
 def console(*, stderr: bool = False) -> Console:
     """The terminal; plain where it is none, or where NO_COLOR is set. Long lines are left to whoever reads a pipe."""
     made = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=200)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=2000)
 
 
 def _score(score: "Score") -> list[str]:

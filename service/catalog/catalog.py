@@ -115,7 +115,9 @@ class Catalog:
         """
         if provider and (found := self._found("grids", f"{provider}:{region}")):
             return self.grids[found]
-        found = self._found("grids", region)
+        # Folding makes AWS's us-east-1 and Google's us-east1 one; as written they are two.
+        exact = next((record.grid for record in self.regions if record.region == region), None)
+        found = exact if exact in self.grids else self._found("grids", region)
         return None if found is None else self.grids[found]
 
     def suggest(self, kind: str, name: str) -> list[str]:

@@ -228,7 +228,7 @@ def _model(
             Assumption(
                 "model",
                 name,
-                "not in the catalog, no size given: measured siblings by name, or a typical model of its family, stand in"
+                "not in the catalog, no size given: measured siblings, or a typical model of its family, stand in"
                 + (f"; did you mean {', '.join(near[:3])}?" if near else ""),
             )
         )
@@ -342,6 +342,8 @@ def _data(
     if not length > 0:
         if family in TYPICAL_LENGTH:
             length = TYPICAL_LENGTH[family]
+            if family == "encoder_decoder" and str(values["model"]).startswith("transformer"):
+                length = TRANSLATION_LENGTH / 2.0
             if family in ("decoder", "moe") and str(flat.get("training.mode") or "") in (
                 "finetune",
                 "lora",

@@ -65,6 +65,7 @@ TERMS: tuple[Term, ...] = (
     Term("launch_seconds", "chip_group", 0.30),
     Term("launch_seconds", "compile", 0.30),
     Term("launch_seconds", "model", 0.40, 12),
+    Term("launch_seconds", "evidence", 0.20),
     Term("launch_seconds", "lineage", 0.30),
     Term("launch_seconds", "site", 0.15),
     Term("step_overhead_seconds", "family", 0.50),

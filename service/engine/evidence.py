@@ -32,6 +32,7 @@ NAME_PENALTIES = (
 CORRECTION_LENGTH = 0.7
 LINEAGES_TO_BELIEVE = 1.0
 CHUNK = 256
+NOT_STATED = -2  # a name that the asker left open differs from none
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,9 @@ class Evidence:
             for name, penalty in NAME_PENALTIES:
                 vocabulary: dict[str, int] = {}
                 known = np.array([vocabulary.setdefault(value, len(vocabulary)) for value in self.names[name][pool]])
-                asked = np.array([vocabulary.get(value, -1) for value in table.text(name)[mine]])
+                asked = np.array(
+                    [vocabulary.get(value, -1) if value else NOT_STATED for value in table.text(name)[mine]]
+                )
                 codes.append((penalty**2, asked, known))
             for begin in range(0, len(mine), CHUNK):
                 part = slice(begin, begin + CHUNK)
@@ -177,7 +180,8 @@ class Evidence:
                     - 2.0 * coordinates[rows] @ theirs.T
                 )
                 for penalty, asked, known in codes:
-                    squared = squared + penalty * (asked[part][:, None] != known[None, :])
+                    differs = asked[part][:, None] != known[None, :]
+                    squared = squared + penalty * (differs & (asked[part][:, None] != NOT_STATED))
                 yield rows, pool, np.sqrt(np.maximum(squared, 0.0))
 
 

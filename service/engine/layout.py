@@ -16,6 +16,7 @@ from service.engine.table import Table
 
 Row = Mapping[str, float | str]
 DEGREES = ("tensor_parallel", "pipeline_parallel", "context_parallel", "data_parallel")
+HEAD_ROOM = 0.75
 MICRO_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -214,8 +215,9 @@ def choose(row: Row, fixed: Iterable[str]) -> tuple[dict[str, float | str], bool
     means = np.array([coefficient.prior_mean for coefficient in COEFFICIENTS])
     seconds = log_seconds_per_sample(prepare(table), np.broadcast_to(means, (len(table), len(means))))
     room = np.nan_to_num(table["memory_gb"], nan=np.inf)
-    # A tenth of head-room: a layout chosen for somebody else should not sit on the edge.
-    fits = peak <= 0.9 * room
+    # Head-room, since peaks are predicted within a quarter or so: a layout chosen for somebody else must not sit on
+    # the edge.
+    fits = peak <= HEAD_ROOM * room
     if fits.any():
         return rows[int(np.argmin(np.where(fits, seconds, np.inf)))], True
     best = int(np.argmin(peak))

@@ -23,6 +23,7 @@ DECODER_TOKENS_PER_ENCODER_TOKEN = 0.25
 ELEMENTS_PER_TOKEN_LAYER = 17.0
 KERNELS_PER_TRANSFORMER_LAYER = 14.0  # forward launches: 4 GEMMs, 2 norms, attention, rotary, gate, residuals, casts
 KERNELS_PER_CONVOLUTION_NETWORK = 160.0  # forward launches of ResNet-50: 53 convolutions, as many norms, activations
+RECURRENT_KERNELS = 0.7  # launches per layer and time step: vendor kernels fuse gates and run wavefronts of layers
 KERNELS_PER_RECOMMENDER = 30.0  # forward launches of DLRM: two small perceptrons, look-ups, interaction
 PIXELS_PER_TOKEN = 16.0  # side of the patch that a mid-network feature map stands for
 
@@ -118,7 +119,9 @@ def work(table: Table) -> Work:
         elements=choose(by_shape.elements, by_macs.elements),
         score_elements=choose(by_shape.score_elements, by_macs.score_elements),
         kernels=np.where(
-            steps > 1, 2.0 * np.nan_to_num(table["layers"], nan=1.0) * steps, choose(by_shape.kernels, by_macs.kernels)
+            steps > 1,
+            RECURRENT_KERNELS * np.nan_to_num(table["layers"], nan=1.0) * steps,
+            choose(by_shape.kernels, by_macs.kernels),
         ),
         sequential_steps=steps,
         tokens=np.where(steps > 1, 1.0, choose(by_shape.tokens, by_macs.tokens)),
@@ -219,6 +222,7 @@ TYPICAL_GMACS = {
     "encoder_decoder": 20.0,
 }
 TYPICAL_PARAMETERS = 3.0e7
+TYPICAL_IMAGE = 224.0  # pixels a side that the medians of image classifiers are stated for
 # Convolutional nets of the catalog write about 2.5 million activation elements per GMAC.
 ACTIVATIONS_PER_GMAC = 2.5e6
 
@@ -233,6 +237,9 @@ def _convolution_work(table: Table) -> Work:
         & (table["sequence_length"] > 0)
         & np.isin(family.astype(str), [*TRANSFORMER_FAMILIES, "vit", "speech", "rnn"])
     )
+    pixels = np.where(table["image_size"] > 0, table["image_size"], TYPICAL_IMAGE)
+    visual = np.isin(family.astype(str), ["cnn", "vit"])
+    typical = np.where(visual, typical * (pixels / TYPICAL_IMAGE) ** 2, typical)
     gmacs = np.where(stated, table["forward_gmacs"], typical)
     gmacs = np.where(by_parameters, table["parameters"] * table["sequence_length"] / 1e9, gmacs)
     activations = np.where(table["activations"] > 0, table["activations"], gmacs * ACTIVATIONS_PER_GMAC)

@@ -350,7 +350,8 @@ def prepare(table: Table) -> Inputs:
     image = np.where(table["image_size"] > 0, table["image_size"], 224.0)
     language = np.isin(table.text("family").astype(str), ["decoder", "encoder", "moe", "encoder_decoder", "rnn"])
     # Decoding cost grows with pixels; token sequences are cheap to read.
-    input_units = np.where(language, 0.02, (image / 224.0) ** 2)
+    records = np.isin(table.text("family").astype(str), ["recommender", "gnn"])
+    input_units = np.where(language, 0.02, np.where(records, 1e-3, (image / 224.0) ** 2))
     input_units = np.where(table.text("data_input") == "synthetic", 0.0, input_units)
     columns = {
         "peak": peak,

@@ -11,7 +11,9 @@ from service.catalog.resolve import resolve
 from service.engine.forecast import Forecaster
 from service.engine.table import Table
 
-GPT3 = {
+TableOf = Callable[..., Table]
+
+GPT3: dict[str, Any] = {
     "model.name": "gpt-3-175b",
     "data.tokens": 300e9,
     "data.sequence_length": 2048,
@@ -21,7 +23,7 @@ GPT3 = {
     "training.precision": "fp16",
     "training.global_batch": 1536,
 }
-LLAMA = {
+LLAMA: dict[str, Any] = {
     "model.name": "llama-3-8b",
     "data.tokens": 1e9,
     "data.sequence_length": 4096,
@@ -33,7 +35,7 @@ LLAMA = {
     "training.sharding": "fsdp",
     "training.recompute": "none",
 }
-RESNET = {
+RESNET: dict[str, Any] = {
     "model.name": "resnet-50",
     "data.name": "imagenet-1k",
     "data.epochs": 90,
@@ -55,7 +57,7 @@ def forecaster() -> Forecaster:
 
 
 @pytest.fixture(scope="session")
-def table_of(catalog: Catalog) -> Callable[..., Table]:
+def table_of(catalog: Catalog) -> TableOf:
     def build(*flats: dict[str, Any]) -> Table:
         return Table.from_rows([resolve(flat, catalog).values for flat in flats])
 

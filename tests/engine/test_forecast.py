@@ -1,15 +1,18 @@
 """What any prediction must obey, whatever the calibration learned."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.catalog.catalog import Catalog
 from service.catalog.resolve import Unresolvable, resolve
 from service.engine.forecast import Forecaster
 from service.engine.step_time import PARTS
 from service.engine.table import Table, concatenate
-from tests.engine.conftest import GPT3, LLAMA, RESNET
+from tests.engine.conftest import GPT3, LLAMA, RESNET, TableOf
 
 PROPERTY = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
@@ -21,7 +24,7 @@ def seconds(forecaster: Forecaster, table: Table) -> np.ndarray:
     return 1.0 / forecaster.predict(table).samples_per_second.p50
 
 
-def test_parts_of_a_step_and_of_memory_sum_to_their_totals(forecaster, table_of):
+def test_parts_of_a_step_and_of_memory_sum_to_their_totals(forecaster: Forecaster, table_of: TableOf) -> None:
     forecast = forecaster.predict(table_of(GPT3, LLAMA, RESNET))
     assert set(forecast.breakdown) == set(PARTS)
     assert np.allclose(sum(forecast.breakdown.values()), forecast.step_seconds.p50)
@@ -29,27 +32,27 @@ def test_parts_of_a_step_and_of_memory_sum_to_their_totals(forecaster, table_of)
     assert all((part >= -1e-12).all() for part in forecast.breakdown.values())
 
 
-def test_intervals_are_ordered_and_not_points(forecaster, table_of):
+def test_intervals_are_ordered_and_not_points(forecaster: Forecaster, table_of: TableOf) -> None:
     forecast = forecaster.predict(table_of(GPT3, LLAMA, RESNET))
     for quantity in (forecast.step_seconds, forecast.samples_per_second, forecast.memory_gb, forecast.mfu):
         assert (quantity.p10 < quantity.p50).all()
         assert (quantity.p50 < quantity.p90).all()
 
 
-def test_many_rows_are_predicted_as_each_alone(forecaster, table_of):
+def test_many_rows_are_predicted_as_each_alone(forecaster: Forecaster, table_of: TableOf) -> None:
     rows = [table_of(flat) for flat in (GPT3, LLAMA, RESNET)]
     together = seconds(forecaster, concatenate(rows))
     assert np.allclose(together, [seconds(forecaster, row)[0] for row in rows], rtol=1e-12)
 
 
-def test_a_stored_calibration_predicts_what_it_did_before(forecaster, table_of):
+def test_a_stored_calibration_predicts_what_it_did_before(forecaster: Forecaster, table_of: TableOf) -> None:
     table = table_of(GPT3, LLAMA, RESNET)
     again = Forecaster.load(forecaster.dump())
     assert np.allclose(seconds(again, table), seconds(forecaster, table))
     assert again.dump() == Forecaster.load(again.dump()).dump()
 
 
-def test_a_file_that_is_no_calibration_is_refused(forecaster):
+def test_a_file_that_is_no_calibration_is_refused(forecaster: Forecaster) -> None:
     import gzip
 
     with pytest.raises(ValueError, match="another version"):
@@ -58,7 +61,7 @@ def test_a_file_that_is_no_calibration_is_refused(forecaster):
 
 @PROPERTY
 @given(layers=st.integers(4, 100), chip=st.sampled_from(CHIPS))
-def test_a_deeper_model_is_never_faster(forecaster, table_of, layers, chip):
+def test_a_deeper_model_is_never_faster(forecaster: Forecaster, table_of: TableOf, layers: int, chip: str) -> None:
     base = {
         "model.family": "decoder", "model.hidden_size": 2048, "model.attention_heads": 16, "model.vocab_size": 32000,
         "data.sequence_length": 1024, "hardware.accelerator": chip, "training.micro_batch": 1,
@@ -77,7 +80,9 @@ def test_a_deeper_model_is_never_faster(forecaster, table_of, layers, chip):
     column=st.sampled_from(["memory_bandwidth_gbs", "intra_gbs", "inter_gbs"]),
     base=st.sampled_from([GPT3, LLAMA, RESNET]),
 )
-def test_more_bandwidth_is_never_slower(forecaster, catalog, chip, factor, column, base):
+def test_more_bandwidth_is_never_slower(
+    forecaster: Forecaster, catalog: Catalog, chip: str, factor: float, column: str, base: dict[str, Any]
+) -> None:
     flat = {**base, "hardware.accelerator": chip, "training.precision": "fp32"}
     try:
         table = Table.from_rows([resolve(flat, catalog).values])
@@ -89,7 +94,7 @@ def test_more_bandwidth_is_never_slower(forecaster, catalog, chip, factor, colum
 
 @PROPERTY
 @given(count=st.sampled_from([8, 16, 64, 256, 1024]))
-def test_strong_scaling_is_never_better_than_linear(forecaster, table_of, count):
+def test_strong_scaling_is_never_better_than_linear(forecaster: Forecaster, table_of: TableOf, count: int) -> None:
     base = {**LLAMA, "training.global_batch": 4096, "training.tensor_parallel": 1, "training.pipeline_parallel": 1}
     few, many = seconds(forecaster, table_of({**base, "hardware.count": count}, {**base, "hardware.count": 2 * count}))
     assert few / many <= 2.0
@@ -97,7 +102,9 @@ def test_strong_scaling_is_never_better_than_linear(forecaster, table_of, count)
 
 @PROPERTY
 @given(chip=st.sampled_from(CHIPS), base=st.sampled_from([GPT3, LLAMA, RESNET]))
-def test_no_prediction_beats_the_chips_peak(forecaster, catalog, chip, base):
+def test_no_prediction_beats_the_chips_peak(
+    forecaster: Forecaster, catalog: Catalog, chip: str, base: dict[str, Any]
+) -> None:
     flat = {name: value for name, value in base.items() if name != "training.precision"}
     try:
         table = Table.from_rows([resolve({**flat, "hardware.accelerator": chip}, catalog).values])
@@ -106,7 +113,7 @@ def test_no_prediction_beats_the_chips_peak(forecaster, catalog, chip, base):
     assert forecaster.predict(table).mfu.p50[0] <= 1.0
 
 
-def test_intervals_widen_where_nothing_was_measured(forecaster, table_of):
+def test_intervals_widen_where_nothing_was_measured(forecaster: Forecaster, table_of: TableOf) -> None:
     known = forecaster.predict(table_of(RESNET))
     strange = forecaster.predict(
         table_of({**RESNET, "hardware.accelerator": "Arc-B580", "hardware.count": 1, "training.global_batch": 64})
@@ -117,11 +124,13 @@ def test_intervals_widen_where_nothing_was_measured(forecaster, table_of):
     assert strange.grade[0] != "measured"
 
 
-def test_frozen_backbones_say_that_they_are_extrapolated(forecaster, table_of):
+def test_frozen_backbones_say_that_they_are_extrapolated(forecaster: Forecaster, table_of: TableOf) -> None:
     assert forecaster.predict(table_of({**RESNET, "training.mode": "frozen"})).grade[0] == "extrapolated"
 
 
-def test_twenty_own_runs_pull_a_site_to_its_own_speed_and_tighten_its_intervals(forecaster, table_of):
+def test_twenty_own_runs_pull_a_site_to_its_own_speed_and_tighten_its_intervals(
+    forecaster: Forecaster, table_of: TableOf
+) -> None:
     sizes = [(layers, batch) for layers in (8, 12, 16, 20, 24, 32) for batch in (8, 16, 32, 64)]
     flats = [
         {
@@ -144,6 +153,6 @@ def test_twenty_own_runs_pull_a_site_to_its_own_speed_and_tighten_its_intervals(
     assert width[1] < 0.75 * width[0]
 
 
-def test_learning_nothing_changes_nothing(forecaster, table_of):
+def test_learning_nothing_changes_nothing(forecaster: Forecaster, table_of: TableOf) -> None:
     table = table_of(GPT3)
     assert forecaster.learn(table.take(slice(0, 0)), np.array([])) is forecaster

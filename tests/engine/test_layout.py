@@ -1,25 +1,26 @@
 """Layouts: what is chosen when nothing is given, and what is refused."""
 
+import math
+from typing import Any
+
 import pytest
 
+from service.catalog.catalog import Catalog
 from service.catalog.resolve import Unresolvable, resolve
 from tests.engine.conftest import GPT3, LLAMA
 
 
-def test_the_chosen_layout_uses_every_accelerator_and_fits(catalog, forecaster, table_of):
+def test_the_chosen_layout_uses_every_accelerator_and_fits(catalog: Catalog) -> None:
     resolved = resolve(GPT3, catalog)
-    layout = resolved.layout
-    product = (
-        layout["tensor_parallel"] * layout["pipeline_parallel"] * layout["data_parallel"] * layout["context_parallel"]
-    )
-    assert product == 1024
+    degrees = ("tensor_parallel", "pipeline_parallel", "data_parallel", "context_parallel")
+    assert math.prod(float(str(resolved.layout[name])) for name in degrees) == 1024
     assert resolved.fits
     assert {"training.tensor_parallel", "training.recompute"} <= {
         assumption.field for assumption in resolved.assumptions
     }
 
 
-def test_what_is_given_is_kept(catalog):
+def test_what_is_given_is_kept(catalog: Catalog) -> None:
     given = {"training.tensor_parallel": 4, "training.pipeline_parallel": 16, "training.micro_batch": 2}
     layout = resolve({**GPT3, **given}, catalog).layout
     assert (layout["tensor_parallel"], layout["pipeline_parallel"], layout["micro_batch"]) == (4, 16, 2)
@@ -38,24 +39,26 @@ def test_what_is_given_is_kept(catalog):
         ({"hardware.accelerator": "H1000"}, "hardware.accelerator"),
     ],
 )
-def test_a_layout_that_cannot_run_names_the_field_and_the_way_out(catalog, change, field):
+def test_a_layout_that_cannot_run_names_the_field_and_the_way_out(
+    catalog: Catalog, change: dict[str, Any], field: str
+) -> None:
     with pytest.raises(Unresolvable) as caught:
         resolve({**LLAMA, **change}, catalog)
     assert field in {error.field for error in caught.value.errors}
     assert all(error.hint for error in caught.value.errors)
 
 
-def test_a_measured_layout_is_taken_as_it_was(catalog):
+def test_a_measured_layout_is_taken_as_it_was(catalog: Catalog) -> None:
     odd = {**LLAMA, "training.data_parallel": 3, "training.tensor_parallel": 5, "provenance.source": "mine"}
     layout = resolve(odd, catalog, measured=True).layout
     assert (layout["data_parallel"], layout["tensor_parallel"]) == (3, 5)
 
 
-def test_a_model_too_large_for_one_chip_says_that_it_does_not_fit(catalog):
+def test_a_model_too_large_for_one_chip_says_that_it_does_not_fit(catalog: Catalog) -> None:
     resolved = resolve({"model.name": "llama-2-70b", "hardware.accelerator": "T4"}, catalog)
     assert not resolved.fits
 
 
-def test_a_model_nobody_described_is_refused(catalog):
+def test_a_model_nobody_described_is_refused(catalog: Catalog) -> None:
     with pytest.raises(Unresolvable, match="how much work"):
         resolve({"hardware.accelerator": "T4"}, catalog)

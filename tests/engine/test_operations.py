@@ -3,34 +3,37 @@
 import numpy as np
 import pytest
 
+from service.catalog.catalog import Catalog
 from service.catalog.resolve import resolve
 from service.engine.observed import UNITS, in_unit, model_flops_per_sample, seconds_per_sample
 from service.engine.operations import parameter_count, work
 from service.engine.table import Table
-from tests.engine.conftest import GPT3, LLAMA, RESNET
+from tests.engine.conftest import GPT3, LLAMA, RESNET, TableOf
 
 
 @pytest.mark.parametrize(
     ("name", "billions"),
     [("gpt-3-175b", 175.0), ("llama-3-8b", 8.03), ("llama-2-70b", 69.0), ("mixtral-8x7b", 46.7), ("bert-large", 0.335)],
 )
-def test_parameters_computed_from_the_shape_agree_with_the_published_count(catalog, name, billions):
+def test_parameters_computed_from_the_shape_agree_with_the_published_count(
+    catalog: Catalog, name: str, billions: float
+) -> None:
     flat = {"model.name": name, "hardware.accelerator": "H100-SXM5-80GB"}
     table = Table.from_rows([resolve(flat, catalog, measured=True).values])
     assert parameter_count(table)[0] / 1e9 == pytest.approx(billions, rel=0.02)
 
 
-def test_dense_transformers_cost_about_six_flops_per_parameter_and_token(table_of):
+def test_dense_transformers_cost_about_six_flops_per_parameter_and_token(table_of: TableOf) -> None:
     table = table_of(GPT3)
     flops = 3.0 * work(table).gemm_flops / table["sequence_length"]
     assert flops[0] / (6.0 * 175e9) == pytest.approx(1.0, abs=0.02)
 
 
-def test_resnet_50_costs_what_its_multiply_accumulates_say(table_of):
+def test_resnet_50_costs_what_its_multiply_accumulates_say(table_of: TableOf) -> None:
     assert model_flops_per_sample(table_of(RESNET))[0] == pytest.approx(6 * 4.1e9, rel=0.05)
 
 
-def test_a_larger_image_costs_more_in_proportion_to_its_area(catalog):
+def test_a_larger_image_costs_more_in_proportion_to_its_area(catalog: Catalog) -> None:
     small, large = (
         Table.from_rows([resolve({**RESNET, "data.image_size": size}, catalog).values]) for size in (224, 448)
     )
@@ -38,7 +41,7 @@ def test_a_larger_image_costs_more_in_proportion_to_its_area(catalog):
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_every_published_unit_survives_the_round_trip(table_of, unit):
+def test_every_published_unit_survives_the_round_trip(table_of: TableOf, unit: str) -> None:
     table = table_of(GPT3, LLAMA)
     units = np.array([unit, unit], dtype=object)
     value, samples = np.array([0.37, 0.41]), np.array([1e6, 2e6])
@@ -46,7 +49,7 @@ def test_every_published_unit_survives_the_round_trip(table_of, unit):
     assert np.allclose(in_unit(table, seconds, units, samples), value)
 
 
-def test_rates_and_times_in_different_units_mean_the_same(table_of):
+def test_rates_and_times_in_different_units_mean_the_same(table_of: TableOf) -> None:
     table = table_of(GPT3)
     one = np.array([1e6])
 

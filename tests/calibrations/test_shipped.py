@@ -1,0 +1,31 @@
+"""The calibration that ships: fitted on the measurements that ship, and better than what people use today."""
+
+import pytest
+
+from service.calibrations.fit import CALIBRATION, load_shipped
+from service.engine.forecast import Forecaster
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Forecaster:
+    return Forecaster.load(CALIBRATION)
+
+
+def test_it_was_fitted_on_the_measurements_that_ship(shipped: Forecaster) -> None:
+    assert shipped.fingerprint == load_shipped().fingerprint, "the shipped data changed: run `make calibrate`"
+
+
+@pytest.mark.parametrize("family", ["cnn", "decoder", "encoder", "detection", "segmentation", "vit", "rnn", "moe"])
+def test_it_beats_the_rule_of_thumb_on_held_out_lineages(shipped: Forecaster, family: str) -> None:
+    held_out = shipped.report["by_family_over_lineages"][family]
+    assert held_out["median_ape"] < held_out["rule_of_thumb_median_ape"]
+
+
+def test_its_intervals_cover_what_they_say_on_held_out_sources(shipped: Forecaster) -> None:
+    for score in shipped.report["overall"].values():
+        assert 0.72 <= score["coverage_80"] <= 0.90
+
+
+def test_its_evidence_carries_the_ids_that_the_database_is_seeded_with(shipped: Forecaster) -> None:
+    data = load_shipped()
+    assert set(shipped.evidence.ids.tolist()) <= set(data.ids.tolist())
