@@ -136,7 +136,8 @@ def family_class(table: Table) -> TextArray:
 def widening(table: Table, log_seconds: FloatArray, held_out: HeldOut, grades: TextArray) -> dict[str, float]:
     """Factor by which held-out spreads must be stretched so that 80 % intervals cover 80 %, by class and grade.
 
-    Split-conformal (Vovk et al. 2005; Lei et al. 2018) on standardised residuals, every source weighing the same.
+    Split-conformal (Vovk et al. 2005; Lei et al. 2018) on standardised residuals, every source of 20 rows or
+    more weighing the same.
     A wider grade never gets a smaller factor than a narrower one.
     """
     standardised = np.abs(held_out.predicted - log_seconds) / np.sqrt(held_out.variance)
@@ -149,7 +150,9 @@ def widening(table: Table, log_seconds: FloatArray, held_out: HeldOut, grades: T
             factor = 1.0
             if mask.sum() >= LEAST_ROWS:
                 _, inverse, counts = np.unique(sources[mask], return_inverse=True, return_counts=True)
-                factor = _weighted_quantile(standardised[mask], 1.0 / counts[inverse], NOMINAL_COVERAGE) / Z90
+                # A source of a handful of rows is a handful of rows, one of thousands still one source.
+                weight = 1.0 / np.maximum(counts[inverse], LEAST_ROWS)
+                factor = _weighted_quantile(standardised[mask], weight, NOMINAL_COVERAGE) / Z90
             least = float(np.clip(factor, least, WIDENING_RANGE[1]))
             result[f"{name}/{level}"] = round(least, 4)
     return result
