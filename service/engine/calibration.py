@@ -18,7 +18,7 @@ from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian
 from service.engine.step_time import COEFFICIENTS, HIGH, LOW, Inputs, log_seconds_per_sample, prepare
 from service.engine.table import BoolArray, FloatArray, Table
 
-FULL_ROWS = 40.0
+FULL_ROWS = 15.0
 # More rows of one lineage than this tell nothing new about other lineages; a seeded sample of them is fitted.
 MOST_ROWS = 900
 SAMPLE_SEED = 20240229

@@ -129,7 +129,7 @@ COEFFICIENTS: tuple[Coefficient, ...] = (
         np.log(0.012),
         0.5,
         np.log(1e-4),
-        np.log(0.06),
+        np.log(0.03),
         "stragglers and jitter: a few percent per doubling",
     ),
     Coefficient(
