@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from service import health
@@ -73,6 +74,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     for room in ROOMS:
         app.include_router(room.router)
+
+    @app.get("/", include_in_schema=False)
+    def start() -> RedirectResponse:
+        """Whoever opens the address that `make run` prints wants the documentation."""
+        return RedirectResponse(f"{settings.root_path}/docs")
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

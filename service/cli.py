@@ -66,10 +66,15 @@ def serve(
     - `TRAINCAST_DATABASE_URL=postgresql://me@db/traincast traincast serve --host 0.0.0.0 --port 80`
     """
     import uvicorn
+    from pydantic import ValidationError
 
     from service.settings import get_settings
 
-    settings = get_settings()
+    try:
+        settings = get_settings()
+    except ValidationError as error:
+        wrong = [f"TRAINCAST_{str(flaw['loc'][0]).upper()}: {flaw['msg']}" for flaw in error.errors()]
+        _fail("; ".join(wrong))
     uvicorn.run(
         "service.app:create_app",
         factory=True,
@@ -159,6 +164,10 @@ def evaluate(
     from service.evaluations.files import UnknownColumnError, write_predictions
     from service.evaluations.files import evaluate as judge
 
+    if predictions and predictions.resolve() == file.resolve():
+        _fail("--predictions would overwrite the measurements; name another file")
+    if predictions and not predictions.resolve().parent.is_dir():
+        _fail(f"--predictions: there is no folder {predictions.resolve().parent}")
     measured = _measurements(file)
     learned = _measurements(learn) if learn else None
     with rendering.console(stderr=True).status("predicting"):
@@ -167,8 +176,11 @@ def evaluate(
         except UnknownColumnError as error:
             _fail(str(error))
     if predictions:
-        with predictions.open("w", newline="", encoding="utf-8") as stream:
-            write_predictions(measured, judged, stream)
+        try:
+            with predictions.open("w", newline="", encoding="utf-8") as stream:
+                write_predictions(measured, judged, stream)
+        except OSError as error:
+            _fail(f"{predictions} cannot be written: {error.strerror}")
     if as_json:
         print(judged.evaluation.model_dump_json(indent=2, exclude={"calibration", "note"}))
         print(judged.evaluation.note, file=sys.stderr)
@@ -333,6 +345,8 @@ def _measurements(path: Path) -> MeasurementFile:
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             return read_measurements(stream, content)
+    except UnicodeDecodeError:
+        _fail(f"{path} is not text in UTF-8")
     except OSError as error:
         _fail(f"{path} cannot be read: {error.strerror}")
 

@@ -9,7 +9,7 @@ filled in here: a field that nobody stated stays absent.
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.suggestions import closest_field
@@ -63,6 +63,14 @@ class Section(BaseModel):
     """One of the objects; unknown fields are refused, for a typo must not silently change a prediction."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        """PostgreSQL stores no NUL characters; refused everywhere, so that no answer depends on the database."""
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("contains a NUL character")
+        return value
 
     def stated(self) -> dict[str, Any]:
         """The fields that were stated, by name; a field given as null counts as not stated."""

@@ -79,7 +79,7 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
         report,
     )
     progress("done", 1.0)
-    return Calibrated(forecaster, data, fitted, held_out)
+    return Calibrated(forecaster.identified(), data, fitted, held_out)
 
 
 def fit_memory(data: Measured) -> tuple[FloatArray, float, dict[str, object]]:

@@ -119,6 +119,8 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
     assumptions: list[Assumption] = []
     errors: list[FieldFlaw] = []
     chip = _accelerator(flat, catalog, errors)
+    if not measured:
+        _counts(flat, errors)
     if chip is None:
         raise Unresolvable(errors)
     values, entry = _model(flat, catalog, assumptions, errors)
@@ -128,6 +130,8 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
     _software(flat, values, assumptions, measured=measured)
     _provenance(flat, values, chip)
     resolved = Resolved(values, assumptions, model=entry, accelerator=chip)
+    if not measured:
+        resolved.warnings.extend(_doubts(flat, values, entry, chip))
     resolved.tokens_per_sample_assumed = "data.sequence_length" not in flat
     if errors:
         raise Unresolvable(errors)
@@ -159,6 +163,31 @@ def resolve_table(
     if measured and len(table):
         table = layouts.assumed(table)
     return table, answers
+
+
+MOST_ACCELERATORS = 1e7  # more than have been built; far beyond it, failures alone keep a run from ever ending
+LEAST_ACCELERATORS = 0.1
+
+
+def _counts(flat: Flat, errors: list[FieldFlaw]) -> None:
+    """How many accelerators, and whether what is said of them agrees."""
+    count, nodes, per_node = (_given(flat, f"hardware.{name}") for name in ("count", "nodes", "per_node"))
+    if not math.isnan(count) and not LEAST_ACCELERATORS <= count <= MOST_ACCELERATORS:
+        errors.append(
+            FieldFlaw(
+                "hardware.count",
+                f"{count:g} accelerators is outside {LEAST_ACCELERATORS:g} to {MOST_ACCELERATORS:g}",
+                "give the number of accelerators of the job",
+            )
+        )
+    if count > 0 and nodes > 0 and per_node > 0 and not math.isclose(count, nodes * per_node):
+        errors.append(
+            FieldFlaw(
+                "hardware.nodes",
+                f"{nodes:g} nodes of {per_node:g} are {nodes * per_node:g} in all, but hardware.count is {count:g}",
+                "leave one of the three out",
+            )
+        )
 
 
 def _accelerator(flat: Flat, catalog: Catalog, errors: list[FieldFlaw]) -> Accelerator | None:
@@ -200,6 +229,10 @@ def _model(
     if entry is not None:
         _fill_from_catalog(values, given, entry, flat)
         family = family or entry.family
+    spoken = _given(flat, "data.tokens") > 0 or _given(flat, "data.sequence_length") > 0
+    if not family and _number(values, "parameters") > 0 and "forward_gmacs" not in values and spoken:
+        family = "decoder"
+        assumptions.append(Assumption("model.family", family, "parameters and tokens were given, but no family"))
     values["family"] = family or (
         "moe" if _number(values, "experts") > 1 else "decoder" if "hidden_size" in values else "other"
     )
@@ -444,7 +477,12 @@ def _training(
 
 
 def _hardware(flat: Flat, catalog: Catalog, values: Values, chip: Accelerator, assumptions: list[Assumption]) -> None:
-    count = _given(flat, "hardware.count")
+    count, nodes = _given(flat, "hardware.count"), _given(flat, "hardware.nodes")
+    stated_per_node = _given(flat, "hardware.per_node")
+    if not count > 0 and (nodes > 0 or stated_per_node > 0):
+        whole = (nodes if nodes > 0 else 1.0) * (stated_per_node if stated_per_node > 0 else 1.0)
+        count = whole
+        assumptions.append(Assumption("hardware.count", count, "nodes x accelerators per node"))
     if not count > 0:
         count = 1.0
         assumptions.append(Assumption("hardware.count", 1, "one accelerator"))
@@ -490,10 +528,32 @@ def _software(flat: Flat, values: Values, assumptions: list[Assumption], *, meas
     if not attention and values["family"] in TRANSFORMER_FAMILIES:
         year = _measured_year(flat)
         modern = (not measured and math.isnan(year)) or year >= FUSED_ATTENTION_SINCE
+        # FlashAttention 2 needs Ampere or later (its README); what a measured run used, its source's date tells.
+        modern = modern and (measured or values["chip_vendor"] != "nvidia" or float(values["chip_year"]) >= 2020)
         attention = "flash" if modern and values["chip_vendor"] in ("nvidia", "amd") else "math"
         if not measured:
             assumptions.append(Assumption("software.attention", attention, "usual of current frameworks on this chip"))
     values["attention"] = attention
+
+
+def _doubts(flat: Flat, values: Values, entry: CatalogModel | None, chip: Accelerator) -> list[str]:
+    """What makes an answer hollow, though it can be given."""
+    found: list[str] = []
+    language = values["family"] in TRANSFORMER_FAMILIES
+    sizes = ("parameters", "forward_gmacs", "hidden_size") if language else ("forward_gmacs",)
+    if not any(_number(values, key) > 0 for key in sizes):
+        what = "has no known size" if entry is not None else "is not in the catalog and no size is given"
+        found.append(
+            f"model {str(flat.get('model.name'))!r} {what}: the work of a typical model of its family stands in; give "
+            "model.parameters, a shape, model.forward_gmacs or model.huggingface_config"
+        )
+    precision = str(values["precision"])
+    if precision in HALF_PRECISIONS and math.isnan(chip.peak_tflops(precision)):
+        usual = usual_precision(chip, str(values["family"]))
+        found.append(
+            f"{chip.slug} has no {precision} units; the speed of another precision stands in: {usual} is usual"
+        )
+    return found
 
 
 def _provenance(flat: Flat, values: Values, chip: Accelerator) -> None:

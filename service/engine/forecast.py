@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,33 @@ class Forecast:
     mfu: Distribution
     flops_per_sample: FloatArray
     grade: TextArray
+
+
+# Winograd and FFT convolutions do fewer multiplications than are counted; packed samples hold fewer real tokens.
+FASTER_THAN_COUNTED = {"cnn": 2.5, "detection": 2.5, "segmentation": 2.5, "vit": 1.2, "diffusion": 1.5}
+FASTER_WHEN_PACKED = 2.0
+
+
+def fastest_seconds_per_sample(inputs: Inputs) -> FloatArray:
+    """No run is faster than its counted FLOPs at the chips' peak (roofline), shape (n,)."""
+    table, columns = inputs.table, inputs.columns
+    # A causal mask spares half of the attention that is counted.
+    language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
+    done = np.where(
+        language,
+        3.0 * (inputs.work.gemm_flops + 0.5 * inputs.work.attention_flops),
+        model_flops_per_sample(table),
+    )
+    flops = done * columns["trained_flops_share"]
+    bound = flops / (_allowance(table) * table["peak_tflops"] * 1e12 * np.maximum(table["count"], 1e-9))
+    return np.where(inputs.work.known, np.maximum(bound, 1e-300), 1e-300)
+
+
+def _allowance(table: Table) -> FloatArray:
+    """How many times the peak counted FLOPs may come to, shape (n,)."""
+    allowance = np.array([FASTER_THAN_COUNTED.get(str(name), 1.0) for name in table.text("family")])
+    packed = np.isin(table.text("packing").astype(str), ["packed", "unpadded"])
+    return np.asarray(allowance * np.where(packed, FASTER_WHEN_PACKED, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +151,11 @@ class Forecaster:
             document["report"],
         )
 
+    def identified(self) -> Forecaster:
+        """The same calibration under the version that its content gives it: the digest of all it holds."""
+        digest = hashlib.sha256(gzip.decompress(replace(self, calibration_version="").dump())).hexdigest()
+        return replace(self, calibration_version=digest[:12])
+
     def dump(self) -> bytes:
         """The calibration as gzipped JSON; the same forecaster always gives the same bytes."""
         leaves = [
@@ -172,20 +205,30 @@ class Forecaster:
         """Predict every configuration of a table. Rows without a known site are predicted as a new site would be."""
         inputs = prepare(table)
         median, variance, coefficients = self.log_seconds(table, inputs)
-        grades = grade(table, self.evidence.nearest_distance(table)) if grades is None else grades
+        if grades is None:
+            grades = grade(table, self.evidence.nearest_distance(table))
+            # Neither its work nor a measured sibling is known: whatever is near is near to a stand-in.
+            strange = ~inputs.work.known & ~np.isin(table.text("model"), self.evidence.names["model"])
+            grades[strange] = "extrapolated"
         spread = np.sqrt(variance) * self._widening(table, grades)
         parts = step_parts(inputs, coefficients)
         mechanics = sum(parts.values())
+        floor = np.log(fastest_seconds_per_sample(inputs))
+        median = np.maximum(median, floor)
         step = np.exp(median) * inputs.columns["global_batch"]
         # What a site's own rows add beyond the mechanics scales every part alike, so that the parts still sum up.
         parts = {name: seconds * step / mechanics for name, seconds in parts.items()}
         up = np.exp(Z90 * spread)
-        step_seconds = Distribution(step / up, step, step * up)
+        quickest = np.minimum(np.exp(floor) * inputs.columns["global_batch"], step * (1.0 - 1e-9))
+        step_seconds = Distribution(np.maximum(step / up, quickest), step, step * up)
         rate = Distribution(1.0 / step_seconds.p90, 1.0 / step_seconds.p50, 1.0 / step_seconds.p10).scaled(
             inputs.columns["global_batch"]
         )
-        flops = model_flops_per_sample(table)
-        mfu = rate.scaled(flops / (table["peak_tflops"] * 1e12 * table["count"]))
+        flops = model_flops_per_sample(table) * inputs.columns["trained_flops_share"]
+        utilisation = rate.scaled(flops / (table["peak_tflops"] * 1e12 * table["count"]))
+        # The convention counts attention that a causal mask spares; no chip is used more than wholly.
+        limit = _allowance(table)
+        mfu = Distribution(*(np.minimum(part, limit) for part in (utilisation.p10, utilisation.p50, utilisation.p90)))
         shape = (len(table), len(MEMORY_COEFFICIENTS))
         memory = memory_parts(inputs, np.broadcast_to(self.memory_unknowns, shape))
         peak = np.asarray(sum(memory.values()), dtype=np.float64)

@@ -393,6 +393,8 @@ def prepare(table: Table) -> Inputs:
         "input_units": input_units * micro_batches * micro_batch / np.maximum(model_parallel, 1.0),
         "log_nodes": np.log2(nodes) + 0.3 * np.log2(np.maximum(np.minimum(node, table["count"]), 1.0)),
         "global_batch": global_batch,
+        # Of the 6 N of training from scratch, what frozen weights leave to be done.
+        "trained_flops_share": (1.0 + backward) / 3.0,
         # Dispatch on the host goes layer by layer, whatever the framework.
         "host_units": np.clip(work.kernels / HOST_KERNELS, 0.01, 4.0),
     }

@@ -62,3 +62,22 @@ def test_a_model_too_large_for_one_chip_says_that_it_does_not_fit(catalog: Catal
 def test_a_model_nobody_described_is_refused(catalog: Catalog) -> None:
     with pytest.raises(Unresolvable, match="how much work"):
         resolve({"hardware.accelerator": "T4"}, catalog)
+
+
+def test_nodes_times_accelerators_per_node_is_the_count(catalog: Catalog) -> None:
+    flat = {"model.name": "llama-3-8b", "hardware.accelerator": "H100", "hardware.nodes": 2, "hardware.per_node": 8}
+    assert resolve(flat, catalog).values["count"] == 16
+    with pytest.raises(Unresolvable, match="32 in all, but"):
+        resolve({**flat, "hardware.nodes": 4, "hardware.count": 8}, catalog)
+
+
+def test_a_model_known_by_name_only_is_answered_with_a_warning(catalog: Catalog) -> None:
+    resolved = resolve({"model.name": "frobnicator-9000", "hardware.accelerator": "A100"}, catalog)
+    assert any("no size is given" in warning for warning in resolved.warnings)
+
+
+def test_parameters_and_tokens_make_a_decoder(catalog: Catalog) -> None:
+    flat = {"model.name": "my-llm", "model.parameters": 3e9, "data.tokens": 1e10, "hardware.accelerator": "A100"}
+    resolved = resolve(flat, catalog)
+    assert resolved.values["family"] == "decoder"
+    assert "model.family" in {assumption.field for assumption in resolved.assumptions}
