@@ -65,6 +65,7 @@ STATE_BYTES = {
 USABLE_SHARE = 0.96
 # Logits in half precision, in fp32, and their gradient: what an unfused cross-entropy keeps per token and word.
 LOGIT_BYTES = 12.0
+FUSED_LOGIT_BYTES = 6.0  # pre-training frameworks: half precision, and fp32 whose buffer the gradient takes over
 # Convolution inputs are kept, in-place activations and fused norms are not.
 KEPT_PER_WRITTEN = 1.25
 # The peak of unpacked fine-tuning is set by the longest samples, two to three times the mean of instruction sets.
@@ -175,9 +176,10 @@ def _activation_bytes(
         np.nan_to_num(table["experts_per_token"]) + np.nan_to_num(table["shared_experts"]),
         1.0,
     )
-    # 34 h bytes a token at 4 h wide blocks: 18 h outside the feed-forward block and 4 bytes per column inside it.
+    # 34 h bytes a token at 4 h wide blocks, of which 2 h are dropout masks that language models no longer have: 16 h
+    # outside the feed-forward block and 4 bytes per column inside it.
     gated = np.where(table["gated_mlp"] == 1.0, 1.5, 1.0)
-    per_layer = tokens / tensor * width * (18.0 * hidden + 4.0 * gated * intermediate * active + scores)
+    per_layer = tokens / tensor * width * (16.0 * hidden + 4.0 * gated * intermediate * active + scores)
     kept_full = tokens * width * 2.0 * hidden / tensor
     # 1F1B keeps as many micro-batches in flight on the first stage as there are stages.
     flight = np.minimum(pipeline, np.maximum(inputs.micro_batches, 1.0))
@@ -188,7 +190,11 @@ def _activation_bytes(
         per_layer * stage_layers * flight,
     )
     vocabulary = np.nan_to_num(table["vocab_size"])
-    logits = np.where(language & (vocabulary > 0), tokens * vocabulary / tensor * LOGIT_BYTES, 0.0)
+    logits = np.where(
+        language & (vocabulary > 0),
+        tokens * vocabulary / tensor * np.where(mode == "pretrain", FUSED_LOGIT_BYTES, LOGIT_BYTES),
+        0.0,
+    )
     logits = np.where(pipeline > 1, 0.3 * logits, logits)  # the last stage, which holds them, keeps one micro-batch
     element = np.where(half, 2.0, 4.0)
     convolution = inputs.micro_batch * work.elements * element * KEPT_PER_WRITTEN
