@@ -39,7 +39,7 @@ format: setup ## rewrite the code in the house's style
 accuracy: setup ## held-out accuracy by family and by source, beside the rule of thumb
 	$(BIN)/python -m service.calibrations.accuracy
 
-accuracy-full: setup ## the same, with chips, models and warm starts left out too
+accuracy-full: setup ## the same, and warm starts: each source after 20 of its rows were learned
 	$(BIN)/python -m service.calibrations.accuracy --full
 
 bench: setup ## speed and memory of the engine and of the service

@@ -15,7 +15,8 @@ import numpy as np
 from service.catalog.catalog import Catalog
 from service.catalog.normalise import normalise
 from service.catalog.records import DATA
-from service.catalog.resolve import Resolved, Unresolvable, resolve_table
+from service.catalog.resolution import Resolved, Unresolvable
+from service.catalog.resolve import resolve_table
 from service.codec import read_rows
 from service.engine.economics import productive_hours
 from service.engine.observed import WHOLE_RUN_UNITS, seconds_per_sample
@@ -25,7 +26,7 @@ from service.engine.table import FloatArray, Table, TextArray
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Measured configurations: n rows that resolved, with what was observed; `skipped` says why others were not."""
+    """Measured configurations: n rows that resolved, with what was observed; `answers` has those that did not too."""
 
     table: Table
     log_seconds: FloatArray  # natural log of seconds per sample; NaN where nothing was timed

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import linalg
 
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, make_design, row_coefficients
-from service.engine.step_time import COEFFICIENTS, HIGH, LOW, Inputs, log_seconds_per_sample, prepare
+from service.engine.step_time import HIGH, LOW, Inputs, log_seconds_per_sample, prepare
 from service.engine.table import BoolArray, FloatArray, Table
 
 FULL_ROWS = 15.0
@@ -29,6 +29,7 @@ REACH, FIRST_REACH = 2.5, 6.0
 TYPICAL_SIGMA = 0.15
 SIGMA_RANGE = (0.05, 0.5)
 SIGMA_PRIOR_ROWS = 10.0
+PREDICTION_CHUNK = 1024  # rows whose covariance blocks are held at once
 DERIVATIVE_STEP = 1e-4
 SPREAD_PRIOR_ROWS = 4.0  # how many groups' worth of belief a term's prior spread carries
 SPREAD_FACTOR = 1.6  # how far a learned spread may be from its prior: a few odd groups must not set everyone free
@@ -181,22 +182,29 @@ def predict(fitted: Fit, table: Table) -> tuple[FloatArray, FloatArray, FloatArr
 
     A row of groups never seen carries their whole prior spread as variance. Shapes (n,), (n,), (n, k).
     """
-    inputs = prepare(table)
-    positions, multipliers, targets = fitted.design.columns(table)
-    coefficients = row_coefficients(positions, multipliers, targets, fitted.unknowns)
+    return predict_with(prepare(table), fitted.design, fitted.unknowns, fitted.covariance, fitted.spreads)
+
+
+def predict_with(
+    inputs: Inputs, design: Design, unknowns: FloatArray, covariance: FloatArray, spreads: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """`predict` from the parts of a fit: of prepared rows, by `unknowns` (size,), their `covariance` and `spreads`."""
+    table = inputs.table
+    positions, multipliers, targets = design.columns(table)
+    coefficients = row_coefficients(positions, multipliers, targets, unknowns)
     predicted, derivative = sensitivities(inputs, coefficients)
     gradient = derivative[:, targets] * multipliers
     variance = np.empty(len(table))
-    for begin in range(0, len(table), 2048):
-        part = slice(begin, begin + 2048)
+    for begin in range(0, len(table), PREDICTION_CHUNK):
+        part = slice(begin, begin + PREDICTION_CHUNK)
         where, slope = positions[part], np.where(positions[part] >= 0, gradient[part], 0.0)
-        block = fitted.covariance[where[:, :, None], where[:, None, :]]
+        block = covariance[where[:, :, None], where[:, None, :]]
         variance[part] = np.einsum("ni,nij,nj->n", slope, block, slope)
+    variance = np.maximum(variance, 0.0)
     for index, term in enumerate(TERMS):
-        column = fitted.design.fixed + index
-        unseen = positions[:, column] < 0
-        relevant = unseen & (_expects_level(table, term.grouping))
-        variance += np.where(relevant, (gradient[:, column] * fitted.spreads[index]) ** 2, 0.0)
+        column = design.fixed + index
+        unseen = (positions[:, column] < 0) & _expects_level(table, term.grouping)
+        variance += np.where(unseen, (gradient[:, column] * spreads[index]) ** 2, 0.0)
     return predicted, variance, coefficients
 
 
@@ -205,6 +213,3 @@ def _expects_level(table: Table, name: str) -> BoolArray:
     if name in SITE_TERMS:
         return np.ones(len(table), dtype=bool)
     return np.asarray(grouping(table, name) != "", dtype=bool)
-
-
-__all__ = ["COEFFICIENTS", "Fit", "fit", "predict", "row_weights", "sensitivities"]

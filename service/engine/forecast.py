@@ -14,7 +14,7 @@ import numpy as np
 from scipy import linalg
 from scipy.special import ndtr
 
-from service.engine.calibration import FIRST_REACH, robust_weights, sensitivities
+from service.engine.calibration import FIRST_REACH, predict_with, robust_weights, sensitivities
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
 from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, grade
@@ -250,24 +250,11 @@ class Forecaster:
 
     def log_seconds(self, table: Table, inputs: Inputs) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Median natural log of seconds per sample, its variance, and the rows' coefficients."""
-        positions, multipliers, targets = self.design.columns(self._as_own(table))
-        coefficients = row_coefficients(positions, multipliers, targets, self.unknowns)
-        predicted, derivative = sensitivities(inputs, coefficients)
-        gradient = derivative[:, targets] * multipliers
-        variance = np.empty(len(table))
-        for begin in range(0, len(table), 1024):
-            part = slice(begin, begin + 1024)
-            slope = np.where(positions[part] >= 0, gradient[part], 0.0)
-            block = self.covariance[positions[part][:, :, None], positions[part][:, None, :]]
-            variance[part] = np.einsum("ni,nij,nj->n", slope, block, slope)
-        variance = np.maximum(variance, 0.0)
-        for index, term in enumerate(TERMS):
-            column = self.design.fixed + index
-            unseen = positions[:, column] < 0
-            if term.grouping not in SITE_TERMS:
-                unseen = unseen & (grouping(table, term.grouping) != "")
-            variance += np.where(unseen, (gradient[:, column] * self.spreads[index]) ** 2, 0.0)
-        variance += self.sigma**2
+        placed = replace(inputs, table=self._as_own(table))
+        predicted, variance, coefficients = predict_with(
+            placed, self.design, self.unknowns, self.covariance, self.spreads
+        )
+        variance = variance + self.sigma**2
         predicted = predicted + self.evidence.correction(table)
         if self.own is not None:
             shift, explained = self._own_residual(table)

@@ -289,7 +289,7 @@ def prepare(table: Table) -> Inputs:
     elements = micro_batch * filled * work.elements / pipeline / split
     fused = np.isin(table.text("attention").astype(str), ["flash", "flash2", "flash3", "sdpa", "fused"])
     scores = np.where(fused, 0.0, 5.0 * micro_batch * filled * work.score_elements / pipeline / split)
-    traffic = elements * (passes + 0.0) * element_bytes
+    traffic = elements * passes * element_bytes
     score_traffic = scores * (1.0 + (passes > 1.5)) * element_bytes
     local_parameters = work.dense_parameters / (tensor * pipeline) + np.maximum(
         work.parameters - work.dense_parameters, 0.0

@@ -45,7 +45,6 @@ NUMBERS: tuple[str, ...] = (
     "image_size",  # pixels, one side
     # hardware
     "peak_tflops",  # dense, at the training precision
-    "half_peak_tflops",  # dense, best of fp16 and bf16
     "memory_gb",  # 10^9 bytes per accelerator
     "memory_bandwidth_gbs",
     "tdp_w",
@@ -65,7 +64,6 @@ NUMBERS: tuple[str, ...] = (
     "context_parallel",
     "expert_parallel",
     "virtual_pipeline",
-    "batch_stated",  # 1 where the source states a batch, 0 where it was assumed
     # software and time of measurement
     "compile",
     "year",  # decimal year of the measurement; NaN: unknown
@@ -77,7 +75,6 @@ TEXTS: tuple[str, ...] = (
     "accelerator",
     "chip_group",  # microarchitecture, e.g. "hopper"
     "chip_vendor",
-    "chip_kind",
     "precision",
     "mode",
     "adapter",

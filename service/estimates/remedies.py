@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import JsonValue
 
 from service.catalog.catalog import Catalog
-from service.catalog.resolve import Resolved, resolve_table
+from service.catalog.resolution import Resolved
+from service.catalog.resolve import resolve_table
 from service.engine.forecast import Forecaster
 from service.estimates.schemas import Remedy
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from service.catalog.catalog import Catalog, load_catalog
 from service.catalog.normalise import normalise
-from service.catalog.resolve import Resolved, Unresolvable, resolve_table
+from service.catalog.resolution import Resolved, Unresolvable
+from service.catalog.resolve import resolve_table
 from service.engine.distribution import Distribution, FloatArray
 from service.engine.economics import (
     Energy,

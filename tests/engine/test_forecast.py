@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.catalog.catalog import Catalog
-from service.catalog.resolve import Unresolvable, resolve
+from service.catalog.resolution import Unresolvable
+from service.catalog.resolve import resolve
 from service.engine.forecast import Forecaster
 from service.engine.step_time import PARTS
 from service.engine.table import Table, concatenate

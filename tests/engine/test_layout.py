@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from service.catalog.catalog import Catalog
-from service.catalog.resolve import Unresolvable, resolve
+from service.catalog.resolution import Unresolvable
+from service.catalog.resolve import resolve
 from tests.engine.conftest import GPT3, LLAMA
 
 

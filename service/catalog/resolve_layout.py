@@ -1,0 +1,194 @@
+"""Degrees, batches, sharding and recomputation: of runs that happened, and chosen for runs that are to happen."""
+
+from __future__ import annotations
+
+import math
+
+from service.catalog.resolution import (
+    Assumption,
+    FieldFlaw,
+    Flat,
+    Resolved,
+    Unresolvable,
+    Values,
+    number,
+)
+from service.engine import layout as layouts
+from service.engine.operations import TRANSFORMER_FAMILIES
+
+LAYOUT_FIELDS = (
+    "tensor_parallel",
+    "pipeline_parallel",
+    "context_parallel",
+    "expert_parallel",
+    "data_parallel",
+    "virtual_pipeline",
+    "micro_batch",
+    "gradient_accumulation",
+    "global_batch",
+    "sharding",
+    "recompute",
+    "offload",
+)
+
+
+# Samples per accelerator where a measured row states no batch at all.
+TYPICAL_BATCH = {
+    "cnn": 128.0,
+    "vit": 64.0,
+    "rnn": 128.0,
+    "diffusion": 8.0,
+    "detection": 8.0,
+    "segmentation": 4.0,
+    "speech": 32.0,
+    "recommender": 65536.0,
+    "gnn": 64.0,
+    "encoder": 16.0,
+    "decoder": 4.0,
+    "moe": 2.0,
+    "encoder_decoder": 16.0,
+}
+
+
+TOKENS_PER_MICRO_BATCH = 8192.0
+
+
+def measured_layout(values: Values) -> None:
+    """Degrees and batches of a run that happened, from what its source states."""
+    count = float(values["count"])
+    family = str(values["family"])
+    language = family in TRANSFORMER_FAMILIES
+    if (
+        language
+        and values.get("data_parallel") is not None
+        and "tensor_parallel" not in values
+        and "pipeline_parallel" not in values
+    ):
+        # Replicas stated, degrees not: one copy of the model spans the rest, within a node first.
+        span = max(count / max(float(values["data_parallel"]), 1.0), 1.0)
+        values["tensor_parallel"] = min(span, max(float(values["per_node"]), 1.0))
+        values["pipeline_parallel"] = max(span / float(values["tensor_parallel"]), 1.0)
+    tensor, pipeline, context = (number(values, f"{name}_parallel", 1.0) for name in ("tensor", "pipeline", "context"))
+    values.update(tensor_parallel=tensor, pipeline_parallel=pipeline, context_parallel=context)
+    data = number(values, "data_parallel")
+    if not data > 0:
+        data = max(count / (tensor * pipeline * context), 1.0)
+    if family == "moe" and "expert_parallel" not in values and number(values, "experts") > 1:
+        values["expert_parallel"] = max(1.0, min(number(values, "experts"), data))
+    stated_batch = number(values, "global_batch")
+    if language and 0 < stated_batch < data and context == 1 and count > 1:
+        # Fewer samples than replicas: the rest of the accelerators can only share sequences.
+        values["context_parallel"] = context = data / stated_batch
+        data = stated_batch
+    values["data_parallel"] = data
+    micro, batch = number(values, "micro_batch"), number(values, "global_batch")
+    accumulation = number(values, "gradient_accumulation")
+    if not batch > 0:
+        micro = micro if micro > 0 else TYPICAL_BATCH.get(family, 32.0)
+        batch = micro * data * (accumulation if accumulation > 0 else 1.0)
+    elif not micro > 0:
+        share = batch / data
+        if accumulation > 0:
+            micro = share / accumulation
+        elif language and number(values, "sequence_length") > 0:
+            micro = min(share, max(1.0, TOKENS_PER_MICRO_BATCH / float(values["sequence_length"])))
+        else:
+            micro = share
+    values["micro_batch"], values["global_batch"] = micro, batch
+    values.setdefault("sharding", "")
+    values.setdefault("recompute", "")
+
+
+TOKENS_PER_STEP = ((1e9, 5e5), (2e10, 2e6), (math.inf, 4e6))
+
+
+def chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
+    """Degrees, batch, sharding and recomputation for a run that is to happen; raises Unresolvable where none can."""
+    stated = {name for name in LAYOUT_FIELDS if name in values and flat.get(f"training.{name}") is not None}
+    count = float(values["count"])
+    family, mode = str(values["family"]), str(values["mode"])
+    language = family in TRANSFORMER_FAMILIES
+    if "global_batch" not in stated:
+        values["global_batch"] = _assumed_batch(values, stated, count, language, mode)
+        resolved.assumptions.append(
+            Assumption("training.global_batch", values["global_batch"], _batch_reason(values, stated, language))
+        )
+    complete = {*stated, "global_batch"}
+    try:
+        chosen, fits = layouts.choose(values, complete)
+    except ValueError as error:
+        found = [
+            FieldFlaw(f"training.{flaw.field}", flaw.message, flaw.hint)
+            for flaw in layouts.flaws(_with_defaults(values))
+        ]
+        raise Unresolvable(
+            found
+            or [
+                FieldFlaw(
+                    "training",
+                    f"no layout divides {count:g} accelerators and a global batch of {values['global_batch']:g} evenly",
+                    "leave the degrees out, or give a global_batch that is a multiple of the accelerator count",
+                )
+            ]
+        ) from error
+    flaws = layouts.flaws(chosen)
+    if flaws:
+        raise Unresolvable([FieldFlaw(f"training.{flaw.field}", flaw.message, flaw.hint) for flaw in flaws])
+    values.update(chosen)
+    resolved.fits = fits
+    values.setdefault("virtual_pipeline", 1.0)
+    values["gradient_accumulation"] = float(values["global_batch"]) / (
+        float(values["data_parallel"]) * float(values["micro_batch"])
+    )
+    reason = (
+        "quickest layout that divides evenly and fits in memory"
+        if fits
+        else "least memory of the layouts that divide evenly"
+    )
+    for name in (
+        "tensor_parallel",
+        "pipeline_parallel",
+        "data_parallel",
+        "expert_parallel",
+        "micro_batch",
+        "sharding",
+        "recompute",
+    ):
+        trivial = name in ("expert_parallel",) and family != "moe"
+        if name not in stated and not trivial and (count > 1 or name in ("micro_batch", "recompute")):
+            resolved.assumptions.append(Assumption(f"training.{name}", values[name], reason))
+
+
+def _with_defaults(values: Values) -> Values:
+    filled = dict(values)
+    for name in ("tensor_parallel", "pipeline_parallel", "context_parallel"):
+        filled.setdefault(name, 1.0)
+    model = float(filled["tensor_parallel"]) * float(filled["pipeline_parallel"]) * float(filled["context_parallel"])
+    filled.setdefault("data_parallel", float(filled["count"]) / model)
+    filled.setdefault("micro_batch", 1.0)
+    return filled
+
+
+def _assumed_batch(values: Values, stated: set[str], count: float, language: bool, mode: str) -> float:
+    model = math.prod(
+        number(values, name, 1.0) for name in ("tensor_parallel", "pipeline_parallel", "context_parallel")
+    )
+    data = number(values, "data_parallel", 1.0) if "data_parallel" in stated else max(count / model, 1.0)
+    if "micro_batch" in stated:
+        return float(values["micro_batch"]) * data * number(values, "gradient_accumulation", 1.0)
+    if not language:
+        return TYPICAL_BATCH.get(str(values["family"]), 32.0) * max(count, 1.0)
+    length = number(values, "sequence_length", 2048.0)
+    if mode in ("finetune", "lora", "qlora", "frozen", "fwd_bwd") or values["family"] == "encoder":
+        per_rank = max(1.0, 2.0 ** round(math.log2(max(TOKENS_PER_MICRO_BATCH / length, 1.0))))
+        return per_rank * data
+    parameters = number(values, "parameters", 1e9)
+    tokens = next(tokens for limit, tokens in TOKENS_PER_STEP if parameters <= limit)
+    per_rank = max(1.0, 2.0 ** round(math.log2(max(tokens / length / data, 1.0))))
+    return per_rank * data
+
+
+def _batch_reason(values: Values, stated: set[str], language: bool) -> str:
+    if "micro_batch" in stated:
+        return "micro-batch x data-parallel ranks x accumulation"
+    return "usual tokens per step for the model's size" if language else "usual samples per accelerator for the family"

@@ -1,0 +1,245 @@
+"""The model and data of a configuration: what is given wins, then the catalog, then derivation, then assumption."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from service.catalog.catalog import Catalog, CatalogModel
+from service.catalog.huggingface import read_huggingface_config
+from service.catalog.records import MODEL_FIELDS
+from service.catalog.resolution import (
+    Assumption,
+    FieldFlaw,
+    Flat,
+    Values,
+    number,
+    stated_number,
+    to_number,
+)
+from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.table import NUMBERS
+
+SHAPE_FIELDS = tuple(name for name in MODEL_FIELDS if name in NUMBERS and name not in ("sequence_length", "image_size"))
+
+
+_SINGLE_LAYER = re.compile(r"\blayer\b", re.IGNORECASE)  # kernel benchmarks measure one layer, not a model
+
+
+_SIZE_IN_NAME = re.compile(
+    r"(?<![\w.])(?:(?P<experts>\d+)x)?(?P<size>\d+(?:\.\d+)?)\s*(?P<unit>[bm])(?![\w])", re.IGNORECASE
+)
+
+
+def resolve_model(
+    flat: Flat, catalog: Catalog, assumptions: list[Assumption], errors: list[FieldFlaw]
+) -> tuple[Values, CatalogModel | None]:
+    given: Values = {}
+    for name in SHAPE_FIELDS:
+        value = flat.get(f"model.{name}")
+        if value is not None:
+            given[name] = to_number(value)
+    config = flat.get("model.huggingface_config")
+    family = str(flat.get("model.family") or "")
+    if isinstance(config, Mapping):
+        try:
+            read = read_huggingface_config(dict(config))
+        except ValueError as error:
+            errors.append(FieldFlaw("model.huggingface_config", str(error), "paste the config.json as published"))
+            read = {}
+        family = family or str(read.get("family") or "")
+        for name in SHAPE_FIELDS:
+            if read.get(name) is not None:
+                given.setdefault(name, to_number(read[name]))
+    name = str(flat.get("model.name") or "")
+    entry = catalog.model(name) if name else None
+    values: Values = dict(given)
+    if entry is not None:
+        _fill_from_catalog(values, given, entry, flat)
+        family = family or entry.family
+    spoken = stated_number(flat, "data.tokens") > 0 or stated_number(flat, "data.sequence_length") > 0
+    if not family and number(values, "parameters") > 0 and "forward_gmacs" not in values and spoken:
+        family = "decoder"
+        assumptions.append(Assumption("model.family", family, "parameters and tokens were given, but no family"))
+    values["family"] = family or (
+        "moe" if number(values, "experts") > 1 else "decoder" if "hidden_size" in values else "other"
+    )
+    values["model"] = entry.name if entry else fold(name)
+    if number(values, "experts") > 1 and values["family"] in ("decoder", "other"):
+        values["family"] = "moe"
+    if "layers" not in values and _SINGLE_LAYER.search(name):
+        values["layers"] = 1.0
+    if not any(number(values, key) > 0 for key in ("parameters", "forward_gmacs", "hidden_size", "layers")):
+        _size_by_name(name, values, assumptions)
+    known = any(number(values, key) > 0 for key in ("parameters", "forward_gmacs", "hidden_size"))
+    if values["family"] in TRANSFORMER_FAMILIES:
+        _derive_shape(values, assumptions)
+    if not name and not known:
+        errors.append(
+            FieldFlaw(
+                "model",
+                "nothing says how much work the model is",
+                "give model.name, model.parameters, a shape, model.forward_gmacs, or model.huggingface_config",
+            )
+        )
+    elif entry is None and name and not known:
+        near = catalog.suggest("models", name)
+        assumptions.append(
+            Assumption(
+                "model",
+                name,
+                "not in the catalog, no size given: measured siblings, or a typical model of its family, stand in"
+                + (f"; did you mean {', '.join(near[:3])}?" if near else ""),
+            )
+        )
+    return values, entry
+
+
+def _size_by_name(name: str, values: Values, assumptions: list[Assumption]) -> None:
+    """Parameters of a model that carries its size in its name: `13b`, `350m`, or `8x7b` for eight experts."""
+    found = _SIZE_IN_NAME.search(name)
+    if found is None or values["family"] not in TRANSFORMER_FAMILIES:
+        return
+    size = float(found["size"]) * (1e9 if found["unit"].lower() == "b" else 1e6)
+    if found["experts"]:
+        values["experts"], values["family"] = float(found["experts"]), "moe"
+        values.setdefault("experts_per_token", 2.0)
+        size *= float(found["experts"])
+    values["parameters"] = size
+    assumptions.append(Assumption("model.parameters", size, "the size in the model's name"))
+
+
+def _fill_from_catalog(values: Values, given: Values, entry: CatalogModel, flat: Flat) -> None:
+    """What the name implies, except where given fields show that this is another size of the model."""
+    stated = {key: to_number(value) for key, value in entry.stated().items() if key in SHAPE_FIELDS}
+    differs = any(
+        key in given and key in stated and not math.isclose(float(given[key]), float(stated[key]), rel_tol=0.02)
+        for key in ("layers", "hidden_size", "experts")
+    )
+    resized = (
+        "parameters" in given
+        and "parameters" in stated
+        and not 0.85 < float(given["parameters"]) / float(stated["parameters"]) < 1.18
+    )
+    for key, value in stated.items():
+        if key in values:
+            continue
+        if (differs or resized) and key in (
+            "parameters",
+            "active_parameters",
+            "forward_gmacs",
+            "activations",
+            "layers",
+            "dense_layers",
+        ):
+            continue
+        if resized and "hidden_size" not in given and key not in ("gated_mlp", "tied_embeddings", "vocab_size"):
+            continue
+        values[key] = value
+    # Cost per sample grows with its area (images) or length (sequences).
+    if "forward_gmacs" not in given and "forward_gmacs" in values:
+        scale = 1.0
+        image, length = stated_number(flat, "data.image_size"), stated_number(flat, "data.sequence_length")
+        if image > 0 and entry.image_size > 0:
+            scale = (image / entry.image_size) ** 2
+        elif length > 0 and entry.sequence_length > 0 and entry.family not in TRANSFORMER_FAMILIES:
+            scale = length / entry.sequence_length
+        values["forward_gmacs"] = float(values["forward_gmacs"]) * scale
+        if "activations" in values:
+            values["activations"] = float(values["activations"]) * scale
+
+
+def _derive_shape(values: Values, assumptions: list[Assumption]) -> None:
+    """Layers and hidden size of a Transformer known by its parameter count only.
+
+    Dense models have about 12 L h^2 parameters (Kaplan et al. 2020, arXiv 2001.08361, section 2.1) and about 128
+    hidden units a layer (GPT-3 to Llama: 85 to 128).
+    """
+    if "hidden_size" not in values and number(values, "parameters") > 0:
+        parameters = number(values, "parameters")
+        experts = number(values, "experts")
+        active = number(values, "active_parameters")
+        dense = active if active > 0 else parameters / max(experts / 4.0, 1.0) if experts > 1 else parameters
+        if "layers" in values:
+            layers = float(values["layers"])
+            hidden = math.sqrt(dense / (12.0 * layers))
+        else:
+            hidden = (dense * 100.0 / 12.0) ** (1.0 / 3.0)
+            layers = max(round(dense / (12.0 * hidden**2)), 1.0)
+        hidden = max(64.0, 64.0 * round(hidden / 64.0))
+        values["hidden_size"], values["layers"] = hidden, layers
+        assumptions.append(
+            Assumption("model.hidden_size", hidden, f"derived from {parameters:g} parameters with {layers:g} layers")
+        )
+    if "layers" not in values:
+        towers = number(values, "encoder_layers", 0.0) + number(values, "decoder_layers", 0.0)
+        if towers > 0:
+            values["layers"] = towers
+        elif number(values, "parameters") > 0 and number(values, "hidden_size") > 0:
+            values["layers"] = max(
+                round(number(values, "parameters") / (12.0 * number(values, "hidden_size") ** 2)), 1.0
+            )
+    if values["family"] == "encoder_decoder" and "decoder_layers" not in values and "layers" in values:
+        values["encoder_layers"] = values["decoder_layers"] = float(values["layers"]) / 2.0
+    if "vocab_size" not in values:
+        values["vocab_size"] = 30522.0 if values["family"] == "encoder" else 50257.0
+
+
+TYPICAL_LENGTH = {"decoder": 2048.0, "moe": 4096.0, "encoder": 512.0, "encoder_decoder": 512.0}
+
+
+# Unpacked samples cut at a maximum length: mean of the kept ones over that maximum, and what it saturates at.
+FILLED_SHARE = 0.6
+
+
+LONGEST_MEAN = 3000.0
+
+
+# Instruction data are short unless packed: Alpaca-like sets average 100 to 700 tokens a sample with their prompt.
+INSTRUCTION_LENGTH = 256.0
+
+
+# Mean sentence of WMT16 English-German in sub-words, source and target together: GNMT and its kin count both.
+TRANSLATION_LENGTH = 50.0
+
+
+def resolve_data(
+    flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | None, assumptions: list[Assumption]
+) -> None:
+    length, image = stated_number(flat, "data.sequence_length"), stated_number(flat, "data.image_size")
+    family = str(values["family"])
+    if not length > 0:
+        if family in TYPICAL_LENGTH:
+            length = TYPICAL_LENGTH[family]
+            if family == "encoder_decoder" and str(values["model"]).startswith("transformer"):
+                length = TRANSLATION_LENGTH / 2.0
+            if family in ("decoder", "moe") and str(flat.get("training.mode") or "") in (
+                "finetune",
+                "lora",
+                "qlora",
+                "frozen",
+            ):
+                longest = stated_number(flat, "data.maximum_length")
+                length = min(FILLED_SHARE * longest, LONGEST_MEAN) if longest > 0 else INSTRUCTION_LENGTH
+            if entry is not None and entry.max_sequence_length > 0:
+                length = min(entry.max_sequence_length, 2.0 * length if length == 2048.0 else length)
+            assumptions.append(
+                Assumption("data.sequence_length", length, "usual training length of the model or its family")
+            )
+        elif entry is not None and entry.sequence_length > 0:
+            length = entry.sequence_length
+        elif family == "rnn":
+            length = TRANSLATION_LENGTH
+    if length > 0:
+        values["sequence_length"] = length
+    if not image > 0 and entry is not None and entry.image_size > 0:
+        image = entry.image_size
+    if image > 0:
+        values["image_size"] = image
+    values["data_input"] = str(flat.get("data.input") or "")
+    values["packing"] = str(flat.get("data.packing") or "")
+
+
+def fold(name: str) -> str:
+    return " ".join(name.lower().replace("_", "-").split())
