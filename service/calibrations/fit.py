@@ -17,7 +17,7 @@ from service.engine.calibration import Fit, fit
 from service.engine.evidence import grade
 from service.engine.forecast import Forecaster
 from service.engine.memory import MEMORY_COEFFICIENTS, log_peak_gb
-from service.engine.step_time import prepare
+from service.engine.step_inputs import prepare
 from service.engine.table import FloatArray, Table
 
 CALIBRATION = DATA / "calibration.json.gz"

@@ -6,9 +6,9 @@ import numpy as np
 
 from service.calibrations.schemas import CalibrationEntry, CoefficientEntry, SpreadEntry
 from service.calibrations.tables import CalibrationRow
+from service.engine.coefficients import COEFFICIENTS
 from service.engine.effects import TERMS
 from service.engine.forecast import Forecaster
-from service.engine.step_time import COEFFICIENTS
 
 
 def describe(forecaster: Forecaster, row: CalibrationRow | None) -> CalibrationEntry:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from service.engine.coefficients import HIGH, LOW
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, make_design, row_coefficients
-from service.engine.step_time import HIGH, LOW, Inputs, log_seconds_per_sample, prepare
+from service.engine.step_inputs import Inputs, prepare
+from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import BoolArray, FloatArray, Table
 
 FULL_ROWS = 15.0

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from service.engine.coefficients import COEFFICIENTS, INDEX
 from service.engine.operations import TRANSFORMER_FAMILIES, work
-from service.engine.step_time import COEFFICIENTS, INDEX
 from service.engine.table import FloatArray, IntArray, Table, TextArray
 
 SITE_TERMS = ("lineage", "site")

@@ -15,13 +15,15 @@ from scipy import linalg
 from scipy.special import ndtr
 
 from service.engine.calibration import FIRST_REACH, predict_with, robust_weights, sensitivities
+from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
 from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, grade
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, memory_parts
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.step_time import COEFFICIENTS, Inputs, prepare, step_parts
+from service.engine.step_inputs import Inputs, prepare
+from service.engine.step_time import step_parts
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
 
 # Terms whose levels are many and independent given the rest: their covariance with others is dropped when stored.

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.engine.coefficients import COEFFICIENTS
 from service.engine.memory import USABLE_SHARE, prior_peak_gb
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.step_time import COEFFICIENTS, log_seconds_per_sample, prepare
+from service.engine.step_inputs import prepare
+from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import Table
 
 Row = Mapping[str, float | str]

@@ -11,7 +11,17 @@ from __future__ import annotations
 import numpy as np
 
 from service.engine import operations
-from service.engine.step_time import ADAPTER_MODES, Coefficient, Inputs, prepare
+from service.engine.coefficients import Coefficient
+from service.engine.step_inputs import (
+    ADAPTER_MODES,
+    FUSED_ATTENTION,
+    SHARDS_GRADIENTS,
+    SHARDS_OPTIMIZER,
+    SHARDS_WEIGHTS,
+    Inputs,
+    among,
+    prepare,
+)
 from service.engine.table import BoolArray, FloatArray, Table
 
 MEMORY_COEFFICIENTS: tuple[Coefficient, ...] = (
@@ -70,6 +80,7 @@ FUSED_LOGIT_BYTES = 6.0  # pre-training frameworks: half precision, and fp32 who
 KEPT_PER_WRITTEN = 1.25
 # The peak of unpacked fine-tuning is set by the longest samples, two to three times the mean of instruction sets.
 LONGEST_OVER_MEAN = 2.5
+FROZEN_KEPT = 0.1  # of the activations, where only what feeds the trained head is kept; judgement, nothing measures it
 QUANTISED_WEIGHT_BYTES = 0.55  # 4-bit weights with their scales (Dettmers et al. 2023, arXiv 2305.14314, section 3)
 
 
@@ -77,7 +88,7 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
     """GB (10^9 bytes) per accelerator by part.
 
     Args:
-        inputs: `step_time.prepare(table)` of n configurations.
+        inputs: `step_inputs.prepare(table)` of n configurations.
         coefficients: shape (n, len(MEMORY_COEFFICIENTS)).
 
     Returns: `{part: GB}` for each of `MEMORY_PARTS`, shape (n,), of the fullest accelerator.
@@ -86,32 +97,19 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
     value = np.clip(coefficients, MEMORY_LOW, MEMORY_HIGH)
     activation_scale, state_scale, overhead = (np.exp(value[:, position]) for position in range(3))
 
-    tensor = np.maximum(np.nan_to_num(table["tensor_parallel"], nan=1.0), 1.0)
-    pipeline = np.maximum(np.nan_to_num(table["pipeline_parallel"], nan=1.0), 1.0)
-    context = np.maximum(np.nan_to_num(table["context_parallel"], nan=1.0), 1.0)
-    expert = np.maximum(np.nan_to_num(table["expert_parallel"], nan=1.0), 1.0)
-    replicas = np.maximum(np.nan_to_num(table["data_parallel"], nan=1.0), 1.0) * context
-    mode = table.text("mode").astype(str)
-    precision = table.text("precision").astype(str)
-    sharding = table.text("sharding").astype(str)
-
-    half = np.isin(precision, ["fp16", "bf16", "fp8", "fp4"])
-    language = np.isin(table.text("family").astype(str), list(operations.TRANSFORMER_FAMILIES))
-    local = work.dense_parameters / (tensor * pipeline) + np.maximum(work.parameters - work.dense_parameters, 0.0) / (
-        tensor * pipeline * expert
-    )
+    layout = inputs.layout
+    tensor, pipeline = layout.tensor, layout.pipeline
+    replicas = np.maximum(layout.data, 1.0) * layout.context
+    mode, sharding = table.text("mode"), table.text("sharding")
+    half = among(table.text("precision"), ("fp16", "bf16", "fp8", "fp4"))
+    language = among(table.text("family"), operations.TRANSFORMER_FAMILIES)
+    local = inputs.local_parameters
     # The first stage holds the embedding and the last the head: with pipelining the fullest has one of them on top.
     vocabulary = np.nan_to_num(table["vocab_size"]) * np.nan_to_num(table["hidden_size"])
     local = local + np.where(
         pipeline > 1, np.minimum(vocabulary / tensor * (1.0 - 1.0 / pipeline), 0.5 * work.parameters), 0.0
     )
-    adapters = np.isin(mode, ADAPTER_MODES)
-    frozen = mode == "frozen"
-    trained = np.where(
-        table["trainable_parameters"] > 0,
-        np.minimum(table["trainable_parameters"], work.parameters) / np.maximum(work.parameters, 1.0) * local,
-        np.where(adapters, 0.005, np.where(frozen, 0.02, 1.0)) * local,
-    )
+    trained = inputs.trained_share * local
     # Mixed precision outside language models usually keeps fp32 weights and casts on the fly.
     weight_bytes = np.where(mode == "qlora", QUANTISED_WEIGHT_BYTES, np.where(half & language, 2.0, 4.0))
     # Pre-training frameworks accumulate gradients in fp32; fine-tuning scripts keep them as the weights are.
@@ -120,20 +118,20 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
     state_bytes = np.where(half & language, state_bytes, np.maximum(state_bytes - 4.0, 0.0))
     state_bytes = np.where(mode == "fwd_bwd", 0.0, state_bytes)
 
-    shard_optimizer = np.isin(sharding, ["zero1", "zero2", "zero3", "fsdp", "hsdp"])
-    shard_gradients = np.isin(sharding, ["zero2", "zero3", "fsdp", "hsdp"])
-    shard_weights = np.isin(sharding, ["zero3", "fsdp", "hsdp"])
+    shard_weights = among(sharding, SHARDS_WEIGHTS)
     node = np.maximum(np.nan_to_num(table["per_node"], nan=8.0), 1.0)
     ranks = np.where(sharding == "hsdp", np.minimum(replicas, node), replicas)
-    offloaded = np.isin(table.text("offload").astype(str), ["cpu", "nvme"])
+    offloaded = among(table.text("offload"), ("cpu", "nvme"))
     weights = local * weight_bytes / np.where(shard_weights, ranks, 1.0)
     # A sharded layer is gathered whole while it runs, and the next one is prefetched.
     layers = np.maximum(np.nan_to_num(table["layers"], nan=1.0), 1.0)
     weights = weights + np.where(shard_weights & (ranks > 1), 2.0 * local * weight_bytes * pipeline / layers, 0.0)
-    gradients = trained * gradient_bytes / np.where(shard_gradients, ranks, 1.0)
-    optimizer = np.where(offloaded, 0.0, trained * state_bytes / np.where(shard_optimizer, ranks, 1.0))
+    gradients = trained * gradient_bytes / np.where(among(sharding, SHARDS_GRADIENTS), ranks, 1.0)
+    optimizer = np.where(
+        offloaded, 0.0, trained * state_bytes / np.where(among(sharding, SHARDS_OPTIMIZER), ranks, 1.0)
+    )
 
-    activations, logits = _activation_bytes(inputs, tensor, pipeline, context, half, language, frozen)
+    activations, logits = _activation_bytes(inputs, half, language)
     to_gb = 1e-9
     return {
         "weights": state_scale * weights * to_gb,
@@ -145,25 +143,17 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
     }
 
 
-def _activation_bytes(
-    inputs: Inputs,
-    tensor: FloatArray,
-    pipeline: FloatArray,
-    context: FloatArray,
-    half: BoolArray,
-    language: BoolArray,
-    frozen: BoolArray,
-) -> tuple[FloatArray, FloatArray]:
+def _activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[FloatArray, FloatArray]:
     """Bytes kept for the backward pass by layers and by the vocabulary head, shape (n,) each."""
-    table, work = inputs.table, inputs.work
+    table, work, layout = inputs.table, inputs.work, inputs.layout
+    tensor, pipeline = layout.tensor, layout.pipeline
     hidden = np.nan_to_num(table["hidden_size"])
     layers = np.nan_to_num(table["layers"])
-    tokens = inputs.micro_batch * work.tokens / context
-    mode = table.text("mode").astype(str)
-    unpacked = np.isin(mode, ["finetune", *ADAPTER_MODES]) & (work.tokens < 1024) & (table.text("packing") != "packed")
+    tokens = layout.micro_batch * work.tokens / layout.context
+    mode, recompute = table.text("mode"), table.text("recompute")
+    unpacked = among(mode, ("finetune", *ADAPTER_MODES)) & (work.tokens < 1024) & (table.text("packing") != "packed")
     tokens = tokens * np.where(unpacked, LONGEST_OVER_MEAN, 1.0)
-    recompute = table.text("recompute").astype(str)
-    fused = np.isin(table.text("attention").astype(str), ["flash", "flash2", "flash3", "sdpa", "fused"])
+    fused = among(table.text("attention"), FUSED_ATTENTION)
     scores = np.where(
         fused | (recompute == "selective"),
         0.0,
@@ -182,7 +172,7 @@ def _activation_bytes(
     per_layer = tokens / tensor * width * (16.0 * hidden + 4.0 * gated * intermediate * active + scores)
     kept_full = tokens * width * 2.0 * hidden / tensor
     # 1F1B keeps as many micro-batches in flight on the first stage as there are stages.
-    flight = np.minimum(pipeline, np.maximum(inputs.micro_batches, 1.0))
+    flight = np.minimum(pipeline, layout.micro_batches)
     stage_layers = layers / pipeline
     transformer = np.where(
         recompute == "full",
@@ -197,10 +187,10 @@ def _activation_bytes(
     )
     logits = np.where(pipeline > 1, 0.3 * logits, logits)  # the last stage, which holds them, keeps one micro-batch
     element = np.where(half, 2.0, 4.0)
-    convolution = inputs.micro_batch * work.elements * element * KEPT_PER_WRITTEN
+    convolution = layout.micro_batch * work.elements * element * KEPT_PER_WRITTEN
     shaped = language & (work.score_elements > 0)
     activations = np.where(shaped, transformer, convolution)
-    return np.where(frozen, 0.1, 1.0) * activations, np.where(shaped, logits, 0.0)
+    return np.where(mode == "frozen", FROZEN_KEPT, 1.0) * activations, np.where(shaped, logits, 0.0)
 
 
 def log_peak_gb(inputs: Inputs, coefficients: FloatArray) -> FloatArray:

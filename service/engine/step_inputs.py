@@ -1,0 +1,269 @@
+"""What one training step must do, counted once per table: FLOPs, bytes, launches and messages of one rank.
+
+Formulas and their sources are named in `step_time.py`, which turns these counts into seconds, and in `memory.py`, which
+shares the counts of parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.engine import operations
+from service.engine.table import BoolArray, FloatArray, Table, TextArray
+
+HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50, 10 layers
+RIDGE_REFERENCE = 150.0  # FLOP per byte; ridge point of a V100 or A100 at half precision
+REFERENCE_IMAGE = 224.0  # pixels a side of the image that input_seconds is stated for
+MESSAGE_BYTES = 2.0  # activations and gathered weights travel in half precision
+UNPADDED_SHARE = 0.55  # real tokens over sequence length once padding is removed (MLPerf BERT's corpus: about half)
+
+BYTES_PER_ELEMENT = {"fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 2.0, "fp4": 2.0}
+# Bytes read and written per trained parameter and step: gradients, master weights and states once each.
+OPTIMIZER_BYTES = {
+    "sgd": 16.0,
+    "adamw": 28.0,
+    "adam": 28.0,
+    "lamb": 36.0,
+    "lars": 20.0,
+    "adafactor": 20.0,
+    "lion": 20.0,
+    "muon": 24.0,
+    "adam8bit": 20.0,
+    "adamw8bit": 20.0,
+}
+OFFLOAD_BYTES = {"cpu": 16.0, "nvme": 48.0}  # states in, weights out; to a drive and back besides
+ADAPTER_MODES = ("lora", "qlora")
+# Share of the parameters that is trained where nobody says: rank 8 to 16 adapters, a classification head.
+TRAINED_SHARE = {"lora": 0.005, "qlora": 0.005, "frozen": 0.02}
+FUSED_ATTENTION = ("flash", "flash2", "flash3", "sdpa", "fused")  # kernels that never write the score matrix
+SHARDS_WEIGHTS = ("zero3", "fsdp", "hsdp")
+SHARDS_GRADIENTS = ("zero2", *SHARDS_WEIGHTS)
+SHARDS_OPTIMIZER = ("zero1", *SHARDS_GRADIENTS)
+NODE_LIMITED_EXPERTS = 8.0  # most copies of a token that all-to-all sends; more experts per token share destinations
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Degrees of parallelism and batches, all at least what makes sense; arrays of shape (n,)."""
+
+    tensor: FloatArray
+    pipeline: FloatArray
+    context: FloatArray
+    expert: FloatArray
+    data: FloatArray
+    micro_batch: FloatArray  # samples
+    micro_batches: FloatArray  # per optimizer step and pipeline
+    global_batch: FloatArray  # samples
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What step time and memory need of a table, computed once however often the coefficients change."""
+
+    table: Table
+    work: operations.Work
+    layout: Layout
+    local_parameters: FloatArray  # stored by one rank of the model's copy
+    trained_share: FloatArray  # of all parameters
+    columns: dict[str, FloatArray]
+
+    @property
+    def micro_batches(self) -> FloatArray:
+        """Micro-batches per optimizer step and pipeline, shape (n,)."""
+        return self.layout.micro_batches
+
+
+def among(column: TextArray, names: tuple[str, ...] | frozenset[str]) -> BoolArray:
+    """Which values of a text column are one of `names`, shape (n,)."""
+    return np.isin(column.astype(str), list(names))
+
+
+def prepare(table: Table) -> Inputs:
+    """Everything of a table that doesn't depend on coefficients."""
+    work = operations.work(table)
+    layout = _layout(table)
+    mode = table.text("mode")
+    share = np.array([TRAINED_SHARE.get(str(name), 1.0) for name in mode])
+    stated = table["trainable_parameters"] / np.maximum(work.parameters, 1.0)
+    trained_share = np.clip(np.where(table["trainable_parameters"] > 0, stated, share), 0.0, 1.0)
+    sparse = np.maximum(work.parameters - work.dense_parameters, 0.0)
+    copies = layout.tensor * layout.pipeline
+    local_parameters = work.dense_parameters / copies + sparse / (copies * np.maximum(layout.expert, 1.0))
+    # Frozen backbones stop the backward pass at the first trained layer; adapters need input gradients all the way.
+    backward = np.where(
+        among(mode, ADAPTER_MODES), 1.0 + trained_share, np.where(mode == "frozen", 2.0 * trained_share, 2.0)
+    )
+    passes = 1.0 + backward + (table.text("recompute") == "full")
+    columns = {
+        **_kernels(table, work, layout, local_parameters, backward, passes),
+        **_model_messages(table, work, layout),
+        **_replica_messages(table, layout, local_parameters, trained_share),
+        **_surroundings(table, work, layout),
+        "backward_share": backward / passes,
+        # Of the 6 N of training from scratch, what frozen weights leave to be done.
+        "trained_flops_share": (1.0 + backward) / 3.0,
+    }
+    return Inputs(table, work, layout, local_parameters, trained_share, columns)
+
+
+def _layout(table: Table) -> Layout:
+    def degree(name: str) -> FloatArray:
+        return np.maximum(np.nan_to_num(table[name], nan=1.0), 1e-6)
+
+    data = degree("data_parallel")
+    micro_batch = np.maximum(np.nan_to_num(table["micro_batch"], nan=1.0), 1e-9)
+    global_batch = np.maximum(np.nan_to_num(table["global_batch"], nan=1.0), 1e-9)
+    micro_batches = np.maximum(global_batch / (data * micro_batch), 1e-6)
+    return Layout(
+        degree("tensor_parallel"),
+        degree("pipeline_parallel"),
+        degree("context_parallel"),
+        degree("expert_parallel"),
+        data,
+        np.where(micro_batches < 1.0, micro_batch * micro_batches, micro_batch),
+        np.maximum(micro_batches, 1.0),
+        global_batch,
+    )
+
+
+def _kernels(
+    table: Table,
+    work: operations.Work,
+    layout: Layout,
+    local_parameters: FloatArray,
+    backward: FloatArray,
+    passes: FloatArray,
+) -> dict[str, FloatArray]:
+    """FLOPs, bytes and launches of one micro-batch on one rank, and what the rank has to do them with."""
+    recompute = table.text("recompute")
+    attention_passes = (
+        1.0 + np.where(backward >= 1.0, 2.0, backward) + ((recompute == "full") | (recompute == "selective"))
+    )
+    filled = np.where(table.text("packing") == "unpadded", UNPADDED_SHARE, 1.0)
+    samples = layout.micro_batch * filled
+    split = layout.tensor * layout.context
+    # Where degrees count cores or tiles (two ranks a chip), a rank has its share of the chip; where they multiply to
+    # less than the count, the remaining accelerators are taken to share the work.
+    share = np.clip(table["count"] / (split * layout.pipeline * layout.data), 0.25, 4.0)
+    peak = table["peak_tflops"] * 1e12 * share
+    bandwidth = table["memory_bandwidth_gbs"] * 1e9 * share
+
+    tokens = samples * work.tokens / layout.context
+    # The head sits on the last pipeline stage, and the slowest stage sets the pace.
+    body = (work.gemm_flops - work.head_flops - work.expert_flops) / layout.pipeline + work.head_flops
+    experts = np.maximum(np.nan_to_num(table["experts"]), 1.0)
+    active = np.maximum(np.nan_to_num(table["experts_per_token"]), 1.0)
+    expert_width = np.where(table["intermediate_size"] > 0, table["intermediate_size"], work.width)
+    element_bytes = np.array([BYTES_PER_ELEMENT.get(str(name), 4.0) for name in table.text("precision")])
+    per_rank = samples / layout.pipeline / split
+    scores = np.where(among(table.text("attention"), FUSED_ATTENTION), 0.0, 5.0 * per_rank * work.score_elements)
+    return {
+        "peak": peak,
+        "bandwidth": bandwidth,
+        "ridge": np.clip(peak / bandwidth / RIDGE_REFERENCE, 0.02, 20.0),
+        "tokens": np.maximum(np.where(work.sequential_steps > 1, layout.micro_batch, tokens), 1e-3),
+        "width": np.maximum(work.width / layout.tensor, 1.0),
+        "gemm": samples * body / split * passes,
+        "expert_rows": np.maximum(tokens * active * np.maximum(layout.expert, 1.0) / experts, 1e-3),
+        "expert_width": np.maximum(expert_width, 1.0),
+        "expert_flops": per_rank * work.expert_flops * passes,
+        "attention": per_rank * work.attention_flops * attention_passes,
+        "traffic": (per_rank * work.elements * passes + scores * (1.0 + (passes > 1.5))) * element_bytes,
+        "weight_traffic": local_parameters * element_bytes * np.minimum(passes, 3.0) * work.sequential_steps,
+        "launches": work.kernels / layout.pipeline * np.maximum(passes, 1.0),
+    }
+
+
+def _domain(table: Table) -> FloatArray:
+    """Accelerators joined by the fast link, shape (n,)."""
+    return np.maximum(np.nan_to_num(table["domain"], nan=8.0), 1.0)
+
+
+def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict[str, FloatArray]:
+    """Bytes and messages between the ranks of one copy of the model, per micro-batch."""
+    tensor, expert, context = layout.tensor, layout.expert, layout.context
+    node, inter = _domain(table), table["inter_gbs"] * 1e9
+    filled = np.where(table.text("packing") == "unpadded", UNPADDED_SHARE, 1.0)
+    hidden, layers = np.nan_to_num(table["hidden_size"]), np.nan_to_num(table["layers"]) / layout.pipeline
+    tokens = layout.micro_batch * work.tokens * filled / context
+    activation = tokens * hidden * MESSAGE_BYTES
+    # Two all-reduces forward, two backward, two more where the forward pass is repeated.
+    reductions = layers * 4.0 * np.where(table.text("recompute") == "full", 1.5, 1.0)
+    experts = np.nan_to_num(table["experts"])
+    active = np.clip(np.nan_to_num(table["experts_per_token"]), 1.0, NODE_LIMITED_EXPERTS)
+    routed = (expert > 1) & (experts > 1)
+    _, key_width = operations.attention_heads_width(table)
+    keys = tokens * np.nan_to_num(key_width) * MESSAGE_BYTES
+    virtual = np.maximum(np.nan_to_num(table["virtual_pipeline"], nan=1.0), 1.0)
+
+    def beyond(ranks: FloatArray) -> FloatArray:
+        """Bandwidth between nodes where a group of `ranks` leaves its node, else no limit."""
+        return np.where(ranks > node, inter, np.inf)
+
+    return {
+        "intra": table["intra_gbs"] * 1e9,
+        "tensor_bytes": np.where(tensor > 1, reductions * activation * 2.0 * (tensor - 1) / tensor, 0.0),
+        "tensor_messages": np.where(tensor > 1, reductions * 2.0 * np.log2(np.maximum(tensor, 2.0)), 0.0),
+        "tensor_inter": beyond(tensor) * np.minimum(node, tensor),
+        "expert_bytes": np.where(routed, layers * 4.0 * activation / tensor * active * (expert - 1) / expert, 0.0),
+        "expert_messages": np.where(routed, layers * 4.0, 0.0),
+        "expert_inter": beyond(expert * tensor),
+        "context_bytes": np.where(context > 1, layers * 3.0 * 2.0 * keys * (context - 1) / tensor, 0.0),
+        "context_inter": beyond(context * tensor),
+        "pipeline_bytes": np.where(layout.pipeline > 1, 2.0 * activation / tensor * virtual, 0.0),
+        "pipeline_inter": beyond(table["count"]),
+        "pipeline": layout.pipeline,
+        "virtual": virtual,
+    }
+
+
+def _replica_messages(
+    table: Table, layout: Layout, local_parameters: FloatArray, trained_share: FloatArray
+) -> dict[str, FloatArray]:
+    """Bytes between copies of the model, and of the optimizer, per step."""
+    sharding = table.text("sharding")
+    sharded = among(sharding, SHARDS_WEIGHTS)
+    replicas = layout.data * layout.context
+    ring = np.where(replicas > 1, (replicas - 1) / replicas, 0.0)
+    trained = local_parameters * trained_share
+    gradients = trained * np.where(among(table.text("precision"), ("fp32", "tf32")), 4.0, 2.0)
+    # Sharded weights are gathered forward and backward, and gradients scattered, for every micro-batch anew.
+    gathered = layout.micro_batches * ring * (gradients + 2.0 * local_parameters * MESSAGE_BYTES)
+    node = _domain(table)
+    across = (replicas * layout.tensor > node) & (table["count"] > node)
+    ranks_in_node = np.maximum(np.minimum(node / layout.tensor, replicas), 1.0)
+    rounds = np.where(sharded, np.nan_to_num(table["layers"]) * layout.micro_batches, 1.0)
+    states = trained / np.where(among(sharding, SHARDS_OPTIMIZER), np.maximum(replicas, 1.0), 1.0)
+    optimizer_bytes = np.array([OPTIMIZER_BYTES.get(str(name), 28.0) for name in table.text("optimizer")])
+    offload_bytes = np.array([OFFLOAD_BYTES.get(str(name), 0.0) for name in table.text("offload")])
+    return {
+        "gradient_bytes": np.where(sharded, gathered, 2.0 * gradients * ring),
+        "gradient_messages": np.where(replicas > 1, 2.0 * np.log2(np.maximum(replicas, 2.0)) * rounds, 0.0),
+        "data_inter": np.where(across, table["inter_gbs"] * 1e9 * ranks_in_node, np.inf),
+        "data_is_sharded": sharded.astype(np.float64),
+        "optimizer_bytes": np.where(table.text("mode") == "fwd_bwd", 0.0, states * optimizer_bytes),
+        "offload_bytes": states * offload_bytes,
+    }
+
+
+def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[str, FloatArray]:
+    """What surrounds the step: input pipeline, host, and how many may be late."""
+    family = table.text("family")
+    node = _domain(table)
+    image = np.where(table["image_size"] > 0, table["image_size"], REFERENCE_IMAGE)
+    # Decoding cost grows with pixels; token sequences and records are cheap to read.
+    sequences = among(family, operations.TRANSFORMER_FAMILIES) | (family == "rnn")
+    records = among(family, ("recommender", "gnn"))
+    units = np.where(sequences, 0.02, np.where(records, 1e-3, (image / REFERENCE_IMAGE) ** 2))
+    units = np.where(table.text("data_input") == "synthetic", 0.0, units)
+    samples = layout.micro_batches * layout.micro_batch / (layout.tensor * layout.pipeline * layout.context)
+    together = np.clip(table["count"], 1.0, node)
+    return {
+        "input_units": units * samples,
+        "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
+        "global_batch": layout.global_batch,
+        # Dispatch on the host goes layer by layer, whatever the framework.
+        "host_units": np.clip(work.kernels / HOST_KERNELS, 0.01, 4.0),
+    }
