@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format accuracy accuracy-full bench calibrate openapi lock clean
+.PHONY: help setup run test lint format accuracy bench calibrate openapi lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -36,11 +36,8 @@ format: setup ## rewrite the code in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-accuracy: setup ## held-out accuracy by family and by source, beside the rule of thumb
+accuracy: setup ## held-out accuracy by family and by source, cold and warm, beside the rule of thumb
 	$(BIN)/python -m service.calibrations.accuracy
-
-accuracy-full: setup ## the same, and warm starts: each source after 20 of its rows were learned
-	$(BIN)/python -m service.calibrations.accuracy --full
 
 bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed

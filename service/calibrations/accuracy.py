@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from service.calibrations.fit import Calibrated, calibrate, load_shipped, warm_scores
+from service.calibrations.fit import Calibrated, calibrate, load_shipped
 
 COLUMNS = (
     "rows",
@@ -28,7 +28,6 @@ COLUMNS = (
 def main() -> None:
     """Command line of the accuracy report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="also score warm starts (20 own rows learned)")
     parser.add_argument(
         "--output", type=Path, default=Path("build/accuracy"), help="folder for report.json and figures"
     )
@@ -37,8 +36,6 @@ def main() -> None:
     with console.status("fitting") as status:
         result = calibrate(load_shipped(), progress=lambda stage, share: status.update(f"{stage} ({share:.0%})"))
     report: dict[str, Any] = result.forecaster.report
-    if arguments.full:
-        report = {**report, "warm": warm_scores(result)}
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / "report.json").write_text(json.dumps(report, indent=1))
     for title, part in (
@@ -47,10 +44,10 @@ def main() -> None:
         ("By family, every lineage weighing the same", report["by_family_over_lineages"]),
         ("By grade", report["by_grade"]),
         ("By source", report["by_source"]),
-        ("Warm: after 20 own rows", report.get("warm", {})),
+        ("Warm, after 20 own rows: overall", report["warm"]["overall"]),
+        ("Warm, by source", report["warm"]["by_source"]),
     ):
-        if part:
-            console.print(_table(title, part))
+        console.print(_table(title, part))
     figures(result, arguments.output)
     console.print(f"report and figures in {arguments.output}")
 

@@ -14,13 +14,12 @@ import numpy as np
 
 from service.catalog.catalog import Catalog
 from service.catalog.normalise import normalise
+from service.catalog.operating_facts import operating_facts
 from service.catalog.records import DATA
 from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
 from service.codec import read_rows
-from service.engine.economics import productive_hours
-from service.engine.observed import WHOLE_RUN_UNITS, seconds_per_sample
-from service.engine.operating_facts import read_operating_facts
+from service.engine.economics import step_seconds_per_sample
 from service.engine.table import FloatArray, Table, TextArray
 
 
@@ -61,13 +60,7 @@ def measured(rows: Sequence[Mapping[str, Any]], ids: Sequence[str], catalog: Cat
     value = np.array([_number(rows[index].get("result.value")) for index in kept])
     unit = np.array([str(rows[index].get("result.unit", "")) for index in kept], dtype=object)
     samples = np.array([answers[index].samples_to_train for index in kept])  # type: ignore[union-attr]
-    seconds = seconds_per_sample(table, value, unit, samples)
-    # The engine learns the speed of steps; what a whole run's wall-clock loses besides is taken off first.
-    whole = np.isin(unit.astype(str), list(WHOLE_RUN_UNITS)) & np.isfinite(seconds)
-    if whole.any():
-        facts = read_operating_facts(catalog.facts, {slug: chip.tdp_w for slug, chip in catalog.accelerators.items()})
-        wall = seconds[whole] * samples[whole] / 3600.0
-        seconds[whole] = productive_hours(table["count"][whole], wall, facts) * 3600.0 / samples[whole]
+    seconds = step_seconds_per_sample(table, value, unit, samples, operating_facts())
     with np.errstate(divide="ignore", invalid="ignore"):
         log_seconds = np.log(seconds)
     memory = np.array([_number(rows[index].get("result.peak_memory_gb")) for index in kept])

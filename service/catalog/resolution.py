@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.catalog.catalog import Accelerator, CatalogModel
+from service.engine.layout import Flaw
 
 Flat = Mapping[str, object]
 
@@ -23,19 +24,10 @@ class Assumption:
     reason: str
 
 
-@dataclass(frozen=True)
-class FieldFlaw:
-    """What is wrong with a field, and the way out."""
-
-    field: str
-    message: str
-    hint: str
-
-
 class Unresolvable(ValueError):  # noqa: N818 - an answer that callers keep beside `Resolved`, not only a failure
     """The configuration can't be turned into work for the engine; `errors` names each field at fault."""
 
-    def __init__(self, errors: Sequence[FieldFlaw]) -> None:
+    def __init__(self, errors: Sequence[Flaw]) -> None:
         super().__init__("; ".join(f"{error.field}: {error.message}" for error in errors))
         self.errors = list(errors)
 

@@ -14,7 +14,6 @@ from service.catalog.catalog import Accelerator, Catalog, CatalogModel
 from service.catalog.links import links
 from service.catalog.resolution import (
     Assumption,
-    FieldFlaw,
     Flat,
     Resolved,
     Unresolvable,
@@ -28,6 +27,7 @@ from service.catalog.resolution import (
 from service.catalog.resolve_layout import LAYOUT_FIELDS, chosen_layout, measured_layout
 from service.catalog.resolve_model import resolve_data, resolve_model
 from service.engine import layout as layouts
+from service.engine.layout import Flaw
 from service.engine.machine import chip_group
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.table import Table
@@ -45,7 +45,7 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
     can't run, a precision the chip doesn't have).
     """
     assumptions: list[Assumption] = []
-    errors: list[FieldFlaw] = []
+    errors: list[Flaw] = []
     chip = _accelerator(flat, catalog, errors)
     if not measured:
         _counts(flat, errors)
@@ -98,12 +98,12 @@ MOST_ACCELERATORS = 1e7  # more than have been built; far beyond it, failures al
 LEAST_ACCELERATORS = 0.1
 
 
-def _counts(flat: Flat, errors: list[FieldFlaw]) -> None:
+def _counts(flat: Flat, errors: list[Flaw]) -> None:
     """How many accelerators, and whether what is said of them agrees."""
     count, nodes, per_node = (stated_number(flat, f"hardware.{name}") for name in ("count", "nodes", "per_node"))
     if not math.isnan(count) and not LEAST_ACCELERATORS <= count <= MOST_ACCELERATORS:
         errors.append(
-            FieldFlaw(
+            Flaw(
                 "hardware.count",
                 f"{count:g} accelerators is outside {LEAST_ACCELERATORS:g} to {MOST_ACCELERATORS:g}",
                 "give the number of accelerators of the job",
@@ -111,7 +111,7 @@ def _counts(flat: Flat, errors: list[FieldFlaw]) -> None:
         )
     if count > 0 and nodes > 0 and per_node > 0 and not math.isclose(count, nodes * per_node):
         errors.append(
-            FieldFlaw(
+            Flaw(
                 "hardware.nodes",
                 f"{nodes:g} nodes of {per_node:g} are {nodes * per_node:g} in all, but hardware.count is {count:g}",
                 "leave one of the three out",
@@ -119,16 +119,16 @@ def _counts(flat: Flat, errors: list[FieldFlaw]) -> None:
         )
 
 
-def _accelerator(flat: Flat, catalog: Catalog, errors: list[FieldFlaw]) -> Accelerator | None:
+def _accelerator(flat: Flat, catalog: Catalog, errors: list[Flaw]) -> Accelerator | None:
     name = flat.get("hardware.accelerator")
     if not name:
-        errors.append(FieldFlaw("hardware.accelerator", "is required", "see GET /v1/accelerators for the catalog"))
+        errors.append(Flaw("hardware.accelerator", "is required", "see GET /v1/accelerators for the catalog"))
         return None
     chip = catalog.accelerator(str(name))
     if chip is None:
         near = catalog.suggest("accelerators", str(name))
         hint = f"did you mean {', '.join(near)}?" if near else "see GET /v1/accelerators for the catalog"
-        errors.append(FieldFlaw("hardware.accelerator", f"unknown accelerator {str(name)!r}", hint))
+        errors.append(Flaw("hardware.accelerator", f"unknown accelerator {str(name)!r}", hint))
     return chip
 
 
@@ -160,7 +160,7 @@ def _training(
     values: Values,
     chip: Accelerator,
     assumptions: list[Assumption],
-    errors: list[FieldFlaw],
+    errors: list[Flaw],
     *,
     measured: bool,
 ) -> None:
@@ -178,9 +178,7 @@ def _training(
         if not measured and precision in ("fp8", "fp4", "tf32") and chip.kind != "cpu":
             usual = usual_precision(chip, family)
             errors.append(
-                FieldFlaw(
-                    "training.precision", f"{chip.slug} has no {precision} matrix units", f"use {usual} on this chip"
-                )
+                Flaw("training.precision", f"{chip.slug} has no {precision} matrix units", f"use {usual} on this chip")
             )
         peak = next(
             (value for other in PRECISION_FALLBACK.get(precision, ("fp32",)) if (value := chip.peak_tflops(other)) > 0),

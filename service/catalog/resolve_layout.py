@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from service.catalog.resolution import (
     Assumption,
-    FieldFlaw,
     Flat,
     Resolved,
     Unresolvable,
@@ -14,6 +14,7 @@ from service.catalog.resolution import (
     number,
 )
 from service.engine import layout as layouts
+from service.engine.layout import Flaw
 from service.engine.operations import TRANSFORMER_FAMILIES
 
 LAYOUT_FIELDS = (
@@ -117,14 +118,11 @@ def chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
     try:
         chosen, fits = layouts.choose(values, complete)
     except ValueError as error:
-        found = [
-            FieldFlaw(f"training.{flaw.field}", flaw.message, flaw.hint)
-            for flaw in layouts.flaws(_with_defaults(values))
-        ]
+        found = [replace(flaw, field=f"training.{flaw.field}") for flaw in layouts.flaws(_with_defaults(values))]
         raise Unresolvable(
             found
             or [
-                FieldFlaw(
+                Flaw(
                     "training",
                     f"no layout divides {count:g} accelerators and a global batch of {values['global_batch']:g} evenly",
                     "leave the degrees out, or give a global_batch that is a multiple of the accelerator count",
@@ -133,7 +131,7 @@ def chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
         ) from error
     flaws = layouts.flaws(chosen)
     if flaws:
-        raise Unresolvable([FieldFlaw(f"training.{flaw.field}", flaw.message, flaw.hint) for flaw in flaws])
+        raise Unresolvable([replace(flaw, field=f"training.{flaw.field}") for flaw in flaws])
     values.update(chosen)
     resolved.fits = fits
     values.setdefault("virtual_pipeline", 1.0)

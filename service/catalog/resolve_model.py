@@ -11,13 +11,13 @@ from service.catalog.huggingface import read_huggingface_config
 from service.catalog.records import MODEL_FIELDS
 from service.catalog.resolution import (
     Assumption,
-    FieldFlaw,
     Flat,
     Values,
     number,
     stated_number,
     to_number,
 )
+from service.engine.layout import Flaw
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.table import NUMBERS
 
@@ -33,7 +33,7 @@ _SIZE_IN_NAME = re.compile(
 
 
 def resolve_model(
-    flat: Flat, catalog: Catalog, assumptions: list[Assumption], errors: list[FieldFlaw]
+    flat: Flat, catalog: Catalog, assumptions: list[Assumption], errors: list[Flaw]
 ) -> tuple[Values, CatalogModel | None]:
     given: Values = {}
     for name in SHAPE_FIELDS:
@@ -46,7 +46,7 @@ def resolve_model(
         try:
             read = read_huggingface_config(dict(config))
         except ValueError as error:
-            errors.append(FieldFlaw("model.huggingface_config", str(error), "paste the config.json as published"))
+            errors.append(Flaw("model.huggingface_config", str(error), "paste the config.json as published"))
             read = {}
         family = family or str(read.get("family") or "")
         for name in SHAPE_FIELDS:
@@ -77,7 +77,7 @@ def resolve_model(
         _derive_shape(values, assumptions)
     if not name and not known:
         errors.append(
-            FieldFlaw(
+            Flaw(
                 "model",
                 "nothing says how much work the model is",
                 "give model.name, model.parameters, a shape, model.forward_gmacs, or model.huggingface_config",

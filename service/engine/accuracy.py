@@ -16,8 +16,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from service.engine.calibration import Fit, fit, predict, sampled_rows
-from service.engine.distribution import Z90
+from service.engine.distribution import Z90, weighted_quantile
 from service.engine.evidence import Evidence
+from service.engine.forecast import Forecaster
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
@@ -26,16 +27,24 @@ RULE_OF_THUMB_MFU = 0.40
 LEAST_ROWS = 20  # sources with fewer rows are listed, but not averaged
 HELD_OUT_ITERATIONS = 5
 HELD_OUT_ROWS = 500
+WARM_ROWS = 20  # rows of a source that a warm start learns (seeded choice)
+WARM_SEED = 20
 NOMINAL_COVERAGE = 0.8
 WIDENING_RANGE = (0.4, 3.0)
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Predictions of rows that the fit hadn't seen; shapes (n,). Natural logs of seconds per sample."""
+    """Predictions of rows that the fit hadn't seen, natural logs of seconds per sample; shapes (n,).
+
+    Cold: of a new site. Warm: after learning `WARM_ROWS` other rows of the same source; NaN for the rows learned and
+    for sources with less than twice as many.
+    """
 
     predicted: FloatArray
     variance: FloatArray
+    warm_predicted: FloatArray
+    warm_variance: FloatArray
 
 
 def rule_of_thumb(table: Table) -> FloatArray:
@@ -48,23 +57,23 @@ def leave_lineages_out(table: Table, log_seconds: FloatArray, fitted: Fit, *, pr
     """Predict every lineage by a fit that hasn't seen it (spreads kept from the full fit)."""
     lineages = table.text("lineage").astype(str)
     names = np.unique(lineages).tolist()
-    predicted, variance = np.full(len(table), np.nan), np.full(len(table), np.nan)
+    columns = np.full((4, len(table)), np.nan)
     _shared.append((table, log_seconds, fitted))  # before the fork, so that no worker has to be sent it
     try:
         with multiprocessing.get_context("fork").Pool(processes) as pool:
             answers = pool.map(_one_lineage, names, chunksize=1)
     finally:
         _shared.clear()
-    for name, median, spread in answers:
-        mask = lineages == name
-        predicted[mask], variance[mask] = median, spread
-    return HeldOut(predicted, variance)
+    for name, answer in zip(names, answers, strict=True):
+        columns[:, lineages == name] = answer
+    return HeldOut(*columns)
 
 
 _shared: list[tuple[Table, FloatArray, Fit]] = []
 
 
-def _one_lineage(name: str) -> tuple[str, FloatArray, FloatArray]:
+def _one_lineage(name: str) -> FloatArray:
+    """The four columns of `HeldOut` for the rows of one lineage."""
     table, log_seconds, fitted = _shared[-1]
     lineages = table.text("lineage").astype(str)
     without = fit(
@@ -77,11 +86,23 @@ def _one_lineage(name: str) -> tuple[str, FloatArray, FloatArray]:
         learn_spreads=False,
         most_rows=HELD_OUT_ROWS,
     )
-    own = table.take(lineages == name)
-    median, variance, _ = predict(without, own)
+    own, measured = table.take(lineages == name), log_seconds[lineages == name]
     others = np.flatnonzero((lineages != name) & sampled_rows(table, HELD_OUT_ROWS))
     evidence = evidence_of(without, others.astype(object), table.take(others), log_seconds[others])
-    return name, median + evidence.correction(own), variance + fitted.sigma**2
+    cold = Forecaster.of(without, evidence)
+    nowhere = np.full(len(own), "", dtype=object)
+    columns = np.full((4, len(own)), np.nan)
+    columns[0], columns[1], _ = cold.log_seconds(own.replace(lineage=nowhere, site=nowhere))
+    sources = own.text("site").astype(str)
+    generator = np.random.default_rng(WARM_SEED)
+    for source in np.unique(sources):
+        rows = np.flatnonzero(sources == source)
+        if len(rows) >= 2 * WARM_ROWS:
+            learned = generator.choice(rows, WARM_ROWS, replace=False)
+            rest = np.setdiff1d(rows, learned)
+            warm = cold.learn(own.take(learned), measured[learned])
+            columns[2, rest], columns[3, rest], _ = warm.log_seconds(own.take(rest))
+    return columns
 
 
 def evidence_of(fitted: Fit, ids: TextArray, table: Table, log_seconds: FloatArray) -> Evidence:
@@ -134,34 +155,47 @@ def family_class(table: Table) -> TextArray:
 
 
 def widening(table: Table, log_seconds: FloatArray, held_out: HeldOut, grades: TextArray) -> dict[str, float]:
-    """Factor by which held-out spreads must be stretched so that 80 % intervals cover 80 %, by class and grade.
+    """Factor by which spreads must be stretched so that 80 % intervals cover 80 %, by class and grade.
 
-    Split-conformal (Vovk et al. 2005; Lei et al. 2018) on standardised residuals, every source of 20 rows or
-    more weighing the same.
-    A wider grade never gets a smaller factor than a narrower one.
+    Classes: a new site's Transformers, its others, and `own`, a site that was learned from. Split-conformal (Vovk et
+    al. 2005; Lei et al. 2018) on standardised residuals, every source of 20 rows or more weighing the same. A wider
+    grade never gets a smaller factor than a narrower one.
     """
-    standardised = np.abs(held_out.predicted - log_seconds) / np.sqrt(held_out.variance)
     classes, sources = family_class(table), table.text("site").astype(str)
+    cold = np.abs(held_out.predicted - log_seconds) / np.sqrt(held_out.variance)
+    warm = np.abs(held_out.warm_predicted - log_seconds) / np.sqrt(held_out.warm_variance)
     result: dict[str, float] = {}
-    for name in ("transformer", "other"):
+    for name, standardised, members in (
+        ("transformer", cold, classes == "transformer"),
+        ("other", cold, classes == "other"),
+        ("own", warm, np.ones(len(table), dtype=bool)),
+    ):
         least = WIDENING_RANGE[0]
         for level in ("measured", "interpolated", "extrapolated"):
-            mask = (classes == name) & (grades == level) & np.isfinite(standardised)
+            mask = members & (grades == level) & np.isfinite(standardised)
             factor = 1.0
             if mask.sum() >= LEAST_ROWS:
                 _, inverse, counts = np.unique(sources[mask], return_inverse=True, return_counts=True)
                 # A source of a handful of rows is a handful of rows, one of thousands still one source.
                 weight = 1.0 / np.maximum(counts[inverse], LEAST_ROWS)
-                factor = _weighted_quantile(standardised[mask], weight, NOMINAL_COVERAGE) / Z90
+                factor = weighted_quantile(standardised[mask], weight, NOMINAL_COVERAGE) / Z90
             least = float(np.clip(factor, least, WIDENING_RANGE[1]))
             result[f"{name}/{level}"] = round(least, 4)
     return result
 
 
 def report(
-    table: Table, log_seconds: FloatArray, held_out: HeldOut, spread: FloatArray, grades: TextArray
+    table: Table, log_seconds: FloatArray, held_out: HeldOut, factors: dict[str, float], grades: TextArray
 ) -> dict[str, Any]:
-    """The accuracy report: held-out scores by source, family, chip and grade beside the rule of thumb."""
+    """The accuracy report: held-out scores by source, family, chip and grade beside the rule of thumb, and warm ones.
+
+    `factors` are those of `widening`; intervals are scored as they are given out.
+    """
+    classes = family_class(table)
+    spread = np.sqrt(held_out.variance) * np.array(
+        [factors[f"{kind}/{level}"] for kind, level in zip(classes, grades, strict=True)]
+    )
+    warm_spread = np.sqrt(held_out.warm_variance) * np.array([factors[f"own/{level}"] for level in grades])
     thumb = rule_of_thumb(table)
     sources = table.text("site").astype(str)
 
@@ -182,9 +216,19 @@ def report(
         return result
 
     by_source = {
-        str(name): {**scored(sources == name), "class": _majority(family_class(table)[sources == name])}
+        str(name): {**scored(sources == name), "class": _majority(classes[sources == name])}
         for name in np.unique(sources)
     }
+    warm = {
+        str(name): {
+            **score(
+                held_out.warm_predicted[sources == name], log_seconds[sources == name], warm_spread[sources == name]
+            ),
+            "class": _majority(classes[sources == name]),
+        }
+        for name in np.unique(sources)
+    }
+    warm = {name: entry for name, entry in warm.items() if entry["n"]}
     large = [entry for entry in by_source.values() if entry["n"] >= LEAST_ROWS]
     return {
         "protocol": "leave one lineage out; means over sources, in `overall` over those with at least 20 rows",
@@ -196,6 +240,14 @@ def report(
         "by_grade": by(grades, sources),
         "by_chip_group": by(table.text("chip_group"), sources),
         "by_source": by_source,
+        "warm": {
+            "rows_learned": WARM_ROWS,
+            "overall": {
+                name: mean_over([entry for entry in warm.values() if entry["class"] == name])
+                for name in ("transformer", "other")
+            },
+            "by_source": warm,
+        },
         "reliability": reliability(held_out, log_seconds, spread, sources),
     }
 
@@ -218,11 +270,11 @@ def mean_over(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Averages over sources of their scores; medians of the medians where the name says so."""
 
     def mean(name: str) -> float | None:
-        values = [entry[name] for entry in scores if entry[name] is not None]
+        values = [entry[name] for entry in scores if entry.get(name) is not None]
         return round(float(np.mean(values)), 4) if values else None
 
     def median(name: str) -> float | None:
-        values = [entry[name] for entry in scores if entry[name] is not None]
+        values = [entry[name] for entry in scores if entry.get(name) is not None]
         return round(float(np.median(values)), 4) if values else None
 
     return {
@@ -241,9 +293,3 @@ def mean_over(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _majority(values: TextArray) -> str:
     names, counts = np.unique(values.astype(str), return_counts=True)
     return str(names[int(np.argmax(counts))])
-
-
-def _weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order])
-    return float(values[order[np.searchsorted(cumulative, share * cumulative[-1])]])

@@ -74,3 +74,10 @@ def quantiles(values: ArrayLike) -> tuple[float, float, float]:
         return (np.nan, np.nan, np.nan)
     p10, p50, p90 = np.quantile(finite, [0.1, 0.5, 0.9])
     return (float(p10), float(p50), float(p90))
+
+
+def weighted_quantile(values: FloatArray, weights: FloatArray, share: float) -> float:
+    """The smallest of `values` below or at which `share` of the weight lies; `values` and `weights` of shape (n,)."""
+    order = np.argsort(values)
+    cumulative = np.cumsum(weights[order])
+    return float(values[order[np.searchsorted(cumulative, share * cumulative[-1])]])

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from service.engine.distribution import Z90, Distribution, FloatArray, exactly, product, total
+from service.engine.observed import WHOLE_RUN_UNITS, seconds_per_sample
 from service.engine.operating_facts import OperatingFacts, Triple
+from service.engine.table import Table, TextArray
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -201,6 +203,21 @@ def productive_hours(count: ArrayLike, wall_hours: ArrayLike, facts: OperatingFa
     one_hour = goodput(chips, np.ones_like(chips), facts)
     startup = np.minimum(one_hour.startup_hours, wall / 2)
     return np.asarray((wall - startup) / (one_hour.wall_hours.p50 - one_hour.startup_hours))
+
+
+def step_seconds_per_sample(
+    table: Table, value: FloatArray, unit: TextArray, samples: FloatArray, facts: OperatingFacts
+) -> FloatArray:
+    """Measured seconds of steps per sample, shape (n,), from what a source published (`observed.UNITS`).
+
+    The engine learns the speed of steps: what the wall-clock of a whole run loses besides is taken off.
+    """
+    seconds = seconds_per_sample(table, value, unit, samples)
+    whole = np.isin(unit.astype(str), list(WHOLE_RUN_UNITS)) & np.isfinite(seconds)
+    if whole.any():
+        wall = seconds[whole] * samples[whole] / 3600.0
+        seconds[whole] = productive_hours(table["count"][whole], wall, facts) * 3600.0 / samples[whole]
+    return seconds
 
 
 def node_power_of_tdp(accelerator: ArrayLike, facts: OperatingFacts) -> Distribution:

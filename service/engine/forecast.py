@@ -14,7 +14,7 @@ import numpy as np
 from scipy import linalg
 from scipy.special import ndtr
 
-from service.engine.calibration import FIRST_REACH, predict_with, robust_weights, sensitivities
+from service.engine.calibration import FIRST_REACH, Fit, predict_with, robust_weights, sensitivities
 from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
@@ -22,12 +22,14 @@ from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, grade
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, memory_parts
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.roofline import allowance, fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import step_parts
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
 
 # Terms whose levels are many and independent given the rest: their covariance with others is dropped when stored.
 LEAF_GROUPINGS = ("model", "unknown_model")
+MEMORY_SIGMA = 0.3  # natural log; spread of memory peaks before any were fitted
 OWN_SITE = "own"  # name of the level that a team's own rows speak about
 OWN_RESIDUAL_SPREAD = 0.25  # prior sd of what a site's near-identical runs share beyond all effects, natural log
 OWN_RESIDUAL_LENGTH = 0.7  # distance over which it fades
@@ -47,33 +49,6 @@ class Forecast:
     mfu: Distribution
     flops_per_sample: FloatArray
     grade: TextArray
-
-
-# Winograd and FFT convolutions do fewer multiplications than are counted; packed samples hold fewer real tokens.
-FASTER_THAN_COUNTED = {"cnn": 2.5, "detection": 2.5, "segmentation": 2.5, "vit": 1.2, "diffusion": 1.5}
-FASTER_WHEN_PACKED = 2.0
-
-
-def fastest_seconds_per_sample(inputs: Inputs) -> FloatArray:
-    """No run is faster than its counted FLOPs at the chips' peak (roofline), shape (n,)."""
-    table, columns = inputs.table, inputs.columns
-    # A causal mask spares half of the attention that is counted.
-    language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
-    done = np.where(
-        language,
-        3.0 * (inputs.work.gemm_flops + 0.5 * inputs.work.attention_flops),
-        model_flops_per_sample(table),
-    )
-    flops = done * columns["trained_flops_share"]
-    bound = flops / (_allowance(table) * table["peak_tflops"] * 1e12 * np.maximum(table["count"], 1e-9))
-    return np.where(inputs.work.known, np.maximum(bound, 1e-300), 1e-300)
-
-
-def _allowance(table: Table) -> FloatArray:
-    """How many times the peak counted FLOPs may come to, shape (n,)."""
-    allowance = np.array([FASTER_THAN_COUNTED.get(str(name), 1.0) for name in table.text("family")])
-    packed = np.isin(table.text("packing").astype(str), ["packed", "unpadded"])
-    return np.asarray(allowance * np.where(packed, FASTER_WHEN_PACKED, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +77,38 @@ class Forecaster:
     evidence: Evidence
     report: dict[str, Any]
     own: OwnRows | None = None
+
+    @classmethod
+    def of(
+        cls,
+        fitted: Fit,
+        evidence: Evidence,
+        *,
+        fingerprint: str = "",
+        widening: dict[str, float] | None = None,
+        memory_unknowns: FloatArray | None = None,
+        memory_sigma: float = MEMORY_SIGMA,
+        report: dict[str, Any] | None = None,
+    ) -> Forecaster:
+        """A forecaster made of a fit and the evidence behind it, under the version that its content gives it.
+
+        Left out: intervals as the fit has them, memory by its coefficients' priors, no report.
+        """
+        priors = np.array([coefficient.prior_mean for coefficient in MEMORY_COEFFICIENTS])
+        return cls(
+            "",
+            fingerprint,
+            fitted.design,
+            fitted.unknowns,
+            fitted.covariance,
+            fitted.spreads,
+            fitted.sigma,
+            widening or {},
+            priors if memory_unknowns is None else memory_unknowns,
+            memory_sigma,
+            evidence,
+            report or {},
+        )
 
     @classmethod
     def load(cls, source: Path | bytes) -> Forecaster:
@@ -229,7 +236,7 @@ class Forecaster:
         flops = model_flops_per_sample(table) * inputs.columns["trained_flops_share"]
         utilisation = rate.scaled(flops / (table["peak_tflops"] * 1e12 * table["count"]))
         # The convention counts attention that a causal mask spares; no chip is used more than wholly.
-        limit = _allowance(table)
+        limit = allowance(table)
         mfu = Distribution(*(np.minimum(part, limit) for part in (utilisation.p10, utilisation.p50, utilisation.p90)))
         shape = (len(table), len(MEMORY_COEFFICIENTS))
         memory = memory_parts(inputs, np.broadcast_to(self.memory_unknowns, shape))
@@ -250,8 +257,9 @@ class Forecaster:
             grades,
         )
 
-    def log_seconds(self, table: Table, inputs: Inputs) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def log_seconds(self, table: Table, inputs: Inputs | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Median natural log of seconds per sample, its variance, and the rows' coefficients."""
+        inputs = inputs or prepare(table)
         placed = replace(inputs, table=self._as_own(table))
         predicted, variance, coefficients = predict_with(
             placed, self.design, self.unknowns, self.covariance, self.spreads

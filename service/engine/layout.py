@@ -24,7 +24,7 @@ MICRO_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 @dataclass(frozen=True)
 class Flaw:
-    """Why a layout can't run: the field at fault (engine name), what is wrong, and what would work."""
+    """Why something can't run: the field at fault, what is wrong, and what would work."""
 
     field: str
     message: str

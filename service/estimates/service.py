@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal, cast
 
 import numpy as np
 
-from service.catalog.catalog import Catalog, load_catalog
+from service.catalog.catalog import Catalog
 from service.catalog.normalise import normalise
+from service.catalog.operating_facts import operating_facts
 from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
 from service.engine.distribution import Distribution, FloatArray
@@ -25,7 +25,7 @@ from service.engine.economics import (
     goodput,
 )
 from service.engine.forecast import Forecast, Forecaster
-from service.engine.operating_facts import OperatingFacts, read_operating_facts
+from service.engine.operating_facts import OperatingFacts
 from service.engine.table import Table
 from service.estimates.rates import (
     Rate,
@@ -117,13 +117,6 @@ def estimate_many(
             row, requests[index], resolution, rate, table, forecast, economics, nearest, by_row.get(row, []), forecaster
         )
     return answers
-
-
-@lru_cache
-def operating_facts() -> OperatingFacts:
-    """The published constants of long runs, read from the facts that ship once a process."""
-    catalog = load_catalog()
-    return read_operating_facts(catalog.facts, {slug: chip.tdp_w for slug, chip in catalog.accelerators.items()})
 
 
 def quantity(distribution: Distribution, row: int) -> Quantity | None:

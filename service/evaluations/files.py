@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import IO
 
 from service.catalog.catalog import Catalog
+from service.catalog.operating_facts import operating_facts
 from service.codec import Row, format_value, read_rows, write_csv
 from service.engine.forecast import Forecaster
-from service.estimates.service import operating_facts
 from service.evaluations.schemas import Evaluation, SkippedRow
 from service.evaluations.service import Comparison, compare, learn, score
 

@@ -19,7 +19,7 @@ from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
 from service.codec import Row
 from service.engine.distribution import Distribution, FloatArray
-from service.engine.economics import goodput, productive_hours
+from service.engine.economics import goodput, step_seconds_per_sample
 from service.engine.forecast import Forecast, Forecaster
 from service.engine.observed import WHOLE_RUN_UNITS, in_unit, seconds_per_sample
 from service.engine.operating_facts import OperatingFacts
@@ -93,12 +93,7 @@ def learn(rows: Iterable[Row], catalog: Catalog, forecaster: Forecaster, facts: 
     if not known:
         return forecaster
     value, unit, samples = _observed(known)
-    # The engine learns the speed of steps; what a whole run's wall-clock loses besides is taken off first.
-    whole = np.isin(unit.astype(str), list(WHOLE_RUN_UNITS)) & np.isfinite(samples)
-    seconds = seconds_per_sample(table, value, unit, samples)
-    if whole.any():
-        wall = seconds[whole] * samples[whole] / 3600.0
-        seconds[whole] = productive_hours(table["count"][whole], wall, facts) * 3600.0 / samples[whole]
+    seconds = step_seconds_per_sample(table, value, unit, samples, facts)
     usable = np.isfinite(seconds)
     return forecaster.learn(table.take(usable), np.log(seconds[usable]))
 

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Literal, cast
 
 from service.catalog.catalog import Catalog
+from service.catalog.operating_facts import operating_facts
 from service.codec import Row, write_csv, write_ndjson
 from service.configuration import FIELDS
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.estimates.schemas import Quantity
-from service.estimates.service import operating_facts, rounded
+from service.estimates.service import rounded
 from service.evaluations.service import Skipped, compare
 from service.measurements.repository import Filter, MeasurementRepository
 from service.measurements.schemas import Residual

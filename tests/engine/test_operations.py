@@ -6,7 +6,7 @@ import pytest
 from service.catalog.catalog import Catalog
 from service.catalog.resolve import resolve
 from service.engine.observed import UNITS, in_unit, model_flops_per_sample, seconds_per_sample
-from service.engine.operations import parameter_count, work
+from service.engine.operations import ACTIVATIONS_PER_GMAC, TYPICAL_GMACS, parameter_count, work
 from service.engine.table import Table
 from tests.engine.conftest import GPT3, LLAMA, RESNET, TableOf
 
@@ -62,3 +62,15 @@ def test_rates_and_times_in_different_units_mean_the_same(table_of: TableOf) -> 
     assert of(1536 / 10.0, "seconds_per_step") == pytest.approx(per_sample)
     assert of(1536 / 10.0 * 1e3, "milliseconds_per_step") == pytest.approx(per_sample)
     assert of(1e6 / 10.0 / 3600.0, "hours") == pytest.approx(per_sample)
+
+
+def test_what_stands_in_for_unknown_work_is_the_catalogs_median(catalog: Catalog) -> None:
+    for family in ("cnn", "vit", "detection", "segmentation", "speech", "recommender", "rnn", "diffusion", "other"):
+        stated = [m.forward_gmacs for m in catalog.models.values() if m.family == family and m.forward_gmacs > 0]
+        assert TYPICAL_GMACS[family] == pytest.approx(float(np.median(stated)), rel=0.02), family
+    written = [
+        m.activations / m.forward_gmacs
+        for m in catalog.models.values()
+        if m.family in ("cnn", "vit") and m.forward_gmacs > 0 and m.activations > 0
+    ]
+    assert pytest.approx(float(np.median(written)), rel=0.02) == ACTIVATIONS_PER_GMAC

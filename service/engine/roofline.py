@@ -1,0 +1,36 @@
+"""The fastest that a run can be: its counted FLOPs at the chips' peak (roofline, Williams et al. 2009)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from service.engine.observed import model_flops_per_sample
+from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.step_inputs import Inputs, among
+from service.engine.table import FloatArray, Table
+
+# Winograd and FFT convolutions do fewer multiplications than are counted; packed samples hold fewer real tokens.
+FASTER_THAN_COUNTED = {"cnn": 2.5, "detection": 2.5, "segmentation": 2.5, "vit": 1.2, "diffusion": 1.5}
+FASTER_WHEN_PACKED = 2.0
+
+
+def fastest_seconds_per_sample(inputs: Inputs) -> FloatArray:
+    """No run is faster than its counted FLOPs at the chips' peak (roofline), shape (n,)."""
+    table, columns = inputs.table, inputs.columns
+    # A causal mask spares half of the attention that is counted.
+    language = among(table.text("family"), TRANSFORMER_FAMILIES)
+    done = np.where(
+        language,
+        3.0 * (inputs.work.gemm_flops + 0.5 * inputs.work.attention_flops),
+        model_flops_per_sample(table),
+    )
+    flops = done * columns["trained_flops_share"]
+    bound = flops / (allowance(table) * table["peak_tflops"] * 1e12 * np.maximum(table["count"], 1e-9))
+    return np.where(inputs.work.known, np.maximum(bound, 1e-300), 1e-300)
+
+
+def allowance(table: Table) -> FloatArray:
+    """How many times the peak counted FLOPs may come to, shape (n,)."""
+    usual = np.array([FASTER_THAN_COUNTED.get(str(name), 1.0) for name in table.text("family")])
+    packed = among(table.text("packing"), ("packed", "unpadded"))
+    return np.asarray(usual * np.where(packed, FASTER_WHEN_PACKED, 1.0))
