@@ -25,14 +25,12 @@ from service.engine.table import FloatArray, Table, TextArray
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Measured configurations: n rows that resolved, with what was observed; `answers` has those that did not too."""
+    """Measured configurations: the n rows that resolved, with what was observed."""
 
     table: Table
     log_seconds: FloatArray  # natural log of seconds per sample; NaN where nothing was timed
     peak_memory_gb: FloatArray  # NaN where not measured
     ids: TextArray
-    rows: list[Mapping[str, Any]]
-    answers: list[Resolved | Unresolvable]
     fingerprint: str
 
 
@@ -72,8 +70,6 @@ def measured(rows: Sequence[Mapping[str, Any]], ids: Sequence[str], catalog: Cat
         log_seconds,
         memory,
         np.array([ids[index] for index in kept], dtype=object),
-        [rows[index] for index in kept],
-        answers,
         digest.hexdigest(),
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, Path, Query
 
 from service.catalog.catalog import Catalog, Grid, Price, name_key
-from service.catalog.paging import BadCursorError, page_of
+from service.catalog.paging import page_of
 from service.catalog.schemas import (
     AcceleratorDetail,
     AcceleratorEntry,
@@ -20,6 +20,7 @@ from service.catalog.schemas import (
     Page,
     PriceEntry,
 )
+from service.cursors import BadCursorError
 from service.dependencies import CatalogDependency
 from service.problems import FieldError, NotFound, Unprocessable, responses
 

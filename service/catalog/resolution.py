@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.catalog.catalog import Accelerator, CatalogModel
 from service.engine.layout import Flaw
 
 Flat = Mapping[str, object]
@@ -43,8 +42,6 @@ class Resolved:
     samples_to_train: float = math.nan
     tokens_to_train: float = math.nan
     fits: bool = True
-    model: CatalogModel | None = None
-    accelerator: Accelerator | None = None
 
 
 def to_number(value: object) -> float:

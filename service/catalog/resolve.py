@@ -57,7 +57,7 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
     _hardware(flat, catalog, values, chip, assumptions)
     _software(flat, values, assumptions, measured=measured)
     _provenance(flat, values)
-    resolved = Resolved(values, assumptions, model=entry, accelerator=chip)
+    resolved = Resolved(values, assumptions)
     if not measured:
         resolved.warnings.extend(_doubts(flat, values, entry, chip))
     if errors:

@@ -33,7 +33,7 @@ LAYOUT_FIELDS = (
 )
 
 
-# Samples per accelerator where a measured row states no batch at all.
+# Samples per accelerator where nobody states a batch. Judgement; listed as an assumption wherever it is used.
 TYPICAL_BATCH = {
     "cnn": 128.0,
     "vit": 64.0,
@@ -100,6 +100,8 @@ def measured_layout(values: Values) -> None:
     values.setdefault("recompute", "")
 
 
+# Parameters up to which so many tokens a step are usual: GPT-3 used 0.5 million for its small models, 2 for 6.7B and
+# 3.2 for 175B (Brown et al. 2020, arXiv 2005.14165, table 2.1), later models of that size 4 and more.
 TOKENS_PER_STEP = ((1e9, 5e5), (2e10, 2e6), (math.inf, 4e6))
 
 

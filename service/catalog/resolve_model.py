@@ -189,14 +189,15 @@ def _derive_shape(values: Values, assumptions: list[Assumption]) -> None:
 TYPICAL_LENGTH = {"decoder": 2048.0, "moe": 4096.0, "encoder": 512.0, "encoder_decoder": 512.0}
 
 
-# Unpacked samples cut at a maximum length: mean of the kept ones over that maximum, and what it saturates at.
+# Judgement: the share of a maximum length that unpacked samples fill, and the mean that no maximum lifts it beyond
+# (the set behind the ms-swift rows averages 3,234 tokens).
 FILLED_SHARE = 0.6
 
 
 LONGEST_MEAN = 3000.0
 
 
-# Instruction data are short unless packed: Alpaca-like sets average 100 to 700 tokens a sample with their prompt.
+# Judgement: instruction data are short unless packed; the peft-metamathqa rows average 210 tokens.
 INSTRUCTION_LENGTH = 256.0
 
 

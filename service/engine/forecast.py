@@ -31,6 +31,7 @@ from service.engine.table import BoolArray, FloatArray, Table, TextArray
 LEAF_GROUPINGS = ("model", "unknown_model")
 MEMORY_SIGMA = 0.3  # natural log; spread of memory peaks before any were fitted
 OWN_SITE = "own"  # name of the level that a team's own rows speak about
+# Judgement; what warm starts then reach is in the accuracy report.
 OWN_RESIDUAL_SPREAD = 0.25  # prior sd of what a site's near-identical runs share beyond all effects, natural log
 OWN_RESIDUAL_LENGTH = 0.7  # distance over which it fades
 

@@ -17,7 +17,6 @@ from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import Table
 
 Row = Mapping[str, float | str]
-DEGREES = ("tensor_parallel", "pipeline_parallel", "context_parallel", "data_parallel")
 HEAD_ROOM = 0.75
 MICRO_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 

@@ -53,7 +53,6 @@ MEMORY_COEFFICIENTS: tuple[Coefficient, ...] = (
         "CUDA context and NCCL buffers, 0.5 to 3 GB",
     ),
 )
-MEMORY_INDEX = {coefficient.name: position for position, coefficient in enumerate(MEMORY_COEFFICIENTS)}
 MEMORY_LOW = np.array([coefficient.low for coefficient in MEMORY_COEFFICIENTS])
 MEMORY_HIGH = np.array([coefficient.high for coefficient in MEMORY_COEFFICIENTS])
 MEMORY_PARTS: tuple[str, ...] = ("weights", "gradients", "optimizer", "activations", "logits", "overhead")
@@ -78,7 +77,7 @@ LOGIT_BYTES = 12.0
 FUSED_LOGIT_BYTES = 6.0  # pre-training frameworks: half precision, and fp32 whose buffer the gradient takes over
 # Convolution inputs are kept, in-place activations and fused norms are not.
 KEPT_PER_WRITTEN = 1.25
-# The peak of unpacked fine-tuning is set by the longest samples, two to three times the mean of instruction sets.
+# The peak of unpacked fine-tuning is set by the longest samples, not by the mean. Judgement.
 LONGEST_OVER_MEAN = 2.5
 FROZEN_KEPT = 0.1  # of the activations, where only what feeds the trained head is kept; judgement, nothing measures it
 QUANTISED_WEIGHT_BYTES = 0.55  # 4-bit weights with their scales (Dettmers et al. 2023, arXiv 2305.14314, section 3)

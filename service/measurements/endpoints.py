@@ -7,9 +7,10 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from service.calibrations.service import source_errors
+from service.cursors import BadCursorError
 from service.dependencies import CatalogDependency, DatabaseDependency, ForecasterDependency, Session
 from service.measurements.filters import filter_parameters, read_filters
-from service.measurements.repository import BadCursorError, Filter, MeasurementRepository, SourceRepository
+from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
 from service.measurements.schemas import (
     MeasurementDetail,
     MeasurementEntry,

@@ -1,7 +1,5 @@
 """Queries on measurements and sources; the only place that writes SQL about them."""
 
-import base64
-import binascii
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -12,6 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.cursors import BadCursorError, decode_cursor, encode_cursor
 from service.measurements.tables import MeasurementRow, SourceRow
 
 Scalar = str | float | bool
@@ -57,10 +56,6 @@ class Page:
     next_cursor: str | None
 
 
-class BadCursorError(ValueError):
-    """A cursor that no list of measurements gave out."""
-
-
 class MeasurementRepository:
     """Measurements in one session; the session's owner commits."""
 
@@ -89,11 +84,11 @@ class MeasurementRepository:
         """
         query = _matching(filters, team).order_by(MeasurementRow.number).limit(limit + 1)
         if cursor is not None:
-            query = query.where(MeasurementRow.number > _decode_cursor(cursor))
+            query = query.where(MeasurementRow.number > _number_of(cursor))
         rows = (await self.session.scalars(query)).all()
         more = len(rows) > limit
         items = rows[:limit]
-        return Page(items, _encode_cursor(items[-1].number) if more else None)
+        return Page(items, _cursor_of(items[-1].number) if more else None)
 
     async def count(self, filters: Iterable[Filter] = (), *, team: str | None = None) -> int:
         """How many measurements pass all filters."""
@@ -171,11 +166,11 @@ class SourceRepository:
             .limit(limit + 1)
         )
         if cursor is not None:
-            query = query.where(SourceRow.name > _decode(cursor))
+            query = query.where(SourceRow.name > decode_cursor(cursor))
         found = [(source, count) for source, count in await self.session.execute(query)]
         more = len(found) > limit
         items = found[:limit]
-        return items, _encode(items[-1][0].name) if more else None
+        return items, encode_cursor(items[-1][0].name) if more else None
 
     async def put(self, sources: Iterable[Mapping[str, Any]]) -> None:
         """Stores sources, replacing those of the same name."""
@@ -237,24 +232,13 @@ def _value(field: str, like: Scalar) -> ColumnElement[Any]:
     return typed
 
 
-def _encode(position: str) -> str:
-    return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
+def _cursor_of(number: int) -> str:
+    return encode_cursor(f"m{number}")
 
 
-def _decode(cursor: str) -> str:
-    try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, ValueError) as error:
-        raise BadCursorError(f"{cursor!r} is not a cursor that this list gave out") from error
-
-
-def _encode_cursor(number: int) -> str:
-    return _encode(f"m{number}")
-
-
-def _decode_cursor(cursor: str) -> int:
-    position = _decode(cursor)
+def _number_of(cursor: str) -> int:
+    position = decode_cursor(cursor)
     # 18 digits stay within the databases' 64-bit integers.
     if not re.fullmatch(r"m[0-9]{1,18}", position):
-        raise BadCursorError(f"{cursor!r} is not a cursor that this list gave out")
+        raise BadCursorError(cursor)
     return int(position[1:])

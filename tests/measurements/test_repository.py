@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.cursors import BadCursorError
 from service.database import Database
-from service.measurements.repository import BadCursorError, Filter, MeasurementRepository, SourceRepository
+from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
 
 pytestmark = pytest.mark.anyio
 
