@@ -15,6 +15,7 @@ from service.engine import accuracy
 from service.engine.calibration import Fit, fit
 from service.engine.evidence import grade
 from service.engine.forecast import Forecaster
+from service.engine.held_out import HeldOut, evidence_of, leave_lineages_out
 from service.engine.memory_fit import fit_memory
 
 CALIBRATION = DATA / "calibration.json.gz"
@@ -32,7 +33,7 @@ class Calibrated:
     forecaster: Forecaster
     measured: Measured
     fitted: Fit
-    held_out: accuracy.HeldOut
+    held_out: HeldOut
 
 
 def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 2) -> Calibrated:
@@ -42,9 +43,9 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
     progress("fitting", 0.0)
     fitted = fit(table, log_seconds)
     progress("predicting each lineage without it", 0.2)
-    held_out = accuracy.leave_lineages_out(table, log_seconds, fitted, processes=processes)
+    held_out = leave_lineages_out(table, log_seconds, fitted, processes=processes)
     progress("scoring", 0.9)
-    evidence = accuracy.evidence_of(fitted, data.ids[timed], table, log_seconds)
+    evidence = evidence_of(fitted, data.ids[timed], table, log_seconds)
     grades = grade(table, evidence.nearest_distance(table, other_lineages_only=True))
     factors = accuracy.widening(table, log_seconds, held_out, grades)
     measured_memory = np.isfinite(data.peak_memory_gb)

@@ -7,110 +7,28 @@ rule of thumb that people use: 6 N D over 40 % of peak.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
 
-from service.engine.calibration import Fit, fit, predict, sampled_rows
 from service.engine.distribution import Z90, weighted_quantile
-from service.engine.evidence import Evidence
-from service.engine.forecast import Forecaster
+from service.engine.held_out import WARM_ROWS, HeldOut
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
 
 RULE_OF_THUMB_MFU = 0.40
 LEAST_ROWS = 20  # sources with fewer rows are listed, but not averaged
-HELD_OUT_ITERATIONS = 5
-HELD_OUT_ROWS = 500
-WARM_ROWS = 20  # rows of a source that a warm start learns (seeded choice)
-WARM_SEED = 20
 NOMINAL_COVERAGE = 0.8
 WIDENING_RANGE = (0.4, 3.0)
-
-
-@dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Predictions of rows that the fit hadn't seen, natural logs of seconds per sample; shapes (n,).
-
-    Cold: of a new site. Warm: after learning `WARM_ROWS` other rows of the same source; NaN for the rows learned and
-    for sources with less than twice as many.
-    """
-
-    predicted: FloatArray
-    variance: FloatArray
-    warm_predicted: FloatArray
-    warm_variance: FloatArray
 
 
 def rule_of_thumb(table: Table) -> FloatArray:
     """Natural log of seconds per sample by 6 N D (6 x MACs for others) at 40 % of the peak, shape (n,)."""
     flops = model_flops_per_sample(table)
     return np.asarray(np.log(flops / (RULE_OF_THUMB_MFU * table["peak_tflops"] * 1e12 * table["count"])))
-
-
-def leave_lineages_out(table: Table, log_seconds: FloatArray, fitted: Fit, *, processes: int = 2) -> HeldOut:
-    """Predict every lineage by a fit that hasn't seen it (spreads kept from the full fit)."""
-    lineages = table.text("lineage").astype(str)
-    names = np.unique(lineages).tolist()
-    columns = np.full((4, len(table)), np.nan)
-    _shared.append((table, log_seconds, fitted))  # before the fork, so that no worker has to be sent it
-    try:
-        with multiprocessing.get_context("fork").Pool(processes) as pool:
-            answers = pool.map(_one_lineage, names, chunksize=1)
-    finally:
-        _shared.clear()
-    for name, answer in zip(names, answers, strict=True):
-        columns[:, lineages == name] = answer
-    return HeldOut(*columns)
-
-
-_shared: list[tuple[Table, FloatArray, Fit]] = []
-
-
-def _one_lineage(name: str) -> FloatArray:
-    """The four columns of `HeldOut` for the rows of one lineage."""
-    table, log_seconds, fitted = _shared[-1]
-    lineages = table.text("lineage").astype(str)
-    without = fit(
-        table,
-        log_seconds,
-        rows=lineages != name,
-        design=fitted.design,
-        start=fitted,
-        iterations=HELD_OUT_ITERATIONS,
-        learn_spreads=False,
-        most_rows=HELD_OUT_ROWS,
-    )
-    own, measured = table.take(lineages == name), log_seconds[lineages == name]
-    others = np.flatnonzero((lineages != name) & sampled_rows(table, HELD_OUT_ROWS))
-    evidence = evidence_of(without, others.astype(object), table.take(others), log_seconds[others])
-    cold = Forecaster.of(without, evidence)
-    nowhere = np.full(len(own), "", dtype=object)
-    columns = np.full((4, len(own)), np.nan)
-    columns[0], columns[1], _ = cold.log_seconds(own.replace(lineage=nowhere, site=nowhere))
-    sources = own.text("site").astype(str)
-    generator = np.random.default_rng(WARM_SEED)
-    for source in np.unique(sources):
-        rows = np.flatnonzero(sources == source)
-        if len(rows) >= 2 * WARM_ROWS:
-            learned = generator.choice(rows, WARM_ROWS, replace=False)
-            rest = np.setdiff1d(rows, learned)
-            warm = cold.learn(own.take(learned), measured[learned])
-            columns[2, rest], columns[3, rest], _ = warm.log_seconds(own.take(rest))
-    return columns
-
-
-def evidence_of(fitted: Fit, ids: TextArray, table: Table, log_seconds: FloatArray) -> Evidence:
-    """Evidence made of measurements and what a fit says of them, at their own site and as a new site."""
-    predicted, _, _ = predict(fitted, table)
-    nowhere = np.full(len(table), "", dtype=object)
-    new_site, _, _ = predict(fitted, table.replace(lineage=nowhere, site=nowhere))
-    return Evidence.of(ids, table, log_seconds, predicted, new_site)
 
 
 def score(

@@ -1,0 +1,162 @@
+"""Predictions of rows that the fit hasn't seen: a lineage, a chip or a model left out, and warm starts.
+
+A left-out lineage is every edition of one benchmark together (editions repeat each other, so that leaving out one
+flatters); its rows are predicted as a new site's. A left-out chip or model is predicted where it was measured: its
+site may be known from other rows.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.engine.calibration import Fit, fit, predict, sampled_rows
+from service.engine.evidence import Evidence
+from service.engine.forecast import Forecaster
+from service.engine.table import BoolArray, FloatArray, Table, TextArray
+
+HELD_OUT_ITERATIONS = 5
+HELD_OUT_ROWS = 500  # rows of one lineage that such a fit uses at most
+WARM_ROWS = 20  # rows of a source that a warm start learns (seeded choice)
+WARM_SEED = 20
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Predictions of rows that the fit hadn't seen, natural logs of seconds per sample; shapes (n,).
+
+    Cold: of a new site. Warm: after learning `WARM_ROWS` other rows of the same source; NaN for the rows learned and
+    for sources with less than twice as many. Mechanics: cold, by the coefficients alone, without what near
+    measurements kept beyond them.
+    """
+
+    predicted: FloatArray
+    variance: FloatArray
+    warm_predicted: FloatArray
+    warm_variance: FloatArray
+    mechanics: FloatArray
+
+
+def leave_lineages_out(
+    table: Table,
+    log_seconds: FloatArray,
+    fitted: Fit,
+    *,
+    lineages: Sequence[str] | None = None,
+    processes: int = 2,
+) -> HeldOut:
+    """Predict every lineage (or those named) by a fit that hasn't seen it; spreads are kept from the full fit.
+
+    Rows of lineages that weren't asked for are NaN.
+    """
+    names = sorted(set(table.text("lineage").tolist())) if lineages is None else list(lineages)
+    return HeldOut(*_each(_one_lineage, "lineage", names, (table, log_seconds, fitted), 5, processes))
+
+
+def leave_levels_out(
+    table: Table, log_seconds: FloatArray, fitted: Fit, column: str, levels: Sequence[str], *, processes: int = 2
+) -> tuple[FloatArray, FloatArray]:
+    """Predict all rows of each of `levels` of a text column by a fit that hasn't seen them.
+
+    Returns: natural log of seconds per sample at the row's own site, as far as other rows tell of it, and as a new
+    site; shapes (n,), NaN elsewhere.
+    """
+    _column.append(column)
+    try:
+        known, new = _each(_one_level, column, list(levels), (table, log_seconds, fitted), 2, processes)
+    finally:
+        _column.clear()
+    return known, new
+
+
+_shared: list[tuple[Table, FloatArray, Fit]] = []
+_column: list[str] = []
+
+
+def _each(
+    work: Callable[[str], FloatArray],
+    column: str,
+    names: Sequence[str],
+    shared: tuple[Table, FloatArray, Fit],
+    width: int,
+    processes: int,
+) -> FloatArray:
+    """Answers of `work` for the rows of every name of a column, shape (width, n)."""
+    table = shared[0]
+    result = np.full((width, len(table)), np.nan)
+    _shared.append(shared)  # before the fork, so that no worker has to be sent it
+    try:
+        with multiprocessing.get_context("fork").Pool(processes) as pool:
+            answers = pool.map(work, names, chunksize=1)
+    finally:
+        _shared.clear()
+    for name, answer in zip(names, answers, strict=True):
+        result[:, table.text(column) == name] = answer
+    return result
+
+
+def _without(left_out: BoolArray) -> Forecaster:
+    """A forecaster that hasn't seen some rows."""
+    table, log_seconds, fitted = _shared[-1]
+    without = fit(
+        table,
+        log_seconds,
+        rows=~left_out,
+        design=fitted.design,
+        start=fitted,
+        iterations=HELD_OUT_ITERATIONS,
+        learn_spreads=False,
+        most_rows=HELD_OUT_ROWS,
+    )
+    others = np.flatnonzero(~left_out & sampled_rows(table, HELD_OUT_ROWS))
+    evidence = evidence_of(without, others.astype(object), table.take(others), log_seconds[others])
+    return Forecaster.of(without, evidence)
+
+
+def _one_lineage(name: str) -> FloatArray:
+    """The columns of `HeldOut` for the rows of one lineage."""
+    table, log_seconds, _ = _shared[-1]
+    mine = np.asarray(table.text("lineage") == name, dtype=bool)
+    own, measured = table.take(mine), log_seconds[mine]
+    cold = _without(mine)
+    new = as_new_site(own)
+    columns = np.full((5, len(own)), np.nan)
+    columns[0], columns[1], _ = cold.log_seconds(new)
+    columns[4] = columns[0] - cold.evidence.correction(new)
+    sources = own.text("site").astype(str)
+    generator = np.random.default_rng(WARM_SEED)
+    for source in np.unique(sources):
+        rows = np.flatnonzero(sources == source)
+        if len(rows) >= 2 * WARM_ROWS:
+            learned = generator.choice(rows, WARM_ROWS, replace=False)
+            rest = np.setdiff1d(rows, learned)
+            warm = cold.learn(own.take(learned), measured[learned])
+            columns[2, rest], columns[3, rest], _ = warm.log_seconds(own.take(rest))
+    return columns
+
+
+def _one_level(name: str) -> FloatArray:
+    """Predictions of the rows of one level at their site and as a new site, shape (2, rows)."""
+    table = _shared[-1][0]
+    mine = np.asarray(table.text(_column[-1]) == name, dtype=bool)
+    forecaster = _without(mine)
+    own = table.take(mine)
+    at_home, _, _ = forecaster.log_seconds(own)
+    anywhere, _, _ = forecaster.log_seconds(as_new_site(own))
+    return np.stack([at_home, anywhere])
+
+
+def as_new_site(table: Table) -> Table:
+    """The same configurations at a site that nobody has measured."""
+    nowhere = np.full(len(table), "", dtype=object)
+    return table.replace(lineage=nowhere, site=nowhere)
+
+
+def evidence_of(fitted: Fit, ids: TextArray, table: Table, log_seconds: FloatArray) -> Evidence:
+    """Evidence made of measurements and what a fit says of them, at their own site and as a new site."""
+    predicted, _, _ = predict(fitted, table)
+    new_site, _, _ = predict(fitted, as_new_site(table))
+    return Evidence.of(ids, table, log_seconds, predicted, new_site)
