@@ -267,6 +267,7 @@ def resolve_data(
             length = TRANSLATION_LENGTH
     if length > 0:
         values["sequence_length"] = length
+    values["maximum_length"] = stated_number(flat, "data.maximum_length")
     if not image > 0 and entry is not None and entry.image_size > 0:
         image = entry.image_size
     if image > 0:

@@ -119,6 +119,8 @@ class Forecaster:
         names = [[term.coefficient, term.grouping] for term in TERMS]
         if document.get("terms") != names or document.get("coefficients") != [c.name for c in COEFFICIENTS]:
             raise ValueError("the calibration was fitted by another version of the engine; run `traincast calibrate`")
+        if len(document["memory_unknowns"]) != len(MEMORY_COEFFICIENTS):
+            raise ValueError("the calibration's memory was fitted by another engine; run `traincast calibrate`")
         levels = tuple(dict(pairs) for pairs in document["levels"])
         size = len(document["unknowns"])
         core = np.array(document["core"], dtype=np.int64)
