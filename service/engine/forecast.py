@@ -19,7 +19,7 @@ from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
 from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, grade
-from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, memory_parts
+from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.roofline import allowance, fastest_seconds_per_sample
@@ -29,7 +29,7 @@ from service.engine.table import BoolArray, FloatArray, Table, TextArray
 
 # Terms whose levels are many and independent given the rest: their covariance with others is dropped when stored.
 LEAF_GROUPINGS = ("model", "unknown_model")
-MEMORY_SIGMA = 0.3  # natural log; spread of memory peaks before any were fitted
+MEMORY_SIGMA = 1.5  # widening of `log_spread` before any memory peaks were fitted
 OWN_SITE = "own"  # name of the level that a team's own rows speak about
 # Judgement; what warm starts then reach is in the accuracy report.
 OWN_RESIDUAL_SPREAD = 0.25  # prior sd of what a site's near-identical runs share beyond all effects, natural log
@@ -245,8 +245,9 @@ class Forecaster:
         memory = memory_parts(inputs, np.broadcast_to(self.memory_unknowns, shape))
         peak = np.asarray(sum(memory.values()), dtype=np.float64)
         room = np.where(table["memory_gb"] > 0, table["memory_gb"], np.inf) * USABLE_SHARE
-        probability = ndtr((np.log(room) - np.log(peak)) / self.memory_sigma)
-        memory_up = np.exp(Z90 * self.memory_sigma)
+        memory_spread = self.memory_sigma * log_spread(memory)
+        probability = ndtr((np.log(room) - np.log(peak)) / memory_spread)
+        memory_up = np.exp(Z90 * memory_spread)
         return Forecast(
             rate,
             step_seconds,

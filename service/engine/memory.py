@@ -84,6 +84,10 @@ MEMORY_LOW = np.array([coefficient.low for coefficient in MEMORY_COEFFICIENTS])
 MEMORY_HIGH = np.array([coefficient.high for coefficient in MEMORY_COEFFICIENTS])
 MEMORY_PARTS: tuple[str, ...] = ("weights", "gradients", "optimizer", "activations", "logits", "overhead")
 
+# How far parts are off on sources that the fit has not seen, natural log: states by how they are sharded and held (few
+# sources state it), activations by implementation, overhead by what a source counts (allocated, reserved or all that
+# the driver sees). Chosen by the likelihood of held-out peaks; `memory_fit` widens all by one factor to cover.
+STATE_SPREAD, ACTIVATION_SPREAD, OVERHEAD_SPREAD = 0.3, 0.25, 1.0
 # Bytes of optimizer state per trained parameter under mixed precision, the fp32 master copy included.
 STATE_BYTES = {
     "sgd": 8.0,
@@ -189,6 +193,23 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     gradients = sharded(gradient_bytes, SHARDS_GRADIENTS, inputs.trained_share)
     optimizer = sharded(state_bytes, SHARDS_OPTIMIZER, inputs.trained_share)
     return weights, gradients, np.where(among(table.text("offload"), ("cpu", "nvme")), 0.0, optimizer)
+
+
+def log_spread(parts: dict[str, FloatArray]) -> FloatArray:
+    """Standard deviation of the log of a peak made of these parts, before widening, shape (n,).
+
+    Weights, gradients and optimizer states err together; activations, logits and overhead on their own.
+    """
+    total = sum(parts.values())
+    states = parts["weights"] + parts["gradients"] + parts["optimizer"]
+    variance = (
+        (STATE_SPREAD * states) ** 2
+        + (ACTIVATION_SPREAD * parts["activations"]) ** 2
+        + (ACTIVATION_SPREAD * parts["logits"]) ** 2
+        + (OVERHEAD_SPREAD * parts["overhead"]) ** 2
+    )
+    result: FloatArray = np.sqrt(variance) / total
+    return result
 
 
 def log_peak_gb(inputs: Inputs, coefficients: FloatArray) -> FloatArray:
