@@ -58,6 +58,7 @@ def longest_tokens(inputs: Inputs) -> FloatArray:
     """Tokens of the longest sample that a micro-batch is padded to, shape (n,)."""
     table, mean = inputs.table, inputs.work.tokens
     unpacked = among(table.text("mode"), ("finetune", *ADAPTER_MODES)) & among(table.text("packing"), ("", "none"))
+    unpacked = unpacked & (table.text("family") != "encoder")  # whose stated length is what samples are padded to
     limit = np.where(table["maximum_length"] > 0, table["maximum_length"], np.where(mean < 1024, np.inf, mean))
     longest = np.maximum(np.minimum(LONGEST_OVER_MEAN * mean, limit), mean)
     result: FloatArray = np.where(unpacked, longest, mean)
