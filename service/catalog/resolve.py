@@ -189,6 +189,7 @@ def _training(
     if not optimizer:
         optimizer = "sgd" if family not in TRANSFORMER_FAMILIES and family != "diffusion" else "adamw"
     values["optimizer"] = optimizer
+    values["weight_precision"] = str(flat.get("training.weight_precision") or "")
     values["adapter"] = str(flat.get("training.adapter") or ("lora" if mode in ("lora", "qlora") else ""))
     trainable = stated_number(flat, "training.trainable_parameters")
     if trainable > 0:

@@ -74,6 +74,7 @@ def resolve_model(
         _size_by_name(name, values, assumptions)
     known = any(number(values, key) > 0 for key in ("parameters", "forward_gmacs", "hidden_size"))
     if values["family"] in TRANSFORMER_FAMILIES:
+        _derive_gating(values, assumptions)
         _derive_shape(values, assumptions)
     if not name and not known:
         errors.append(
@@ -148,6 +149,38 @@ def _fill_from_catalog(values: Values, given: Values, entry: CatalogModel, flat:
         values["forward_gmacs"] = float(values["forward_gmacs"]) * scale
         if "activations" in values:
             values["activations"] = float(values["activations"]) * scale
+
+
+COUNT_TOLERANCE = 0.02  # parameters that leave out biases and norms agree with the stated count within it
+
+
+def _derive_gating(values: Values, assumptions: list[Assumption]) -> None:
+    """Whether feed-forward blocks are gated, where only one reading of the shape gives the stated parameters.
+
+    A gated block has three matrices, another two: with a stated width, the count of a dense model tells which, unless
+    tying the embeddings explains as much.
+    """
+    needed = ("parameters", "layers", "hidden_size", "intermediate_size", "vocab_size")
+    if values["family"] not in ("decoder", "encoder") or "gated_mlp" in values:
+        return
+    if not all(number(values, name) > 0 for name in needed):
+        return
+    hidden, heads = float(values["hidden_size"]), number(values, "attention_heads", 1.0)
+    query = number(values, "head_dim", hidden / heads) * heads
+    attention = 2.0 * hidden * query * (1.0 + number(values, "kv_heads", heads) / heads)
+    matrix = hidden * float(values["intermediate_size"])
+    embedding = float(values["vocab_size"]) * hidden
+    tables = (2.0 - number(values, "tied_embeddings"),) if "tied_embeddings" in values else (1.0, 2.0)
+
+    def explains(matrices: float) -> bool:
+        layers = float(values["layers"]) * (attention + matrices * matrix)
+        counts = [layers + count * embedding for count in tables]
+        return any(math.isclose(count, float(values["parameters"]), rel_tol=COUNT_TOLERANCE) for count in counts)
+
+    if explains(3.0) != explains(2.0):
+        values["gated_mlp"] = float(explains(3.0))
+        if explains(3.0):
+            assumptions.append(Assumption("model.gated_mlp", True, "only a gated block explains the parameters"))
 
 
 def _derive_shape(values: Values, assumptions: list[Assumption]) -> None:
@@ -234,6 +267,7 @@ def resolve_data(
             length = TRANSLATION_LENGTH
     if length > 0:
         values["sequence_length"] = length
+    values["maximum_length"] = stated_number(flat, "data.maximum_length")
     if not image > 0 and entry is not None and entry.image_size > 0:
         image = entry.image_size
     if image > 0:

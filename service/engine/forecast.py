@@ -18,7 +18,7 @@ from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
 from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, grade
-from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, memory_parts
+from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.own_rows import OWN_SITE, OwnRows, sampled, weigh
@@ -29,7 +29,7 @@ from service.engine.table import BoolArray, FloatArray, Table, TextArray
 
 # Terms whose levels are many and independent given the rest: their covariance with others is dropped when stored.
 LEAF_GROUPINGS = ("model", "unknown_model")
-MEMORY_SIGMA = 0.3  # natural log; spread of memory peaks before any were fitted
+MEMORY_SIGMA = 1.5  # widening of `log_spread` before any memory peaks were fitted
 LINEARISATIONS = 3  # times the mechanics are linearised anew around what own rows taught
 MOST_MOVED = 3.0  # natural-log units that own rows may move an unknown by
 
@@ -108,6 +108,8 @@ class Forecaster:
         names = [[term.coefficient, term.grouping] for term in TERMS]
         if document.get("terms") != names or document.get("coefficients") != [c.name for c in COEFFICIENTS]:
             raise ValueError("the calibration was fitted by another version of the engine; run `traincast calibrate`")
+        if len(document["memory_unknowns"]) != len(MEMORY_COEFFICIENTS):
+            raise ValueError("the calibration's memory was fitted by another engine; run `traincast calibrate`")
         levels = tuple(dict(pairs) for pairs in document["levels"])
         size = len(document["unknowns"])
         core = np.array(document["core"], dtype=np.int64)
@@ -232,8 +234,9 @@ class Forecaster:
         memory = memory_parts(inputs, np.broadcast_to(self.memory_unknowns, shape))
         peak = np.asarray(sum(memory.values()), dtype=np.float64)
         room = np.where(table["memory_gb"] > 0, table["memory_gb"], np.inf) * USABLE_SHARE
-        probability = ndtr((np.log(room) - np.log(peak)) / self.memory_sigma)
-        memory_up = np.exp(Z90 * self.memory_sigma)
+        memory_spread = self.memory_sigma * log_spread(memory)
+        probability = ndtr((np.log(room) - np.log(peak)) / memory_spread)
+        memory_up = np.exp(Z90 * memory_spread)
         return Forecast(
             rate,
             step_seconds,

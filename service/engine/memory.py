@@ -1,9 +1,8 @@
 """Peak memory of one accelerator, part by part.
 
 States (weights, gradients, optimizer) as in Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3); activations of
-a Transformer layer as in Korthikanti et al. 2022 (arXiv 2205.05198, section 4, eq. 1 to 4 and table 2), with
-tensor-parallel ranks sharing what sequence parallelism shares; convolutional nets keep what they write. Framework
-overhead and fragmentation are learned from measured peaks.
+a Transformer layer as in Korthikanti et al. 2022 (arXiv 2205.05198, section 4, eq. 1 to 4 and table 2), counted tensor
+by tensor in `memory_activations.py`. Framework overhead and fragmentation are learned from measured peaks.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import numpy as np
 
 from service.engine import operations
 from service.engine.coefficients import Coefficient
+from service.engine.memory_activations import activation_bytes, is_fused
 from service.engine.step_inputs import (
     ADAPTER_MODES,
-    FUSED_ATTENTION,
     SHARDS_GRADIENTS,
     SHARDS_OPTIMIZER,
     SHARDS_WEIGHTS,
@@ -27,12 +26,40 @@ from service.engine.table import BoolArray, FloatArray, Table
 MEMORY_COEFFICIENTS: tuple[Coefficient, ...] = (
     Coefficient(
         "activation_scale",
-        "log ratio of kept to counted activation bytes",
+        "log ratio of kept to counted activation bytes of Transformers",
+        np.log(1.1),
+        0.2,
+        np.log(0.1),
+        np.log(6.0),
+        "Korthikanti et al. 2022 count what a fused implementation keeps; the rest is fragmentation",
+    ),
+    Coefficient(
+        "eager_scale",
+        "log ratio of what layers of separate operations keep to what fused ones keep",
+        np.log(1.5),
+        0.3,
+        np.log(0.5),
+        np.log(4.0),
+        "norms and softmax in fp32, unfused gates and rotary embeddings, dropped-out adapter inputs: 40 to 80 h bytes "
+        "a token where fused layers keep 34; judgement",
+    ),
+    Coefficient(
+        "logit_scale",
+        "log ratio of kept to counted bytes of the vocabulary head",
         np.log(1.0),
         0.3,
         np.log(0.1),
         np.log(6.0),
-        "Korthikanti et al. 2022 count what a fused implementation keeps",
+        "copies of the logits that a cross-entropy keeps vary by implementation; judgement",
+    ),
+    Coefficient(
+        "vision_scale",
+        "log ratio of kept to counted activation bytes of all other families",
+        np.log(1.0),
+        0.3,
+        np.log(0.1),
+        np.log(6.0),
+        "convolution inputs are kept, in-place activations and fused norms are not; judgement",
     ),
     Coefficient(
         "state_scale",
@@ -57,6 +84,10 @@ MEMORY_LOW = np.array([coefficient.low for coefficient in MEMORY_COEFFICIENTS])
 MEMORY_HIGH = np.array([coefficient.high for coefficient in MEMORY_COEFFICIENTS])
 MEMORY_PARTS: tuple[str, ...] = ("weights", "gradients", "optimizer", "activations", "logits", "overhead")
 
+# How far parts are off on sources that the fit has not seen, natural log: states by how they are sharded and held (few
+# sources state it), activations by implementation, overhead by what a source counts (allocated, reserved or all that
+# the driver sees). Chosen by the likelihood of held-out peaks; `memory_fit` widens all by one factor to cover.
+STATE_SPREAD, ACTIVATION_SPREAD, OVERHEAD_SPREAD = 0.3, 0.25, 1.0
 # Bytes of optimizer state per trained parameter under mixed precision, the fp32 master copy included.
 STATE_BYTES = {
     "sgd": 8.0,
@@ -72,15 +103,10 @@ STATE_BYTES = {
 }
 # Memory that a job may fill; the rest is the driver's and lost to fragmentation.
 USABLE_SHARE = 0.96
-# Logits in half precision, in fp32, and their gradient: what an unfused cross-entropy keeps per token and word.
-LOGIT_BYTES = 12.0
-FUSED_LOGIT_BYTES = 6.0  # pre-training frameworks: half precision, and fp32 whose buffer the gradient takes over
-# Convolution inputs are kept, in-place activations and fused norms are not.
-KEPT_PER_WRITTEN = 1.25
-# The peak of unpacked fine-tuning is set by the longest samples, not by the mean. Judgement.
-LONGEST_OVER_MEAN = 2.5
-FROZEN_KEPT = 0.1  # of the activations, where only what feeds the trained head is kept; judgement, nothing measures it
 QUANTISED_WEIGHT_BYTES = 0.55  # 4-bit weights with their scales (Dettmers et al. 2023, arXiv 2305.14314, section 3)
+# DeepSpeed's bf16 optimizer adds half-precision gradients up in fp32 and holds both; Megatron and its kin add into the
+# fp32 buffer at once. Judgement, from how these optimizers are known to work.
+HOLDS_BOTH_GRADIENTS = ("deepspeed", "megatron-deepspeed")
 
 
 def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray]:
@@ -92,104 +118,98 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
 
     Returns: `{part: GB}` for each of `MEMORY_PARTS`, shape (n,), of the fullest accelerator.
     """
-    table, work = inputs.table, inputs.work
-    value = np.clip(coefficients, MEMORY_LOW, MEMORY_HIGH)
-    activation_scale, state_scale, overhead = (np.exp(value[:, position]) for position in range(3))
-
-    layout = inputs.layout
-    tensor, pipeline = layout.tensor, layout.pipeline
-    replicas = np.maximum(layout.data, 1.0) * layout.context
-    mode, sharding = table.text("mode"), table.text("sharding")
-    half = among(table.text("precision"), ("fp16", "bf16", "fp8", "fp4"))
-    language = among(table.text("family"), operations.TRANSFORMER_FAMILIES)
-    local = inputs.local_parameters
-    # The first stage holds the embedding and the last the head: with pipelining the fullest has one of them on top.
-    vocabulary = np.nan_to_num(table["vocab_size"]) * np.nan_to_num(table["hidden_size"])
-    local = local + np.where(
-        pipeline > 1, np.minimum(vocabulary / tensor * (1.0 - 1.0 / pipeline), 0.5 * work.parameters), 0.0
+    value = np.exp(np.clip(coefficients, MEMORY_LOW, MEMORY_HIGH))
+    activation_scale, eager_scale, logit_scale, vision_scale, state_scale, overhead = (
+        value[:, position] for position in range(len(MEMORY_COEFFICIENTS))
     )
-    trained = inputs.trained_share * local
-    # Mixed precision outside language models usually keeps fp32 weights and casts on the fly.
-    weight_bytes = np.where(mode == "qlora", QUANTISED_WEIGHT_BYTES, np.where(half & language, 2.0, 4.0))
-    # Pre-training frameworks accumulate gradients in fp32; fine-tuning scripts keep them as the weights are.
-    gradient_bytes = np.where(half & language & (mode != "pretrain"), 2.0, 4.0)
-    state_bytes = np.array([STATE_BYTES.get(str(name), 12.0) for name in table.text("optimizer")])
-    state_bytes = np.where(half & language, state_bytes, np.maximum(state_bytes - 4.0, 0.0))
-    state_bytes = np.where(mode == "fwd_bwd", 0.0, state_bytes)
-
-    shard_weights = among(sharding, SHARDS_WEIGHTS)
-    node = np.maximum(np.nan_to_num(table["per_node"], nan=8.0), 1.0)
-    ranks = np.where(sharding == "hsdp", np.minimum(replicas, node), replicas)
-    offloaded = among(table.text("offload"), ("cpu", "nvme"))
-    weights = local * weight_bytes / np.where(shard_weights, ranks, 1.0)
-    # A sharded layer is gathered whole while it runs, and the next one is prefetched.
-    layers = np.maximum(np.nan_to_num(table["layers"], nan=1.0), 1.0)
-    weights = weights + np.where(shard_weights & (ranks > 1), 2.0 * local * weight_bytes * pipeline / layers, 0.0)
-    gradients = trained * gradient_bytes / np.where(among(sharding, SHARDS_GRADIENTS), ranks, 1.0)
-    optimizer = np.where(
-        offloaded, 0.0, trained * state_bytes / np.where(among(sharding, SHARDS_OPTIMIZER), ranks, 1.0)
-    )
-
-    activations, logits = _activation_bytes(inputs, half, language)
+    half = among(inputs.table.text("precision"), ("fp16", "bf16", "fp8", "fp4"))
+    language = among(inputs.table.text("family"), operations.TRANSFORMER_FAMILIES)
+    weights, gradients, optimizer = _state_bytes(inputs, half, language)
+    activations, logits = activation_bytes(inputs, half, language)
+    eager = np.where(is_fused(inputs.table), 1.0, eager_scale)
+    scale = np.where(language & (inputs.work.score_elements > 0), activation_scale * eager, vision_scale)
     to_gb = 1e-9
     return {
         "weights": state_scale * weights * to_gb,
         "gradients": state_scale * gradients * to_gb,
         "optimizer": state_scale * optimizer * to_gb,
-        "activations": activation_scale * activations * to_gb,
-        "logits": activation_scale * logits * to_gb,
+        "activations": scale * activations * to_gb,
+        "logits": logit_scale * logits * to_gb,
         "overhead": overhead,
     }
 
 
-def _activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[FloatArray, FloatArray]:
-    """Bytes kept for the backward pass by layers and by the vocabulary head, shape (n,) each."""
+def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Bytes of weights, gradients and optimizer states, shape (n,) each."""
     table, work, layout = inputs.table, inputs.work, inputs.layout
     tensor, pipeline = layout.tensor, layout.pipeline
-    hidden = np.nan_to_num(table["hidden_size"])
-    layers = np.nan_to_num(table["layers"])
-    tokens = layout.micro_batch * work.tokens / layout.context
-    mode, recompute = table.text("mode"), table.text("recompute")
-    unpacked = among(mode, ("finetune", *ADAPTER_MODES)) & (work.tokens < 1024) & (table.text("packing") != "packed")
-    tokens = tokens * np.where(unpacked, LONGEST_OVER_MEAN, 1.0)
-    fused = among(table.text("attention"), FUSED_ATTENTION)
-    scores = np.where(
-        fused | (recompute == "selective"),
-        0.0,
-        5.0 * work.score_elements / np.maximum(work.tokens * np.maximum(layers, 1.0), 1.0),
+    replicas = np.maximum(layout.data, 1.0) * layout.context
+    mode, sharding, precision = table.text("mode"), table.text("sharding"), table.text("precision")
+    adapters = among(mode, ADAPTER_MODES)
+    dense = work.dense_parameters / (tensor * pipeline)
+    sparse = np.maximum(inputs.local_parameters - dense, 0.0)
+    # The first stage holds the embedding and the last the head: with pipelining the fullest has one of them on top.
+    vocabulary = np.nan_to_num(table["vocab_size"]) * np.nan_to_num(table["hidden_size"]) / tensor
+    dense = dense + np.where(pipeline > 1, np.minimum(vocabulary * (1.0 - 1.0 / pipeline), 0.5 * work.parameters), 0.0)
+    # Mixed precision outside language models usually keeps fp32 weights and casts on the fly.
+    stated = table.text("weight_precision")
+    weight_bytes = np.where(half & language, 2.0, 4.0)
+    weight_bytes = np.where(stated == "", weight_bytes, np.where(stated == "fp32", 4.0, 2.0))
+    # Fine-tuning scripts on plain replicas train the checkpoint in the half precision that they load it in, without a
+    # master copy; so do runs whose weights are stated to be half precision. Sharding optimizers bring a master copy.
+    whole = ~among(sharding, SHARDS_OPTIMIZER)
+    bare = half & (weight_bytes == 2.0) & ((stated != "") | ((mode == "finetune") & whole & language))
+    # Frozen weights need no master copy and stay as they are computed with.
+    weight_bytes = np.where(adapters & (precision == "fp8"), 1.0, weight_bytes)
+    # Quantised are the matrices of the layers; embedding and head stay as they were.
+    tables = np.minimum(vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0) / pipeline, dense)
+    tables = np.where(mode == "qlora", tables, 0.0)
+    layer_bytes = np.where(mode == "qlora", QUANTISED_WEIGHT_BYTES, weight_bytes)
+    # bf16 pre-training adds gradients up in fp32 (Megatron insists on it); fp16 gradients are scaled, and stay fp16.
+    fp32_gradients = language & half & (precision != "fp16") & (mode == "pretrain") & ~bare
+    gradient_bytes = np.where(fp32_gradients, 4.0, np.where(half & language, 2.0, 4.0))
+    both = among(table.text("framework"), HOLDS_BOTH_GRADIENTS) & fp32_gradients & (pipeline > 1)
+    gradient_bytes = gradient_bytes + np.where(both, 2.0, 0.0)
+    state_bytes = np.array([STATE_BYTES.get(str(name), 12.0) for name in table.text("optimizer")])
+    moments = np.maximum(state_bytes - 4.0, 0.0)
+    state_bytes = np.where(bare, 0.5 * moments, np.where(weight_bytes < 4.0, state_bytes, moments))
+    state_bytes = np.where(mode == "fwd_bwd", 0.0, state_bytes)
+
+    node = np.maximum(np.nan_to_num(table["per_node"], nan=8.0), 1.0)
+    ranks = np.where(sharding == "hsdp", np.minimum(replicas, node), replicas)
+    # Copies of an expert are fewer than replicas of the rest by the expert-parallel degree.
+    expert_ranks = np.maximum(ranks / np.maximum(layout.expert, 1.0), 1.0)
+
+    def sharded(bytes_each: FloatArray, kinds: tuple[str, ...], share: FloatArray) -> FloatArray:
+        split = among(sharding, kinds)
+        return share * bytes_each * (dense / np.where(split, ranks, 1.0) + sparse / np.where(split, expert_ranks, 1.0))
+
+    one = np.ones(len(table))
+    weights = sharded(layer_bytes, SHARDS_WEIGHTS, one) + tables * (weight_bytes - layer_bytes)
+    # A sharded layer is gathered whole while it runs, and the next one is prefetched.
+    layers = np.maximum(np.nan_to_num(table["layers"], nan=1.0), 1.0)
+    gathered = 2.0 * (dense + sparse) * weight_bytes * pipeline / layers
+    weights = weights + np.where(among(sharding, SHARDS_WEIGHTS) & (ranks > 1), gathered, 0.0)
+    gradients = sharded(gradient_bytes, SHARDS_GRADIENTS, inputs.trained_share)
+    optimizer = sharded(state_bytes, SHARDS_OPTIMIZER, inputs.trained_share)
+    return weights, gradients, np.where(among(table.text("offload"), ("cpu", "nvme")), 0.0, optimizer)
+
+
+def log_spread(parts: dict[str, FloatArray]) -> FloatArray:
+    """Standard deviation of the log of a peak made of these parts, before widening, shape (n,).
+
+    Weights, gradients and optimizer states err together; activations, logits and overhead on their own.
+    """
+    total = sum(parts.values())
+    states = parts["weights"] + parts["gradients"] + parts["optimizer"]
+    variance = (
+        (STATE_SPREAD * states) ** 2
+        + (ACTIVATION_SPREAD * parts["activations"]) ** 2
+        + (ACTIVATION_SPREAD * parts["logits"]) ** 2
+        + (OVERHEAD_SPREAD * parts["overhead"]) ** 2
     )
-    width = np.where(half, 1.0, 2.0)
-    intermediate = np.where(table["intermediate_size"] > 0, table["intermediate_size"], 4.0 * hidden)
-    active = np.where(
-        np.nan_to_num(table["experts"]) > 0,
-        np.nan_to_num(table["experts_per_token"]) + np.nan_to_num(table["shared_experts"]),
-        1.0,
-    )
-    # 34 h bytes a token at 4 h wide blocks, of which 2 h are dropout masks that language models no longer have: 16 h
-    # outside the feed-forward block and 4 bytes per column inside it.
-    gated = np.where(table["gated_mlp"] == 1.0, 1.5, 1.0)
-    per_layer = tokens / tensor * width * (16.0 * hidden + 4.0 * gated * intermediate * active + scores)
-    kept_full = tokens * width * 2.0 * hidden / tensor
-    # 1F1B keeps as many micro-batches in flight on the first stage as there are stages.
-    flight = np.minimum(pipeline, layout.micro_batches)
-    stage_layers = layers / pipeline
-    transformer = np.where(
-        recompute == "full",
-        kept_full * stage_layers * flight + per_layer,
-        per_layer * stage_layers * flight,
-    )
-    vocabulary = np.nan_to_num(table["vocab_size"])
-    logits = np.where(
-        language & (vocabulary > 0),
-        tokens * vocabulary / tensor * np.where(mode == "pretrain", FUSED_LOGIT_BYTES, LOGIT_BYTES),
-        0.0,
-    )
-    logits = np.where(pipeline > 1, 0.3 * logits, logits)  # the last stage, which holds them, keeps one micro-batch
-    element = np.where(half, 2.0, 4.0)
-    convolution = layout.micro_batch * work.elements * element * KEPT_PER_WRITTEN
-    shaped = language & (work.score_elements > 0)
-    activations = np.where(shaped, transformer, convolution)
-    return np.where(mode == "frozen", FROZEN_KEPT, 1.0) * activations, np.where(shaped, logits, 0.0)
+    result: FloatArray = np.sqrt(variance) / total
+    return result
 
 
 def log_peak_gb(inputs: Inputs, coefficients: FloatArray) -> FloatArray:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import optimize
 
 from service.engine.distribution import Z90, weighted_quantile
-from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_peak_gb
+from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_peak_gb, log_spread, memory_parts
 from service.engine.step_inputs import prepare
 from service.engine.table import BoolArray, FloatArray, Table
 
@@ -19,7 +19,7 @@ RESIDUAL_CLIP = 1.5  # natural-log units beyond which a peak is another layout t
 
 @dataclass(frozen=True, eq=False)
 class MemoryFit:
-    """Values of `MEMORY_COEFFICIENTS`, spread of held-out peaks (natural log), and the held-out report."""
+    """Values of `MEMORY_COEFFICIENTS`, the widening of `log_spread` that held-out peaks ask for, and their report."""
 
     unknowns: FloatArray
     sigma: float
@@ -29,17 +29,23 @@ class MemoryFit:
 def fit_memory(table: Table, peak_gb: FloatArray) -> MemoryFit:
     """Fit measured peaks (GB per accelerator, shape (n,)), each lineage weighing the same.
 
-    The spread makes an 80 % interval cover 80 % of held-out lineages; `fit_share` is the share of rows, all of which
+    The widening makes an 80 % interval cover 80 % of held-out lineages; `fit_share` is the share of rows, all of which
     ran, that a fit without their lineage predicts to fit.
     """
     large = peak_gb > LEAST_PEAK_GB
     table, target = table.take(large), np.log(peak_gb[large])
     lineages = table.text("lineage").astype(str)
-    predicted = np.full(len(table), np.nan)
+    predicted, spread = np.full(len(table), np.nan), np.full(len(table), np.nan)
     for name in np.unique(lineages):
         mask = lineages == name
-        predicted[mask] = _predicted(table.take(mask), _solution(table, target, ~mask))
+        values = _solution(table, target, ~mask)
+        parts = memory_parts(prepare(table.take(mask)), np.broadcast_to(values, (int(mask.sum()), len(values))))
+        predicted[mask], spread[mask] = np.log(sum(parts.values())), log_spread(parts)
+    error = np.abs(predicted - target)
     ape = np.abs(np.expm1(predicted - target))
+    weight = 1.0 / np.array([np.sum(lineages == name) for name in lineages])
+    sigma = weighted_quantile(error / spread, weight, 0.8) / Z90
+    covered = error <= Z90 * sigma * spread
     fits = predicted <= np.log(table["memory_gb"] * USABLE_SHARE)
     by_lineage = {
         str(name): {
@@ -47,6 +53,7 @@ def fit_memory(table: Table, peak_gb: FloatArray) -> MemoryFit:
             "mape": round(float(ape[lineages == name].mean()), 4),
             "median_ape": round(float(np.median(ape[lineages == name])), 4),
             "fit_share": round(float(fits[lineages == name].mean()), 4),
+            "coverage": round(float(covered[lineages == name].mean()), 4),
         }
         for name in np.unique(lineages)
     }
@@ -54,15 +61,10 @@ def fit_memory(table: Table, peak_gb: FloatArray) -> MemoryFit:
         "rows": len(table),
         "mape": round(float(np.mean([entry["mape"] for entry in by_lineage.values()])), 4),
         "fit_share": round(float(fits.mean()), 4),
+        "median_width": round(float(np.median(np.exp(2.0 * Z90 * sigma * spread))), 4),
         "by_lineage": by_lineage,
     }
-    weight = 1.0 / np.array([np.sum(lineages == name) for name in lineages])
-    sigma = weighted_quantile(np.abs(predicted - target), weight, 0.8) / Z90
     return MemoryFit(_solution(table, target, np.ones(len(table), dtype=bool)), sigma, report)
-
-
-def _predicted(table: Table, values: FloatArray) -> FloatArray:
-    return log_peak_gb(prepare(table), np.broadcast_to(values, (len(table), len(values))))
 
 
 def _solution(table: Table, target: FloatArray, used: BoolArray) -> FloatArray:

@@ -42,6 +42,7 @@ NUMBERS: tuple[str, ...] = (
     "activations",  # elements written per sample, forward
     # data
     "sequence_length",  # tokens per sample
+    "maximum_length",  # tokens at which longer samples are cut or left out
     "image_size",  # pixels, one side
     # hardware
     "peak_tflops",  # dense, at the training precision
@@ -76,6 +77,7 @@ TEXTS: tuple[str, ...] = (
     "chip_group",  # microarchitecture, e.g. "hopper"
     "chip_vendor",
     "precision",
+    "weight_precision",  # of the stored weights, where stated
     "mode",
     "adapter",
     "optimizer",

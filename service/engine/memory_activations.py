@@ -1,0 +1,130 @@
+"""Activations that the backward pass needs, counted tensor by tensor: bytes on the fullest accelerator.
+
+Korthikanti et al. 2022 (arXiv 2205.05198), section 4: eq. 1 and 2 without, 4 with sequence parallelism; section 4.2.3
+for interleaved pipelines; section 5 for recomputation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from service.engine import operations
+from service.engine.step_inputs import ADAPTER_MODES, FUSED_ATTENTION, Inputs, among
+from service.engine.table import BoolArray, FloatArray, Table
+
+# Frameworks whose layers are fused for pre-training, by hand or by their compiler (XLA).
+FUSED_FRAMEWORKS = (
+    "megatron-lm",
+    "megatron-deepspeed",
+    "megatron-bridge",
+    "nemo",
+    "transformer-engine",
+    "internevo",
+    "mindspeed-llm",
+    "mindspeed",
+    "maxtext",
+    "jax",
+    "alpa",
+    "tensorflow",
+)
+SEQUENCE_PARALLEL_SINCE = 2022.5  # Korthikanti et al., May 2022; in Megatron-LM from that summer
+# Bytes per token and word: half precision, and fp32 whose buffer the gradient takes over, in the cross-entropies of
+# pre-training; the half-precision logits, their fp32 copy, its shifted copy, log-softmax and a gradient in plain ones.
+FUSED_LOGIT_BYTES = 6.0
+LOGIT_BYTES = 18.0
+# Convolution inputs are kept, in-place activations and fused norms are not.
+KEPT_PER_WRITTEN = 1.25
+# The peak of unpacked fine-tuning is set by the longest samples, not by the mean; judgement, up to where texts are cut.
+LONGEST_OVER_MEAN = 2.5
+FROZEN_KEPT = 0.1  # of the activations, where only what feeds the trained head is kept; judgement, nothing measures it
+
+
+def is_fused(table: Table) -> BoolArray:
+    """Whether layers run as fused kernels, shape (n,): by framework, and wherever FP8 is, which only such layers have.
+
+    Of an unnamed framework, pre-training is taken to be fused and fine-tuning not.
+    """
+    framework = table.text("framework")
+    named = among(framework, FUSED_FRAMEWORKS) | ((framework == "") & (table.text("mode") == "pretrain"))
+    result: BoolArray = named | _is_fp8(table)
+    return result
+
+
+def _is_fp8(table: Table) -> BoolArray:
+    return among(table.text("precision"), ("fp8", "fp4"))
+
+
+def longest_tokens(inputs: Inputs) -> FloatArray:
+    """Tokens of the longest sample that a micro-batch is padded to, shape (n,)."""
+    table, mean = inputs.table, inputs.work.tokens
+    unpacked = among(table.text("mode"), ("finetune", *ADAPTER_MODES)) & among(table.text("packing"), ("", "none"))
+    unpacked = unpacked & (table.text("family") != "encoder")  # whose stated length is what samples are padded to
+    limit = np.where(table["maximum_length"] > 0, table["maximum_length"], np.where(mean < 1024, np.inf, mean))
+    longest = np.maximum(np.minimum(LONGEST_OVER_MEAN * mean, limit), mean)
+    result: FloatArray = np.where(unpacked, longest, mean)
+    return result
+
+
+def activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """Bytes kept for the backward pass by layers and by the vocabulary head, shape (n,) each."""
+    table, work, layout = inputs.table, inputs.work, inputs.layout
+    tensor, pipeline = layout.tensor, layout.pipeline
+    layers = np.nan_to_num(table["layers"])
+    hidden = np.nan_to_num(table["hidden_size"])
+    recompute = table.text("recompute")
+    longest = longest_tokens(inputs)
+    tokens = layout.micro_batch * longest / layout.context
+    shared = np.where(_shares_sequence(table), tensor, 1.0)
+    width = np.where(half, 1.0, 2.0)
+    per_layer = tokens * width * _layer_bytes(inputs, tensor, shared, longest)
+    kept_full = tokens * width * 2.0 * hidden / shared
+    # 1F1B keeps as many micro-batches in flight on the first stage as there are stages; interleaving keeps some more.
+    virtual = np.maximum(np.nan_to_num(table["virtual_pipeline"], nan=1.0), 1.0)
+    ahead = np.where(virtual > 1, 1.0 + (pipeline - 1.0) / (pipeline * virtual), 1.0)
+    flight = np.minimum(pipeline * ahead, layout.micro_batches)
+    stage_layers = np.ceil(layers / pipeline - 1e-9)
+    once = np.where(recompute == "full", per_layer, 0.0)
+    kept = np.where(recompute == "full", kept_full, per_layer) * stage_layers
+    vocabulary = np.nan_to_num(table["vocab_size"])
+    in_place = is_fused(table) | (table.text("mode") == "pretrain")
+    logit_bytes = np.where(in_place, FUSED_LOGIT_BYTES, LOGIT_BYTES)
+    logits = np.where(language & (vocabulary > 0), tokens * vocabulary / tensor * logit_bytes, 0.0)
+    # The last stage holds the logits and keeps one micro-batch: they count by what they exceed the first stage's rest.
+    logits = np.maximum(logits - np.where(pipeline > 1, kept * np.maximum(flight - 1.0, 0.0), 0.0), 0.0)
+    convolution = layout.micro_batch * work.elements * np.where(half, 2.0, 4.0) * KEPT_PER_WRITTEN
+    shaped = language & (work.score_elements > 0)
+    activations = np.where(shaped, kept * flight + once, convolution)
+    return np.where(table.text("mode") == "frozen", FROZEN_KEPT, 1.0) * activations, np.where(shaped, logits, 0.0)
+
+
+def _shares_sequence(table: Table) -> BoolArray:
+    """Whether tensor-parallel ranks share norms and layer inputs too (sequence parallelism)."""
+    year = table["year"]
+    return np.isnan(year) | (year >= SEQUENCE_PARALLEL_SINCE)
+
+
+def _layer_bytes(inputs: Inputs, tensor: FloatArray, shared: FloatArray, longest: FloatArray) -> FloatArray:
+    """Bytes of one layer per token at two bytes an element, without dropout masks, which language models gave up."""
+    table, work = inputs.table, inputs.work
+    hidden = np.nan_to_num(table["hidden_size"])
+    layers = np.maximum(np.nan_to_num(table["layers"]), 1.0)
+    intermediate = np.where(table["intermediate_size"] > 0, table["intermediate_size"], 4.0 * hidden)
+    experts = np.nan_to_num(table["experts"]) > 0
+    routed = np.where(experts, np.maximum(np.nan_to_num(table["experts_per_token"]), 1.0), 0.0)
+    blocks = np.where(experts, routed + np.nan_to_num(table["shared_experts"]), 1.0)
+    # Inputs of two norms 4 h; of the projections behind them 4 h, or 2 h in FP8, which adds a copy of what is attended.
+    # Queries, keys, values and the attended; in the feed-forward block what goes in and out of the activation.
+    # Experts get a copy of each token that they are sent, and hand one back: 4 h for each.
+    query, key = operations.attention_heads_width(table)
+    query, key = np.nan_to_num(query), np.nan_to_num(key)
+    fp8 = _is_fp8(table)
+    stored = np.where(fp8, 1.0, 2.0)
+    activated = np.where(table["gated_mlp"] == 1.0, 4.0, 2.0)
+    inner = np.where(fp8, 5.0, 4.0) * query + 4.0 * key + 4.0 * hidden * routed
+    inner = inner + (activated + stored) * intermediate * blocks
+    unfused = ~(among(table.text("attention"), FUSED_ATTENTION) | (table.text("recompute") == "selective"))
+    # 5 bytes per score at two bytes an element: softmax, its dropout, the mask. Scores grow with the padded length.
+    scores = 5.0 * work.score_elements / (np.maximum(work.tokens, 1.0) * layers)
+    scores = scores * longest / np.maximum(work.tokens, 1.0)
+    result: FloatArray = (4.0 + 2.0 * stored) * hidden / shared + (inner + np.where(unfused, scores, 0.0)) / tensor
+    return result
