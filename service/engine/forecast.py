@@ -19,6 +19,7 @@ from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
 from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, grade
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
+from service.engine.memory_fit import OwnMemory, learn_peaks
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.own_rows import OWN_SITE, OwnRows, sampled, weigh
@@ -67,6 +68,7 @@ class Forecaster:
     evidence: Evidence
     report: dict[str, Any]
     own: OwnRows | None = None
+    own_memory: OwnMemory | None = None
 
     @classmethod
     def of(
@@ -232,9 +234,12 @@ class Forecaster:
         mfu = Distribution(*(np.minimum(part, limit) for part in (utilisation.p10, utilisation.p50, utilisation.p90)))
         shape = (len(table), len(MEMORY_COEFFICIENTS))
         memory = memory_parts(inputs, np.broadcast_to(self.memory_unknowns, shape))
+        memory_spread = self.memory_sigma * log_spread(memory)
+        if self.own_memory is not None:
+            memory = {name: gb * np.exp(self.own_memory.log_shift) for name, gb in memory.items()}
+            memory_spread = memory_spread * self.own_memory.narrowing
         peak = np.asarray(sum(memory.values()), dtype=np.float64)
         room = np.where(table["memory_gb"] > 0, table["memory_gb"], np.inf) * USABLE_SHARE
-        memory_spread = self.memory_sigma * log_spread(memory)
         probability = ndtr((np.log(room) - np.log(peak)) / memory_spread)
         memory_up = np.exp(Z90 * memory_spread)
         return Forecast(
@@ -267,15 +272,19 @@ class Forecaster:
         """The measurements nearest to each configuration, nearest first."""
         return self.evidence.nearest(table, k)
 
-    def learn(self, table: Table, log_seconds: FloatArray) -> Forecaster:
+    def learn(self, table: Table, log_seconds: FloatArray, peak_memory_gb: FloatArray | None = None) -> Forecaster:
         """A forecaster for the site that measured these rows: effects updated, what they leave carried to similar runs.
 
         Args:
             table: the site's own measured configurations.
             log_seconds: natural log of measured seconds per sample, shape (n,).
+            peak_memory_gb: measured peaks per accelerator, shape (n,), NaN where not measured.
         """
         if not len(table):
             return self
+        memory = None
+        if peak_memory_gb is not None:
+            memory = learn_peaks(table, peak_memory_gb, self.memory_unknowns, self.memory_sigma)
         kept = sampled(len(table))
         target = log_seconds[kept]
         mine = np.full(int(kept.sum()), OWN_SITE, dtype=object)
@@ -294,7 +303,7 @@ class Forecaster:
             residual = target - near - predicted + matrix @ (unknowns - extended.unknowns)
             rows, move = weigh(own, residual, influence, matrix @ influence)
             unknowns = extended.unknowns + np.clip(move, -MOST_MOVED, MOST_MOVED)
-        return replace(extended, unknowns=unknowns, own=rows)
+        return replace(extended, unknowns=unknowns, own=rows, own_memory=memory)
 
     def _with_levels(self, table: Table) -> Forecaster:
         """Room for levels that the fit hasn't seen (the site itself, new models), at their prior."""

@@ -95,7 +95,8 @@ def learn(rows: Iterable[Row], catalog: Catalog, forecaster: Forecaster, facts: 
     value, unit, samples = _observed(known)
     seconds = step_seconds_per_sample(table, value, unit, samples, facts)
     usable = np.isfinite(seconds)
-    return forecaster.learn(table.take(usable), np.log(seconds[usable]))
+    peaks = np.array([_number(flat.get("result.peak_memory_gb")) for flat, _ in known])
+    return forecaster.learn(table.take(usable), np.log(seconds[usable]), peaks[usable])
 
 
 def score(comparisons: Sequence[Comparison]) -> Score:
