@@ -58,6 +58,8 @@ def resolve_model(
     if entry is not None:
         _fill_from_catalog(values, given, entry, flat)
         family = family or entry.family
+        if entry.name in catalog.launches and "layers" not in given:
+            values["kernels"] = catalog.launches[entry.name].kernels
     spoken = stated_number(flat, "data.tokens") > 0 or stated_number(flat, "data.sequence_length") > 0
     if not family and number(values, "parameters") > 0 and "forward_gmacs" not in values and spoken:
         family = "decoder"

@@ -13,6 +13,7 @@ import numpy as np
 from service.engine import operations
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
 
+MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50, 10 layers
 RIDGE_REFERENCE = 150.0  # FLOP per byte; ridge point of a V100 or A100 at half precision
 REFERENCE_IMAGE = 224.0  # pixels a side of the image that input_seconds is stated for
@@ -172,7 +173,8 @@ def _kernels(
         "attention": per_rank * work.attention_flops * attention_passes,
         "traffic": (per_rank * work.elements * passes + scores * (1.0 + (passes > 1.5))) * element_bytes,
         "weight_traffic": local_parameters * element_bytes * np.minimum(passes, 3.0) * work.sequential_steps,
-        "launches": work.kernels / layout.pipeline * np.maximum(passes, 1.0),
+        "launches": (work.kernels * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch)
+        / layout.pipeline,
     }
 
 
@@ -265,5 +267,7 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
         "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
         "global_batch": layout.global_batch,
         # Dispatch on the host goes layer by layer, whatever the framework.
-        "host_units": np.clip(work.kernels / HOST_KERNELS, 0.01, 4.0),
+        "host_units": np.clip(
+            (work.kernels + work.sample_kernels * layout.micro_batch) / HOST_KERNELS, 0.01, MOST_HOST_UNITS
+        ),
     }

@@ -40,6 +40,7 @@ NUMBERS: tuple[str, ...] = (
     "sliding_window",
     "forward_gmacs",  # 10^9 multiply-accumulates per sample, forward
     "activations",  # elements written per sample, forward
+    "kernels",  # launches of one forward pass, whatever the batch
     # data
     "sequence_length",  # tokens per sample
     "image_size",  # pixels, one side
