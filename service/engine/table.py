@@ -85,6 +85,7 @@ TEXTS: tuple[str, ...] = (
     "offload",
     "attention",
     "framework",
+    "kernel_library",
     "memory_format",
     "data_input",
     "packing",
