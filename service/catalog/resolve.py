@@ -198,6 +198,7 @@ def _training(
         if given is None:
             continue
         values[name] = str(given) if name in ("sharding", "recompute", "offload") else to_number(given)
+    values["variable_update"] = str(flat.get("training.variable_update") or "")
     values.setdefault("offload", "none")
 
 

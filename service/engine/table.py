@@ -81,6 +81,7 @@ TEXTS: tuple[str, ...] = (
     "adapter",
     "optimizer",
     "sharding",
+    "variable_update",
     "recompute",
     "offload",
     "attention",
