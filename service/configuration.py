@@ -251,9 +251,10 @@ class Training(Section):
         description="Accelerators that one copy of the sharded states is spread over, where not all.",
         examples=[8],
     )
-    variable_update: Literal["replicated", "parameter_server"] | None = Field(
+    variable_update: Literal["replicated", "parameter_server", "single_process"] | None = Field(
         None,
-        description="Where weights are updated: on each accelerator, or on parameter servers.",
+        description="Where weights are updated: on each accelerator, on parameter servers, or on the first of the "
+        "accelerators that a single process drives (torch.nn.DataParallel).",
         examples=["replicated"],
     )
     recompute: Literal["none", "selective", "full"] | None = Field(

@@ -16,6 +16,7 @@ from service.catalog.records import (
     Fact,
     Grid,
     Interconnect,
+    Launches,
     MatmulFigure,
     Price,
     Pue,
@@ -62,6 +63,7 @@ class Catalog:
 
     accelerators: Mapping[str, Accelerator]
     models: Mapping[str, CatalogModel]
+    launches: Mapping[str, Launches]
     datasets: Mapping[str, Dataset]
     interconnects: Mapping[str, Interconnect]
     grids: Mapping[str, Grid]
@@ -206,6 +208,9 @@ def load_catalog(directory: Path = DATA) -> Catalog:
     return Catalog(
         accelerators=MappingProxyType(accelerators),
         models=MappingProxyType(models),
+        launches=MappingProxyType(
+            {record.model: record for record in read_records(Launches, directory / "launches.csv")}
+        ),
         datasets=MappingProxyType(datasets),
         interconnects=MappingProxyType(interconnects),
         grids=MappingProxyType(grids),

@@ -100,6 +100,15 @@ class CatalogModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Launches:
+    """Operations of one forward pass of a model (by its catalog name) that write anything, whatever the batch."""
+
+    model: str
+    kernels: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """A data set: how many samples or tokens, of what size. ``bytes`` is bytes on disk."""
 

@@ -199,6 +199,7 @@ def _training(
         if given is None:
             continue
         values[name] = str(given) if name in ("sharding", "recompute", "offload") else to_number(given)
+    values["variable_update"] = str(flat.get("training.variable_update") or "")
     values.setdefault("offload", "none")
 
 
@@ -243,6 +244,7 @@ def _hardware(flat: Flat, catalog: Catalog, values: Values, chip: Accelerator, a
 
 def _software(flat: Flat, values: Values, assumptions: list[Assumption], *, measured: bool) -> None:
     values["framework"] = str(flat.get("software.framework") or "")
+    values["kernel_library"] = str(flat.get("software.kernel_library") or "")
     values["memory_format"] = str(flat.get("software.memory_format") or "")
     compiled = flat.get("software.compile")
     if compiled is not None:

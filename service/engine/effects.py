@@ -39,6 +39,7 @@ TERMS: tuple[Term, ...] = (
     Term("compute_efficiency", "group_precision", 0.20),
     Term("compute_efficiency", "accelerator", 0.12),
     Term("compute_efficiency", "framework", 0.15),
+    Term("compute_efficiency", "kernel_library", 0.40),
     Term("compute_efficiency", "evidence", 0.20),
     Term("compute_efficiency", "format_precision", 0.10),
     Term("compute_efficiency", "model", 0.20, 5),

@@ -22,9 +22,22 @@ DECODER_TOKENS_PER_ENCODER_TOKEN = 0.25
 # Korthikanti et al. 2022 count 34 bytes at 2 bytes an element.
 ELEMENTS_PER_TOKEN_LAYER = 17.0
 KERNELS_PER_TRANSFORMER_LAYER = 14.0  # forward launches: 4 GEMMs, 2 norms, attention, rotary, gate, residuals, casts
-KERNELS_PER_CONVOLUTION_NETWORK = 160.0  # forward launches of ResNet-50: 53 convolutions, as many norms, activations
+# Forward launches of models whose own count is not in the catalog: operations that write anything, counted on PyTorch
+# definitions in training mode. Medians of the counted convolutional nets and vision Transformers; torchvision's
+# DeepLab, FCN and LR-ASPP (181 to 214); its Faster and Mask R-CNN, RetinaNet, FCOS and SSD (150 to 460 and 74 to 156 an
+# image); DLRM's two small perceptrons, look-ups and interaction. Judgement: Stable Diffusion's U-Net, from its blocks.
+TYPICAL_KERNELS = {
+    "cnn": 292.0,
+    "vit": 427.0,
+    "segmentation": 200.0,
+    "detection": 400.0,
+    "diffusion": 750.0,
+    "recommender": 30.0,
+}
+KERNELS_PER_LAYER = 2.0  # forward launches of a single layer, as kernel benchmarks time them
+KERNELS_PER_OTHER = 160.0
+KERNELS_PER_DETECTED_IMAGE = 100.0  # detectors match, sample and crop image by image
 RECURRENT_KERNELS = 0.7  # launches per layer and time step: vendor kernels fuse gates and run wavefronts of layers
-KERNELS_PER_RECOMMENDER = 30.0  # forward launches of DLRM: two small perceptrons, look-ups, interaction
 PIXELS_PER_TOKEN = 16.0  # side of the patch that a mid-network feature map stands for
 
 
@@ -39,6 +52,7 @@ class Work:
     elements: FloatArray  # activation elements written by memory-bound kernels
     score_elements: FloatArray  # elements of the attention score matrices (heads x s x s over all layers)
     kernels: FloatArray  # kernel launches of one forward pass, whatever the batch
+    sample_kernels: FloatArray  # further launches of one forward pass for every sample of the batch
     sequential_steps: FloatArray  # time steps that must run one after another (recurrent nets), else 1
     tokens: FloatArray  # rows that one sample adds to a GEMM's M dimension
     width: FloatArray  # typical N and K dimension of the GEMMs
@@ -123,6 +137,7 @@ def work(table: Table) -> Work:
             RECURRENT_KERNELS * np.nan_to_num(table["layers"], nan=1.0) * steps,
             choose(by_shape.kernels, by_macs.kernels),
         ),
+        sample_kernels=np.where(family == "detection", KERNELS_PER_DETECTED_IMAGE, 0.0),
         sequential_steps=steps,
         tokens=np.where(steps > 1, 1.0, choose(by_shape.tokens, by_macs.tokens)),
         width=choose(by_shape.width, np.where(table["hidden_size"] > 0, table["hidden_size"], by_macs.width)),
@@ -195,6 +210,7 @@ def _transformer_work(table: Table) -> Work:
         * (layers * hidden * ELEMENTS_PER_TOKEN_LAYER * layer_tokens + 2.0 * vocabulary / np.maximum(hidden, 1.0)),
         score_elements=layers * heads * sequence * window * layer_tokens,
         kernels=layers * (KERNELS_PER_TRANSFORMER_LAYER + np.where(experts > 0, 10.0, 0.0)) + 10.0,
+        sample_kernels=np.zeros(len(table)),
         sequential_steps=np.ones(len(table)),
         tokens=sequence,
         width=hidden,
@@ -259,6 +275,8 @@ def _convolution_work(table: Table) -> Work:
     # reduced whole, and it has one weight per multiply-accumulate.
     recommender = family == "recommender"
     parameters = np.where(recommender, np.minimum(parameters, np.maximum(1e9 * gmacs, 1e5)), parameters)
+    launches = np.array([TYPICAL_KERNELS.get(str(name), KERNELS_PER_OTHER) for name in family])
+    launches = np.where(table["layers"] == 1.0, KERNELS_PER_LAYER, launches)
     zeros = np.zeros(len(table))
     return Work(
         gemm_flops=2e9 * gmacs,
@@ -267,9 +285,8 @@ def _convolution_work(table: Table) -> Work:
         expert_flops=zeros,
         elements=activations,
         score_elements=zeros,
-        kernels=np.where(
-            recommender, KERNELS_PER_RECOMMENDER, np.where(table["layers"] == 1.0, 2.0, KERNELS_PER_CONVOLUTION_NETWORK)
-        ),
+        kernels=np.where(table["kernels"] > 0, table["kernels"], launches),
+        sample_kernels=zeros,
         sequential_steps=np.ones(len(table)),
         tokens=np.maximum((image / PIXELS_PER_TOKEN) ** 2, 1.0),
         width=np.clip(1e9 * gmacs / np.maximum(activations, 1.0), 4.0, 4096.0),

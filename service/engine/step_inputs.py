@@ -13,8 +13,12 @@ import numpy as np
 from service.engine import operations
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
 
+MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50, 10 layers
 RIDGE_REFERENCE = 150.0  # FLOP per byte; ridge point of a V100 or A100 at half precision
+# torch.nn.DataParallel copies the model to every accelerator for each step and launches every forward pass from threads
+# that share one interpreter lock; only the backward pass runs freely. Judgement: half of the launches wait in line.
+SERIAL_SHARE = 0.5
 REFERENCE_IMAGE = 224.0  # pixels a side of the image that input_seconds is stated for
 MESSAGE_BYTES = 2.0  # activations and gathered weights travel in half precision
 UNPADDED_SHARE = 0.55  # real tokens over sequence length once padding is removed (MLPerf BERT's corpus: about half)
@@ -172,13 +176,21 @@ def _kernels(
         "attention": per_rank * work.attention_flops * attention_passes,
         "traffic": (per_rank * work.elements * passes + scores * (1.0 + (passes > 1.5))) * element_bytes,
         "weight_traffic": local_parameters * element_bytes * np.minimum(passes, 3.0) * work.sequential_steps,
-        "launches": work.kernels / layout.pipeline * np.maximum(passes, 1.0),
+        "launches": (work.kernels * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch)
+        / layout.pipeline
+        * _turns(table),
     }
 
 
 def _domain(table: Table) -> FloatArray:
     """Accelerators joined by the fast link, shape (n,)."""
     return np.maximum(np.nan_to_num(table["domain"], nan=8.0), 1.0)
+
+
+def _turns(table: Table) -> FloatArray:
+    """How many times longer launching takes where one process serves several accelerators, shape (n,), at least 1."""
+    served = np.clip(table["count"], 1.0, _domain(table))
+    return np.where(table.text("variable_update") == "single_process", 1.0 + SERIAL_SHARE * (served - 1.0), 1.0)
 
 
 def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict[str, FloatArray]:
@@ -265,5 +277,8 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
         "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
         "global_batch": layout.global_batch,
         # Dispatch on the host goes layer by layer, whatever the framework.
-        "host_units": np.clip(work.kernels / HOST_KERNELS, 0.01, 4.0),
+        "host_units": np.clip(
+            (work.kernels + work.sample_kernels * layout.micro_batch) / HOST_KERNELS, 0.01, MOST_HOST_UNITS
+        )
+        * _turns(table),
     }

@@ -40,6 +40,7 @@ NUMBERS: tuple[str, ...] = (
     "sliding_window",
     "forward_gmacs",  # 10^9 multiply-accumulates per sample, forward
     "activations",  # elements written per sample, forward
+    "kernels",  # launches of one forward pass, whatever the batch
     # data
     "sequence_length",  # tokens per sample
     "maximum_length",  # tokens at which longer samples are cut or left out
@@ -82,10 +83,12 @@ TEXTS: tuple[str, ...] = (
     "adapter",
     "optimizer",
     "sharding",
+    "variable_update",
     "recompute",
     "offload",
     "attention",
     "framework",
+    "kernel_library",
     "memory_format",
     "data_input",
     "packing",

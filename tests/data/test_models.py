@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from service.catalog.catalog import DATA, load_catalog
-from service.engine.operations import parameter_count
+from service.engine.operations import TYPICAL_KERNELS, parameter_count
 from service.engine.table import Table
 
 TRANSFORMERS = {"decoder", "encoder", "encoder_decoder", "moe"}
@@ -43,3 +43,15 @@ def test_the_models_people_ask_for_are_there() -> None:
         assert model is not None, name
         assert model.parameters > 0
         assert model.source
+
+
+def test_what_stands_in_for_uncounted_launches_is_the_median_of_the_counted() -> None:
+    catalog = load_catalog()
+    assert set(catalog.launches) <= set(catalog.models)
+    for family in ("cnn", "vit"):
+        counted = [
+            entry.kernels
+            for entry in catalog.launches.values()
+            if catalog.models[entry.model].family == family and entry.source.startswith("pypi:")
+        ]
+        assert TYPICAL_KERNELS[family] == np.median(counted), family
