@@ -25,6 +25,14 @@ KERNELS_PER_TRANSFORMER_LAYER = 14.0  # forward launches: 4 GEMMs, 2 norms, atte
 KERNELS_PER_CONVOLUTION_NETWORK = 160.0  # forward launches of ResNet-50: 53 convolutions, as many norms, activations
 RECURRENT_KERNELS = 0.7  # launches per layer and time step: vendor kernels fuse gates and run wavefronts of layers
 KERNELS_PER_RECOMMENDER = 30.0  # forward launches of DLRM: two small perceptrons, look-ups, interaction
+# Of a recurrent layer's matrix products, the forward pass and the input's gradient of the recurrent matrix go step by
+# step; its weights' gradient and all products with the layer's inputs are batched over time (Appleyard et al. 2016,
+# arXiv 1604.01946, section 3). Inputs and state are about equally wide in stacked layers.
+STEPWISE_PASSES = 2.0 / 3.0
+RECURRENT_SHARE = 0.5
+# Times an output element is written or read per training step: convolution 2 forward and 4 backward, and 13 more by the
+# normalisation and activation around it (statistics, normalise, clip, and their gradients), which a bare layer lacks.
+BARE_LAYER_TRAFFIC = 6.0 / 19.0
 PIXELS_PER_TOKEN = 16.0  # side of the patch that a mid-network feature map stands for
 
 
@@ -40,6 +48,7 @@ class Work:
     score_elements: FloatArray  # elements of the attention score matrices (heads x s x s over all layers)
     kernels: FloatArray  # kernel launches of one forward pass, whatever the batch
     sequential_steps: FloatArray  # time steps that must run one after another (recurrent nets), else 1
+    stepwise_share: FloatArray  # of matrix products and of weights, what each time step needs anew; 0 if not recurrent
     tokens: FloatArray  # rows that one sample adds to a GEMM's M dimension
     width: FloatArray  # typical N and K dimension of the GEMMs
     parameters: FloatArray  # parameters that are stored
@@ -124,6 +133,9 @@ def work(table: Table) -> Work:
             choose(by_shape.kernels, by_macs.kernels),
         ),
         sequential_steps=steps,
+        stepwise_share=np.where(
+            steps > 1, STEPWISE_PASSES * np.where(table["layers"] == 1.0, 1.0, RECURRENT_SHARE), 0.0
+        ),
         tokens=np.where(steps > 1, 1.0, choose(by_shape.tokens, by_macs.tokens)),
         width=choose(by_shape.width, np.where(table["hidden_size"] > 0, table["hidden_size"], by_macs.width)),
         parameters=choose(by_shape.parameters, by_macs.parameters),
@@ -196,6 +208,7 @@ def _transformer_work(table: Table) -> Work:
         score_elements=layers * heads * sequence * window * layer_tokens,
         kernels=layers * (KERNELS_PER_TRANSFORMER_LAYER + np.where(experts > 0, 10.0, 0.0)) + 10.0,
         sequential_steps=np.ones(len(table)),
+        stepwise_share=np.zeros(len(table)),
         tokens=sequence,
         width=hidden,
         parameters=parameters,
@@ -210,7 +223,7 @@ def _transformer_work(table: Table) -> Work:
 TYPICAL_GMACS = {
     "cnn": 4.26,
     "vit": 16.7,
-    "rnn": 1.72,
+    "rnn": 3.19,
     "diffusion": 402.0,
     "detection": 152.0,
     "segmentation": 190.0,
@@ -256,12 +269,13 @@ def _convolution_work(table: Table) -> Work:
         attention_flops=zeros,
         head_flops=zeros,
         expert_flops=zeros,
-        elements=activations,
+        elements=np.where(table["layers"] == 1.0, BARE_LAYER_TRAFFIC, 1.0) * activations,
         score_elements=zeros,
         kernels=np.where(
             recommender, KERNELS_PER_RECOMMENDER, np.where(table["layers"] == 1.0, 2.0, KERNELS_PER_CONVOLUTION_NETWORK)
         ),
         sequential_steps=np.ones(len(table)),
+        stepwise_share=zeros,
         tokens=np.maximum((image / PIXELS_PER_TOKEN) ** 2, 1.0),
         width=np.clip(1e9 * gmacs / np.maximum(activations, 1.0), 4.0, 4096.0),
         parameters=parameters,
