@@ -85,7 +85,7 @@ def measured_layout(values: Values) -> None:
     micro, batch = number(values, "micro_batch"), number(values, "global_batch")
     accumulation = number(values, "gradient_accumulation")
     if not batch > 0:
-        micro = micro if micro > 0 else TYPICAL_BATCH.get(family, 32.0)
+        micro = micro if micro > 0 else _typical_batch(values, family, language)
         batch = micro * data * (accumulation if accumulation > 0 else 1.0)
     elif not micro > 0:
         share = batch / data
@@ -98,6 +98,14 @@ def measured_layout(values: Values) -> None:
     values["micro_batch"], values["global_batch"] = micro, batch
     values.setdefault("sharding", "")
     values.setdefault("recompute", "")
+
+
+def _typical_batch(values: Values, family: str, language: bool) -> float:
+    """Samples per accelerator of a run whose source states no batch; texts are batched by their tokens."""
+    length = number(values, "sequence_length")
+    if language and length > 0:
+        return max(1.0, TOKENS_PER_MICRO_BATCH / length)
+    return TYPICAL_BATCH.get(family, 32.0)
 
 
 # Parameters up to which so many tokens a step are usual: GPT-3 used 0.5 million for its small models, 2 for 6.7B and

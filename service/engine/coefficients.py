@@ -72,11 +72,11 @@ COEFFICIENTS: tuple[Coefficient, ...] = (
     Coefficient(
         "launch_seconds",
         "log seconds per kernel launch",
-        np.log(6e-6),
-        0.4,
+        np.log(1.2e-5),
+        0.6,
         np.log(2e-7),
         np.log(1e-4),
-        "CUDA launch 3 to 10 microseconds plus framework dispatch",
+        "CUDA launch 3 to 10 microseconds plus as much and more of framework dispatch and automatic differentiation",
     ),
     Coefficient(
         "step_overhead_seconds",

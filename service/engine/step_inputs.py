@@ -162,12 +162,14 @@ def _kernels(
     expert_width = np.where(table["intermediate_size"] > 0, table["intermediate_size"], work.width)
     element_bytes = np.array([BYTES_PER_ELEMENT.get(str(name), 4.0) for name in table.text("precision")])
     per_rank = samples / layout.pipeline / split
+    steps, stepwise = work.sequential_steps, work.stepwise_share
+    batched = (1.0 - stepwise) / steps + stepwise  # one over a product's rows per sample, averaged over products
     scores = np.where(among(table.text("attention"), FUSED_ATTENTION), 0.0, 5.0 * per_rank * work.score_elements)
     return {
         "peak": peak,
         "bandwidth": bandwidth,
         "ridge": np.clip(peak / bandwidth / RIDGE_REFERENCE, 0.02, 20.0),
-        "tokens": np.maximum(np.where(work.sequential_steps > 1, layout.micro_batch, tokens), 1e-3),
+        "tokens": np.maximum(np.where(steps > 1, layout.micro_batch / batched, tokens), 1e-3),
         "width": np.maximum(work.width / layout.tensor, 1.0),
         "gemm": samples * body / split * passes,
         "expert_rows": np.maximum(tokens * active * np.maximum(layout.expert, 1.0) / experts, 1e-3),
@@ -175,7 +177,7 @@ def _kernels(
         "expert_flops": per_rank * work.expert_flops * passes,
         "attention": per_rank * work.attention_flops * attention_passes,
         "traffic": (per_rank * work.elements * passes + scores * (1.0 + (passes > 1.5))) * element_bytes,
-        "weight_traffic": local_parameters * element_bytes * np.minimum(passes, 3.0) * work.sequential_steps,
+        "weight_traffic": local_parameters * element_bytes * np.minimum(passes, 3.0) * (1.0 + stepwise * (steps - 1.0)),
         "launches": (work.kernels * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch)
         / layout.pipeline
         * _turns(table),
@@ -269,16 +271,19 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
     sequences = among(family, operations.TRANSFORMER_FAMILIES) | (family == "rnn")
     records = among(family, ("recommender", "gnn"))
     units = np.where(sequences, 0.02, np.where(records, 1e-3, (image / REFERENCE_IMAGE) ** 2))
-    units = np.where(table.text("data_input") == "synthetic", 0.0, units)
+    timed_alone = table.text("mode") == "fwd_bwd"  # forward and backward pass of a batch that lies ready
+    units = np.where((table.text("data_input") == "synthetic") | timed_alone, 0.0, units)
     samples = layout.micro_batches * layout.micro_batch / (layout.tensor * layout.pipeline * layout.context)
     together = np.clip(table["count"], 1.0, node)
     return {
         "input_units": units * samples,
         "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
         "global_batch": layout.global_batch,
-        # Dispatch on the host goes layer by layer, whatever the framework.
-        "host_units": np.clip(
-            (work.kernels + work.sample_kernels * layout.micro_batch) / HOST_KERNELS, 0.01, MOST_HOST_UNITS
+        # Dispatch on the host goes layer by layer, whatever the framework; a bare layer's kernels are timed without it.
+        "host_units": np.where(
+            timed_alone & (table["layers"] == 1.0),
+            0.0,
+            np.clip((work.kernels + work.sample_kernels * layout.micro_batch) / HOST_KERNELS, 0.01, MOST_HOST_UNITS),
         )
         * _turns(table),
     }

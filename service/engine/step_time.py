@@ -38,7 +38,9 @@ PARTS: tuple[str, ...] = (
 # Host memory traffic of ZeRO-Offload's CPU optimizer and its transfers, about 10 GB/s per accelerator
 # (Ren et al. 2021, arXiv 2101.06840, section 6: a PCIe 3.0 x16 link).
 OFFLOAD_BYTES_PER_SECOND = 1.0e10
-OVERLAP_SHARPNESS = 4.0  # power mean that stands for "the slower of two concurrent activities"
+# Power mean that stands for "the slower of two concurrent activities". Launches take the square: the sum over layers of
+# the slower is more than the slower of the sums, as early layers are busy where late ones wait.
+OVERLAP_SHARPNESS = 4.0
 
 
 def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray]:
@@ -66,7 +68,7 @@ def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
     memory = work * (physical["memory_traffic"] * c["traffic"] + c["weight_traffic"]) / c["bandwidth"]
     busy = compute + attention + memory
     launch = c["launches"] * physical["launch_seconds"]
-    launch_exposed = _slower(busy, launch) - busy
+    launch_exposed = np.hypot(busy, launch) - busy  # some layers wait for the host, others for the device
 
     intra = c["intra"] / physical["intra_node_slowdown"]
     across = physical["inter_node_slowdown"]
