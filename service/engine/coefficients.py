@@ -72,10 +72,10 @@ COEFFICIENTS: tuple[Coefficient, ...] = (
     Coefficient(
         "launch_seconds",
         "log seconds per kernel launch",
-        np.log(6e-6),
+        np.log(1e-5),
         0.4,
         np.log(2e-7),
-        np.log(1e-4),
+        np.log(2e-4),
         "CUDA launch 3 to 10 microseconds plus framework dispatch",
     ),
     Coefficient(

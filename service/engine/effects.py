@@ -61,7 +61,7 @@ TERMS: tuple[Term, ...] = (
     Term("memory_traffic", "lineage", 0.20),
     Term("memory_traffic", "site", 0.10),
     Term("launch_seconds", "family", 0.40),
-    Term("launch_seconds", "framework", 0.30),
+    Term("launch_seconds", "framework", 0.50),
     Term("launch_seconds", "chip_group", 0.30),
     Term("launch_seconds", "compile", 0.30),
     Term("launch_seconds", "model", 0.40, 12),

@@ -13,7 +13,28 @@ import numpy as np
 from service.engine import operations
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
 
-HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50, 10 layers
+HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
+HOST_TRANSFORMER_KERNELS = (
+    10.0 * operations.KERNELS_PER_TRANSFORMER_LAYER
+)  # of a Transformer with as many weights to step
+# Launches that a tensor-parallel layer adds to a forward pass: two reductions (or gathers and scatters), with the
+# copies, stream waits and Python functions around them.
+TENSOR_PARALLEL_KERNELS = 12.0
+# Compilers that hand the device a whole step at once leave few launches to the host.
+WHOLE_GRAPH_FRAMEWORKS = (
+    "jax",
+    "maxtext",
+    "paxml",
+    "t5x",
+    "levanter",
+    "alpa",
+    "neuronx-distributed",
+    "neuronx-nemo-megatron",
+    "torch-neuronx",
+    "mindspore",
+    "mindformers",
+)
+WHOLE_GRAPH_SHARE = 0.1  # judgement: a launch for every tenth eager kernel
 RIDGE_REFERENCE = 150.0  # FLOP per byte; ridge point of a V100 or A100 at half precision
 REFERENCE_IMAGE = 224.0  # pixels a side of the image that input_seconds is stated for
 MESSAGE_BYTES = 2.0  # activations and gathered weights travel in half precision
@@ -172,8 +193,17 @@ def _kernels(
         "attention": per_rank * work.attention_flops * attention_passes,
         "traffic": (per_rank * work.elements * passes + scores * (1.0 + (passes > 1.5))) * element_bytes,
         "weight_traffic": local_parameters * element_bytes * np.minimum(passes, 3.0) * work.sequential_steps,
-        "launches": work.kernels / layout.pipeline * np.maximum(passes, 1.0),
+        "launches": _launches(table, work, layout) * np.maximum(passes, 1.0),
     }
+
+
+def _launches(table: Table, work: operations.Work, layout: Layout) -> FloatArray:
+    """Kernels that the host of one rank launches for the forward pass of a micro-batch, shape (n,)."""
+    layers = np.where(work.sequential_steps > 1, 0.0, np.nan_to_num(table["layers"]))
+    collectives = np.where(layout.tensor > 1, layers * TENSOR_PARALLEL_KERNELS, 0.0)
+    whole = among(table.text("framework"), WHOLE_GRAPH_FRAMEWORKS)
+    share = np.where(whole, WHOLE_GRAPH_SHARE, 1.0)
+    return np.asarray((work.kernels + collectives) / layout.pipeline * share)
 
 
 def _domain(table: Table) -> FloatArray:
@@ -254,7 +284,8 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
     node = _domain(table)
     image = np.where(table["image_size"] > 0, table["image_size"], REFERENCE_IMAGE)
     # Decoding cost grows with pixels; token sequences and records are cheap to read.
-    sequences = among(family, operations.TRANSFORMER_FAMILIES) | (family == "rnn")
+    language = among(family, operations.TRANSFORMER_FAMILIES)
+    sequences = language | (family == "rnn")
     records = among(family, ("recommender", "gnn"))
     units = np.where(sequences, 0.02, np.where(records, 1e-3, (image / REFERENCE_IMAGE) ** 2))
     units = np.where(table.text("data_input") == "synthetic", 0.0, units)
@@ -265,5 +296,5 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
         "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
         "global_batch": layout.global_batch,
         # Dispatch on the host goes layer by layer, whatever the framework.
-        "host_units": np.clip(work.kernels / HOST_KERNELS, 0.01, 4.0),
+        "host_units": np.clip(work.kernels / np.where(language, HOST_TRANSFORMER_KERNELS, HOST_KERNELS), 0.01, 4.0),
     }

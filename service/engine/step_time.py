@@ -66,8 +66,6 @@ def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
     memory = work * (physical["memory_traffic"] * c["traffic"] + c["weight_traffic"]) / c["bandwidth"]
     busy = compute + attention + memory
     launch = c["launches"] * physical["launch_seconds"]
-    launch_exposed = _slower(busy, launch) - busy
-
     intra = c["intra"] / physical["intra_node_slowdown"]
     across = physical["inter_node_slowdown"]
     latency = physical["collective_latency_seconds"]
@@ -78,7 +76,10 @@ def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
     context = exposed * c["context_bytes"] / np.minimum(intra, c["context_inter"] / across)
     pipe = exposed * c["pipeline_bytes"] / np.minimum(intra, c["pipeline_inter"] / across)
 
-    micro = busy + launch_exposed + tensor + experts + context + pipe
+    # The host runs ahead of the device, kernels and collectives alike, unless it is the slower of the two.
+    device = busy + tensor + experts + context + pipe
+    launch_exposed = _slower(device, launch) - device
+    micro = device + launch_exposed
     bubble = (c["pipeline"] - 1.0) / c["virtual"] * micro
 
     reduction = c["gradient_bytes"] / np.minimum(intra, c["data_inter"] / across) + c["gradient_messages"] * latency
