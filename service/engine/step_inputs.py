@@ -187,6 +187,8 @@ def _kernels(
         "tokens": np.maximum(np.where(work.sequential_steps > 1, layout.micro_batch, tokens), 1e-3),
         "width": np.maximum(work.width / layout.tensor, 1.0),
         "gemm": samples * body / split * passes,
+        # What the last stage has on top of the others, for which they wait once a micro-batch but not in the bubble.
+        "head_share": work.head_flops * (1.0 - 1.0 / layout.pipeline) / np.maximum(body, 1.0),
         "expert_rows": np.maximum(tokens * active * np.maximum(layout.expert, 1.0) / experts, 1e-3),
         "expert_width": np.maximum(expert_width, 1.0),
         "expert_flops": per_rank * work.expert_flops * passes,
@@ -235,7 +237,12 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     return {
         "intra": table["intra_gbs"] * 1e9,
         "tensor_bytes": np.where(tensor > 1, reductions * activation * 2.0 * (tensor - 1) / tensor, 0.0),
-        "tensor_messages": np.where(tensor > 1, reductions * 2.0 * np.log2(np.maximum(tensor, 2.0)), 0.0),
+        # Trees within a node; across nodes gathers and scatters go round a ring, one hop a rank.
+        "tensor_messages": np.where(
+            tensor > 1,
+            reductions * 2.0 * np.where(tensor > node, tensor - 1.0, np.log2(np.maximum(tensor, 2.0))),
+            0.0,
+        ),
         "tensor_inter": beyond(tensor) * np.minimum(node, tensor),
         "expert_bytes": np.where(routed, layers * 4.0 * activation / tensor * active * (expert - 1) / expert, 0.0),
         "expert_messages": np.where(routed, layers * 4.0, 0.0),

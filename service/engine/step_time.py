@@ -80,7 +80,8 @@ def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
     device = busy + tensor + experts + context + pipe
     launch_exposed = _slower(device, launch) - device
     micro = device + launch_exposed
-    bubble = (c["pipeline"] - 1.0) / c["virtual"] * micro
+    # One-forward-one-backward: the slowest stage does all micro-batches, the others fill and drain the pipe once.
+    bubble = (c["pipeline"] - 1.0) / c["virtual"] * np.maximum(micro - work * gemm * c["head_share"], 0.0)
 
     reduction = c["gradient_bytes"] / np.minimum(intra, c["data_inter"] / across) + c["gradient_messages"] * latency
     window = (
