@@ -51,7 +51,10 @@ TYPICAL_BATCH = {
 }
 
 
+# Tokens of a micro-batch where nobody says: medians of the measured rows of 5e9 parameters and more that do say,
+# without (n = 733) and with a pipeline (n = 686), whose bubble shrinks with the micro-batch.
 TOKENS_PER_MICRO_BATCH = 8192.0
+TOKENS_PER_PIPELINED_MICRO_BATCH = 4096.0
 
 
 def measured_layout(values: Values) -> None:
@@ -92,7 +95,8 @@ def measured_layout(values: Values) -> None:
         if accumulation > 0:
             micro = share / accumulation
         elif language and number(values, "sequence_length") > 0:
-            micro = min(share, max(1.0, TOKENS_PER_MICRO_BATCH / float(values["sequence_length"])))
+            usual = TOKENS_PER_PIPELINED_MICRO_BATCH if pipeline > 1 else TOKENS_PER_MICRO_BATCH
+            micro = min(share, max(1.0, usual / float(values["sequence_length"])))
         else:
             micro = share
     values["micro_batch"], values["global_batch"] = micro, batch
