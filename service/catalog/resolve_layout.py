@@ -78,7 +78,9 @@ def measured_layout(values: Values) -> None:
     if not data > 0:
         data = max(count / (tensor * pipeline * context), 1.0)
     if family == "moe" and "expert_parallel" not in values and number(values, "experts") > 1:
-        values["expert_parallel"] = max(1.0, min(number(values, "experts"), data))
+        # All-to-all is kept within the fast link where nobody says otherwise.
+        reach = max(number(values, "domain", 8.0) // tensor, 1.0)
+        values["expert_parallel"] = max(1.0, min(number(values, "experts"), data, reach))
     stated_batch = number(values, "global_batch")
     if language and 0 < stated_batch < data and context == 1 and count > 1:
         # Fewer samples than replicas: the rest of the accelerators can only share sequences.
