@@ -174,6 +174,7 @@ _INNER_LINKS = (
     ("TPU-v6e", "TPU ICI v6e"),
     ("TPU7x", "TPU ICI TPU7x"),
     ("Ascend-910C", "Ascend UB (910C)"),
+    ("Ascend-910B", "Ascend HCCS (910B)"),
 )
 _OUTER_LINKS = (
     ("P100-SXM2", "DGX-1V node (4x EDR)"),

@@ -36,6 +36,9 @@ HALF_PRECISIONS = ("bf16", "fp16")
 
 
 FUSED_ATTENTION_SINCE = 2023.0  # FlashAttention reached PyTorch, Megatron and NeMo defaults during 2022 and 2023
+# Others have such kernels, but leave them to the user's choice (optimum-habana, NeuronX); MindSpeed's launchers
+# switch theirs on.
+FUSED_ATTENTION_VENDORS = ("nvidia", "amd", "huawei")
 
 
 def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved:
@@ -255,7 +258,7 @@ def _software(flat: Flat, values: Values, assumptions: list[Assumption], *, meas
         modern = (not measured and math.isnan(year)) or year >= FUSED_ATTENTION_SINCE
         # FlashAttention 2 needs Ampere or later (its README); what a measured run used, its source's date tells.
         modern = modern and (measured or values["chip_vendor"] != "nvidia" or float(values["chip_year"]) >= 2020)
-        attention = "flash" if modern and values["chip_vendor"] in ("nvidia", "amd") else "math"
+        attention = "flash" if modern and values["chip_vendor"] in FUSED_ATTENTION_VENDORS else "math"
         if not measured:
             assumptions.append(Assumption("software.attention", attention, "usual of current frameworks on this chip"))
     values["attention"] = attention

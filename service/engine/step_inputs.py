@@ -14,7 +14,28 @@ from service.engine import operations
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
 
 MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
-HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50, 10 layers
+HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
+HOST_TRANSFORMER_KERNELS = (
+    10.0 * operations.KERNELS_PER_TRANSFORMER_LAYER
+)  # of a Transformer with as many weights to step
+# Launches that a tensor-parallel layer adds to a forward pass: two reductions (or gathers and scatters), with the
+# copies, stream waits and Python functions around them.
+TENSOR_PARALLEL_KERNELS = 12.0
+# Compilers that hand the device a whole step at once leave few launches to the host.
+WHOLE_GRAPH_FRAMEWORKS = (
+    "jax",
+    "maxtext",
+    "paxml",
+    "t5x",
+    "levanter",
+    "alpa",
+    "neuronx-distributed",
+    "neuronx-nemo-megatron",
+    "torch-neuronx",
+    "mindspore",
+    "mindformers",
+)
+WHOLE_GRAPH_SHARE = 0.1  # judgement: a launch for every tenth eager kernel
 RIDGE_REFERENCE = 150.0  # FLOP per byte; ridge point of a V100 or A100 at half precision
 # torch.nn.DataParallel copies the model to every accelerator for each step and launches every forward pass from threads
 # that share one interpreter lock; only the backward pass runs freely. Judgement: half of the launches wait in line.
@@ -172,16 +193,25 @@ def _kernels(
         "tokens": np.maximum(np.where(steps > 1, layout.micro_batch / batched, tokens), 1e-3),
         "width": np.maximum(work.width / layout.tensor, 1.0),
         "gemm": samples * body / split * passes,
+        # What the last stage has on top of the others, for which they wait once a micro-batch but not in the bubble.
+        "head_share": work.head_flops * (1.0 - 1.0 / layout.pipeline) / np.maximum(body, 1.0),
         "expert_rows": np.maximum(tokens * active * np.maximum(layout.expert, 1.0) / experts, 1e-3),
         "expert_width": np.maximum(expert_width, 1.0),
         "expert_flops": per_rank * work.expert_flops * passes,
         "attention": per_rank * work.attention_flops * attention_passes,
         "traffic": (per_rank * work.elements * passes + scores * (1.0 + (passes > 1.5))) * element_bytes,
         "weight_traffic": local_parameters * element_bytes * np.minimum(passes, 3.0) * (1.0 + stepwise * (steps - 1.0)),
-        "launches": (work.kernels * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch)
-        / layout.pipeline
-        * _turns(table),
+        "launches": _launches(table, work, layout, passes),
     }
+
+
+def _launches(table: Table, work: operations.Work, layout: Layout, passes: FloatArray) -> FloatArray:
+    """Kernels that the host of one rank launches for a micro-batch, all passes, shape (n,)."""
+    layers = np.where(work.sequential_steps > 1, 0.0, np.nan_to_num(table["layers"]))
+    collectives = np.where(layout.tensor > 1, layers * TENSOR_PARALLEL_KERNELS, 0.0)
+    whole = among(table.text("framework"), WHOLE_GRAPH_FRAMEWORKS)
+    kernels = (work.kernels + collectives) * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch
+    return np.asarray(kernels / layout.pipeline * np.where(whole, WHOLE_GRAPH_SHARE, 1.0) * _turns(table))
 
 
 def _domain(table: Table) -> FloatArray:
@@ -219,7 +249,12 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     return {
         "intra": table["intra_gbs"] * 1e9,
         "tensor_bytes": np.where(tensor > 1, reductions * activation * 2.0 * (tensor - 1) / tensor, 0.0),
-        "tensor_messages": np.where(tensor > 1, reductions * 2.0 * np.log2(np.maximum(tensor, 2.0)), 0.0),
+        # Trees within a node; across nodes gathers and scatters go round a ring, one hop a rank.
+        "tensor_messages": np.where(
+            tensor > 1,
+            reductions * 2.0 * np.where(tensor > node, tensor - 1.0, np.log2(np.maximum(tensor, 2.0))),
+            0.0,
+        ),
         "tensor_inter": beyond(tensor) * np.minimum(node, tensor),
         "expert_bytes": np.where(routed, layers * 4.0 * activation / tensor * active * (expert - 1) / expert, 0.0),
         "expert_messages": np.where(routed, layers * 4.0, 0.0),
@@ -268,7 +303,8 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
     node = _domain(table)
     image = np.where(table["image_size"] > 0, table["image_size"], REFERENCE_IMAGE)
     # Decoding cost grows with pixels; token sequences and records are cheap to read.
-    sequences = among(family, operations.TRANSFORMER_FAMILIES) | (family == "rnn")
+    language = among(family, operations.TRANSFORMER_FAMILIES)
+    sequences = language | (family == "rnn")
     records = among(family, ("recommender", "gnn"))
     units = np.where(sequences, 0.02, np.where(records, 1e-3, (image / REFERENCE_IMAGE) ** 2))
     timed_alone = table.text("mode") == "fwd_bwd"  # forward and backward pass of a batch that lies ready
@@ -283,7 +319,12 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
         "host_units": np.where(
             timed_alone & (table["layers"] == 1.0),
             0.0,
-            np.clip((work.kernels + work.sample_kernels * layout.micro_batch) / HOST_KERNELS, 0.01, MOST_HOST_UNITS),
+            np.clip(
+                (work.kernels + work.sample_kernels * layout.micro_batch)
+                / np.where(language, HOST_TRANSFORMER_KERNELS, HOST_KERNELS),
+                0.01,
+                MOST_HOST_UNITS,
+            ),
         )
         * _turns(table),
     }

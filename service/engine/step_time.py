@@ -68,8 +68,6 @@ def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
     memory = work * (physical["memory_traffic"] * c["traffic"] + c["weight_traffic"]) / c["bandwidth"]
     busy = compute + attention + memory
     launch = c["launches"] * physical["launch_seconds"]
-    launch_exposed = np.hypot(busy, launch) - busy  # some layers wait for the host, others for the device
-
     intra = c["intra"] / physical["intra_node_slowdown"]
     across = physical["inter_node_slowdown"]
     latency = physical["collective_latency_seconds"]
@@ -80,8 +78,12 @@ def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
     context = exposed * c["context_bytes"] / np.minimum(intra, c["context_inter"] / across)
     pipe = exposed * c["pipeline_bytes"] / np.minimum(intra, c["pipeline_inter"] / across)
 
-    micro = busy + launch_exposed + tensor + experts + context + pipe
-    bubble = (c["pipeline"] - 1.0) / c["virtual"] * micro
+    # The host runs ahead of the device, kernels and collectives alike, unless it is the slower of the two.
+    device = busy + tensor + experts + context + pipe
+    launch_exposed = np.hypot(device, launch) - device  # some layers wait for the host, others for the device
+    micro = device + launch_exposed
+    # One-forward-one-backward: the slowest stage does all micro-batches, the others fill and drain the pipe once.
+    bubble = (c["pipeline"] - 1.0) / c["virtual"] * np.maximum(micro - work * gemm * c["head_share"], 0.0)
 
     reduction = c["gradient_bytes"] / np.minimum(intra, c["data_inter"] / across) + c["gradient_messages"] * latency
     window = (
