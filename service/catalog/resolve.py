@@ -243,6 +243,7 @@ def _hardware(flat: Flat, catalog: Catalog, values: Values, chip: Accelerator, a
 def _software(flat: Flat, values: Values, assumptions: list[Assumption], *, measured: bool) -> None:
     values["framework"] = str(flat.get("software.framework") or "")
     values["memory_format"] = str(flat.get("software.memory_format") or "")
+    values["cuda_graphs"] = str(flat.get("software.cuda_graphs") or "")
     compiled = flat.get("software.compile")
     if compiled is not None:
         values["compile"] = to_number(compiled)

@@ -85,6 +85,7 @@ TEXTS: tuple[str, ...] = (
     "attention",
     "framework",
     "memory_format",
+    "cuda_graphs",
     "data_input",
     "packing",
     "evidence",
