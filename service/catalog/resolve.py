@@ -249,6 +249,7 @@ def _software(flat: Flat, values: Values, assumptions: list[Assumption], *, meas
     values["framework"] = str(flat.get("software.framework") or "")
     values["kernel_library"] = str(flat.get("software.kernel_library") or "")
     values["memory_format"] = str(flat.get("software.memory_format") or "")
+    values["cuda_graphs"] = str(flat.get("software.cuda_graphs") or "")
     compiled = flat.get("software.compile")
     if compiled is not None:
         values["compile"] = to_number(compiled)

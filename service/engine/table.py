@@ -90,6 +90,7 @@ TEXTS: tuple[str, ...] = (
     "framework",
     "kernel_library",
     "memory_format",
+    "cuda_graphs",
     "data_input",
     "packing",
     "evidence",
