@@ -74,7 +74,7 @@ TERMS: tuple[Term, ...] = (
     Term("step_overhead_seconds", "evidence", 0.40),
     Term("step_overhead_seconds", "lineage", 0.80),
     Term("intra_node_slowdown", "chip_group", 0.15),
-    Term("intra_node_slowdown", "interconnect", 0.30),
+    Term("intra_node_slowdown", "interconnect", 0.20),
     Term("intra_node_slowdown", "lineage", 0.20),
     Term("inter_node_slowdown", "chip_group", 0.30),
     Term("inter_node_slowdown", "framework", 0.30),
