@@ -21,9 +21,6 @@ HOST_TRANSFORMER_KERNELS = (
 # Launches that a tensor-parallel layer adds to a forward pass: two reductions (or gathers and scatters), with the
 # copies, stream waits and Python functions around them.
 TENSOR_PARALLEL_KERNELS = 12.0
-# Launches that an adapter adds to a forward pass of a layer: dropout, two narrow products, scale and sum at each of
-# about four adapted matrices (two in the LoRA paper, arXiv 2106.09685, up to seven in today's recipes).
-ADAPTER_KERNELS = 20.0
 # Compilers that hand the device a whole step at once leave few launches to the host.
 WHOLE_GRAPH_FRAMEWORKS = (
     "jax",
@@ -215,10 +212,9 @@ def _kernels(
 def _launches(table: Table, work: operations.Work, layout: Layout, passes: FloatArray) -> FloatArray:
     """Kernels that the host of one rank launches for a micro-batch, all passes, shape (n,)."""
     layers = np.where(work.sequential_steps > 1, 0.0, np.nan_to_num(table["layers"]))
-    extra = np.where(layout.tensor > 1, layers * TENSOR_PARALLEL_KERNELS, 0.0)
-    extra += np.where(among(table.text("mode"), ADAPTER_MODES), layers * ADAPTER_KERNELS, 0.0)
+    collectives = np.where(layout.tensor > 1, layers * TENSOR_PARALLEL_KERNELS, 0.0)
     whole = among(table.text("framework"), WHOLE_GRAPH_FRAMEWORKS)
-    kernels = (work.kernels + extra) * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch
+    kernels = (work.kernels + collectives) * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch
     return np.asarray(
         kernels / layout.pipeline * np.where(whole, WHOLE_GRAPH_SHARE, 1.0) * _turns(table) * _eager_share(table)
     )
