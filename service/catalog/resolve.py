@@ -35,6 +35,9 @@ from service.engine.table import Table
 HALF_PRECISIONS = ("bf16", "fp16")
 
 
+# Years from a chip's release to a measurement on it: the median over lineages of their medians. Who states no date is
+# taken to run software of that time.
+USUAL_CHIP_AGE = 3.0
 FUSED_ATTENTION_SINCE = 2023.0  # FlashAttention reached PyTorch, Megatron and NeMo defaults during 2022 and 2023
 # Others have such kernels, but leave them to the user's choice (optimum-habana, NeuronX); MindSpeed's launchers
 # switch theirs on.
@@ -255,10 +258,10 @@ def _software(flat: Flat, values: Values, assumptions: list[Assumption], *, meas
         values["compile"] = to_number(compiled)
     attention = str(flat.get("software.attention") or "")
     if not attention and values["family"] in TRANSFORMER_FAMILIES:
-        year = _measured_year(flat)
-        modern = (not measured and math.isnan(year)) or year >= FUSED_ATTENTION_SINCE
-        # FlashAttention 2 needs Ampere or later (its README); what a measured run used, its source's date tells.
-        modern = modern and (measured or values["chip_vendor"] != "nvidia" or float(values["chip_year"]) >= 2020)
+        # What a measured run used, its date tells; else FlashAttention 2 needs Ampere or later (its README).
+        dated = _measured_year(flat)
+        usable = values["chip_vendor"] != "nvidia" or float(values["chip_year"]) >= 2020
+        modern = usable if math.isnan(dated) else dated >= FUSED_ATTENTION_SINCE
         attention = "flash" if modern and values["chip_vendor"] in FUSED_ATTENTION_VENDORS else "math"
         if not measured:
             assumptions.append(Assumption("software.attention", attention, "usual of current frameworks on this chip"))
@@ -286,7 +289,8 @@ def _doubts(flat: Flat, values: Values, entry: CatalogModel | None, chip: Accele
 
 
 def _provenance(flat: Flat, values: Values) -> None:
-    values["year"] = _measured_year(flat)
+    year = _measured_year(flat)
+    values["year"] = float(values["chip_year"]) + USUAL_CHIP_AGE if math.isnan(year) else year
     values["evidence"] = str(flat.get("provenance.evidence") or "")
     values["site"] = str(flat.get("provenance.source") or "")
 

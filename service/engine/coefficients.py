@@ -73,7 +73,7 @@ COEFFICIENTS: tuple[Coefficient, ...] = (
         "launch_seconds",
         "log seconds per kernel launch",
         np.log(1.2e-5),
-        0.6,
+        0.3,
         np.log(2e-7),
         np.log(2e-4),
         "CUDA launch 3 to 10 microseconds plus as much and more of framework dispatch and automatic differentiation",
