@@ -11,7 +11,7 @@ import numpy as np
 from service.calibrations.shipped import Measured, measured, shipped_rows
 from service.catalog.catalog import Catalog, load_catalog
 from service.catalog.records import DATA
-from service.engine import accuracy
+from service.engine import accuracy, accuracy_report
 from service.engine.calibration import Fit, fit
 from service.engine.evidence import grade
 from service.engine.forecast import Forecaster
@@ -51,7 +51,7 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
     measured_memory = np.isfinite(data.peak_memory_gb)
     memory = fit_memory(data.table.take(measured_memory), data.peak_memory_gb[measured_memory])
     report = {
-        **accuracy.report(table, log_seconds, held_out, factors, grades),
+        **accuracy_report.report(table, log_seconds, held_out, factors, grades, data.configurations[timed]),
         "memory": memory.report,
         "rows": int(timed.sum()),
     }
