@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format accuracy readme bench calibrate openapi lock clean
+.PHONY: help setup run test lint format accuracy accuracy-full readme bench calibrate openapi lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ format: setup ## rewrite the code in the house's style
 
 accuracy: setup ## held-out accuracy, cold and warm, and what moved (minutes; ARGS="--leave LINEAGE" for seconds)
 	$(BIN)/python -m service.calibrations.accuracy $(ARGS)
+
+accuracy-full: setup ## the same with chips and models left out, residual layers compared, goodput (an hour; ARGS=--help)
+	$(BIN)/python -m service.calibrations.research $(ARGS)
 
 readme: setup ## the shipped calibration's accuracy as the README's tables
 	$(BIN)/python -m service.calibrations.accuracy --readme
