@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format accuracy bench calibrate openapi lock clean
+.PHONY: help setup run test lint format accuracy accuracy-full readme bench calibrate openapi lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -36,8 +36,14 @@ format: setup ## rewrite the code in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-accuracy: setup ## held-out accuracy by family and by source, cold and warm, beside the rule of thumb
-	$(BIN)/python -m service.calibrations.accuracy
+accuracy: setup ## held-out accuracy, cold and warm, and what moved (minutes; ARGS="--leave LINEAGE" for seconds)
+	$(BIN)/python -m service.calibrations.accuracy $(ARGS)
+
+accuracy-full: setup ## the same with chips and models left out, residual layers compared, goodput (an hour; ARGS=--help)
+	$(BIN)/python -m service.calibrations.research $(ARGS)
+
+readme: setup ## the shipped calibration's accuracy as the README's tables
+	$(BIN)/python -m service.calibrations.accuracy --readme
 
 bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed

@@ -1,4 +1,8 @@
-"""`make accuracy`: the held-out accuracy table by family and by source, beside the rule of thumb, and its figures."""
+"""`make accuracy`: held-out accuracy, cold and warm, beside the rule of thumb; what moved; and the figures.
+
+Writes `report.json` and the figures. `--leave LINEAGE ...` holds out those lineages only, in seconds instead of
+minutes; intervals are then widened as the shipped calibration widens them.
+"""
 
 from __future__ import annotations
 
@@ -9,84 +13,79 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table as RichTable
 
-from service.calibrations.fit import Calibrated, calibrate, load_shipped
-
-COLUMNS = (
-    "rows",
-    "mape",
-    "median_ape",
-    "bias",
-    "coverage_80",
-    "median_interval_ratio",
-    "rule_of_thumb_mape",
-    "rule_of_thumb_median_ape",
+from service.calibrations.accuracy_figures import draw
+from service.calibrations.accuracy_tables import (
+    moved,
+    moved_tables,
+    printer,
+    read_report,
+    readme_tables,
+    tables,
+    with_tables,
 )
+from service.calibrations.fit import CALIBRATION, Calibrated, calibrate, hold_out, load_shipped
+
+README = Path(__file__).parent.parent.parent / "README.md"
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Command line of the accuracy report."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--output", type=Path, default=Path("build/accuracy"), help="folder for report.json and figures"
-    )
-    arguments = parser.parse_args()
-    console = Console()
-    with console.status("fitting") as status:
-        result = calibrate(load_shipped(), progress=lambda stage, share: status.update(f"{stage} ({share:.0%})"))
-    report: dict[str, Any] = result.forecaster.report
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "report.json").write_text(json.dumps(report, indent=1))
-    for title, part in (
-        ("Overall (sources with at least 20 rows)", report["overall"]),
-        ("By family", report["by_family"]),
-        ("By family, every lineage weighing the same", report["by_family_over_lineages"]),
-        ("By grade", report["by_grade"]),
-        ("By source", report["by_source"]),
-        ("Warm, after 20 own rows: overall", report["warm"]["overall"]),
-        ("Warm, by source", report["warm"]["by_source"]),
-    ):
-        console.print(_table(title, part))
-    figures(result, arguments.output)
-    console.print(f"report and figures in {arguments.output}")
+    arguments = _parser().parse_args(words)
+    console = printer()
+    if arguments.readme:
+        README.write_text(with_tables(README.read_text(encoding="utf-8"), read_report(arguments.against)), "utf-8")
+        print(readme_tables(read_report(arguments.against)))
+        return
+    with console.status("reading the measurements") as status:
+        data = load_shipped()
+        if arguments.leave:
+            unknown = set(arguments.leave) - set(data.table.text("lineage").tolist())
+            if unknown:
+                raise SystemExit(f"no such lineage: {', '.join(sorted(unknown))}")
+            status.update("fitting, and predicting without each lineage")
+            result = hold_out(data, arguments.leave)
+        else:
+            result = calibrate(data, progress=lambda stage, share: status.update(f"{stage} ({share:.0%})"))
+    write(result, arguments.output, read_report(arguments.against) if arguments.against.exists() else None, console)
 
 
-def _table(title: str, part: dict[str, dict[str, Any]]) -> RichTable:
-    table = RichTable(title=title)
-    table.add_column("")
-    for name in COLUMNS:
-        table.add_column(name.replace("_", " "), justify="right")
-    for name, entry in part.items():
-        cells = [entry.get(column, entry.get("n") if column == "rows" else None) for column in COLUMNS]
-        table.add_row(
-            name, *("" if cell is None else f"{cell:,}" if isinstance(cell, int) else f"{cell:.3f}" for cell in cells)
-        )
-    return table
-
-
-def figures(result: Calibrated, folder: Path) -> None:
-    """Draw predicted against measured, and the reliability diagram, into `folder`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
+def write(result: Calibrated, folder: Path, against: dict[str, Any] | None, console: Console) -> None:
+    """Print the report and what moved, and write both and the figures into `folder`."""
+    report = result.forecaster.report
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=1))
+    for table in tables(report):
+        console.print(table)
+    if against is not None:
+        differences = moved(report, against)
+        (folder / "moved.json").write_text(json.dumps(differences, indent=1))
+        for table in moved_tables(differences):
+            console.print(table)
     timed = np.isfinite(result.measured.log_seconds)
-    measured = np.exp(result.measured.log_seconds[timed])
-    held = np.exp(result.held_out.predicted)
-    figure, axes = plt.subplots(figsize=(6, 6))
-    axes.loglog(measured, held, ".", markersize=2, alpha=0.3)
-    limits = [float(np.nanmin(measured)), float(np.nanmax(measured))]
-    axes.loglog(limits, limits, "k-", linewidth=1)
-    axes.set(xlabel="measured seconds per sample", ylabel="predicted (lineage held out)")
-    figure.savefig(folder / "predicted_against_measured.png", dpi=120)
-    figure, axes = plt.subplots(figsize=(5, 5))
-    points = result.forecaster.report["reliability"]
-    axes.plot([0, 1], [0, 1], "k-", linewidth=1)
-    axes.plot([point["nominal"] for point in points], [point["observed"] for point in points], "o-")
-    axes.set(xlabel="nominal coverage", ylabel="observed coverage (held out)")
-    figure.savefig(folder / "reliability.png", dpi=120)
+    draw(report, result.measured.table.take(timed), result.measured.log_seconds[timed], result.held_out, folder)
+    console.print(f"report and figures in {folder}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/accuracy"), help="folder for report.json and the figures"
+    )
+    parser.add_argument("--leave", nargs="+", metavar="LINEAGE", help="hold out these lineages only")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        default=CALIBRATION,
+        metavar="FILE",
+        help="report.json or calibration to compare with (the shipped calibration)",
+    )
+    parser.add_argument(
+        "--readme",
+        action="store_true",
+        help="print the tables of the --against report and write them into README.md",
+    )
+    return parser
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from service.calibrations.schemas import CalibrationEntry, CoefficientEntry, SpreadEntry
+from service.calibrations.factors import operating_factors
+from service.calibrations.schemas import Accuracy, CalibrationEntry, CoefficientEntry, SpreadEntry
 from service.calibrations.tables import CalibrationRow
+from service.catalog.operating_facts import operating_facts
 from service.engine.coefficients import COEFFICIENTS
 from service.engine.effects import TERMS
 from service.engine.forecast import Forecaster
@@ -44,7 +46,8 @@ def describe(forecaster: Forecaster, row: CalibrationRow | None) -> CalibrationE
         residual_standard_deviation=forecaster.sigma,
         coefficients=coefficients,
         spreads=spreads,
-        accuracy=forecaster.report,
+        accuracy=Accuracy.model_validate(forecaster.report),
+        operating_factors=operating_factors(operating_facts()),
     )
 
 

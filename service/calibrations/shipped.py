@@ -31,7 +31,22 @@ class Measured:
     log_seconds: FloatArray  # natural log of seconds per sample; NaN where nothing was timed
     peak_memory_gb: FloatArray  # NaN where not measured
     ids: TextArray
+    configurations: TextArray  # digest of all that a row states but what came of it: equal ones are repeats
     fingerprint: str
+
+
+# What a row says of its outcome and of its place in the source; all else is how the run was made.
+OUTCOME = frozenset(
+    {
+        "provenance.locator",
+        "provenance.notes",
+        "result.value",
+        "result.model_tflops",
+        "result.mfu",
+        "result.peak_memory_gb",
+        "result.out_of_memory",
+    }
+)
 
 
 def measurement_id(fields: Mapping[str, Any], *, repeat: int = 0) -> str:
@@ -43,6 +58,12 @@ def measurement_id(fields: Mapping[str, Any], *, repeat: int = 0) -> str:
     """
     said = json.dumps([sorted(fields.items()), repeat], ensure_ascii=False, separators=(",", ":"))
     return f"m_{hashlib.sha256(said.encode()).hexdigest()[:24]}"
+
+
+def configuration_digest(fields: Mapping[str, Any]) -> str:
+    """The same text for all measurements (dotted names) that state the same run, whatever came of it."""
+    stated = sorted((name, str(value)) for name, value in fields.items() if name not in OUTCOME and value is not None)
+    return hashlib.sha256(json.dumps(stated, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
 def measured(rows: Sequence[Mapping[str, Any]], ids: Sequence[str], catalog: Catalog) -> Measured:
@@ -70,6 +91,7 @@ def measured(rows: Sequence[Mapping[str, Any]], ids: Sequence[str], catalog: Cat
         log_seconds,
         memory,
         np.array([ids[index] for index in kept], dtype=object),
+        np.array([configuration_digest(rows[index]) for index in kept], dtype=object),
         digest.hexdigest(),
     )
 

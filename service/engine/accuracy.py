@@ -1,8 +1,6 @@
-"""How accurate the engine is on sources it has never seen, and what it takes to make its intervals honest.
+"""How accurate predictions are: scores on time, what makes intervals honest, and the rule of thumb beside them.
 
-Protocol: leave one lineage out (all editions of one benchmark together), fit without it, predict it, score every
-source of it; average over sources, so that a source with 10,000 rows counts as one. Beside it, on the same rows, the
-rule of thumb that people use: 6 N D over 40 % of peak.
+What is scored, and how it is averaged, is in `accuracy_report`.
 """
 
 from __future__ import annotations
@@ -14,15 +12,18 @@ import numpy as np
 from scipy.special import ndtri
 
 from service.engine.distribution import Z90, weighted_quantile
-from service.engine.held_out import WARM_ROWS, HeldOut
+from service.engine.held_out import HeldOut
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.table import BoolArray, FloatArray, Table, TextArray
+from service.engine.table import FloatArray, Table, TextArray
 
 RULE_OF_THUMB_MFU = 0.40
 LEAST_ROWS = 20  # sources with fewer rows are listed, but not averaged
 NOMINAL_COVERAGE = 0.8
 WIDENING_RANGE = (0.4, 3.0)
+CLASSES = ("transformer", "other")
+GRADES = ("measured", "interpolated", "extrapolated")
+NOMINAL = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))  # coverages that a reliability diagram asks for
 
 
 def rule_of_thumb(table: Table) -> FloatArray:
@@ -72,6 +73,16 @@ def family_class(table: Table) -> TextArray:
     return np.where(language, "transformer", "other").astype(object)
 
 
+def source_classes(table: Table) -> dict[str, str]:
+    """By source: the class that most of its rows are of."""
+    classes, sources = family_class(table).astype(str), table.text("site").astype(str)
+    result: dict[str, str] = {}
+    for source in np.unique(sources):
+        names, counts = np.unique(classes[sources == source], return_counts=True)
+        result[str(source)] = str(names[int(np.argmax(counts))])
+    return result
+
+
 def widening(table: Table, log_seconds: FloatArray, held_out: HeldOut, grades: TextArray) -> dict[str, float]:
     """Factor by which spreads must be stretched so that 80 % intervals cover 80 %, by class and grade.
 
@@ -89,7 +100,7 @@ def widening(table: Table, log_seconds: FloatArray, held_out: HeldOut, grades: T
         ("own", warm, np.ones(len(table), dtype=bool)),
     ):
         least = WIDENING_RANGE[0]
-        for level in ("measured", "interpolated", "extrapolated"):
+        for level in GRADES:
             mask = members & (grades == level) & np.isfinite(standardised)
             factor = 1.0
             if mask.sum() >= LEAST_ROWS:
@@ -102,90 +113,69 @@ def widening(table: Table, log_seconds: FloatArray, held_out: HeldOut, grades: T
     return result
 
 
-def report(
-    table: Table, log_seconds: FloatArray, held_out: HeldOut, factors: dict[str, float], grades: TextArray
-) -> dict[str, Any]:
-    """The accuracy report: held-out scores by source, family, chip and grade beside the rule of thumb, and warm ones.
+def given_spreads(
+    table: Table, held_out: HeldOut, factors: dict[str, float], grades: TextArray
+) -> tuple[FloatArray, FloatArray]:
+    """Standard deviations (natural log) that intervals are given out with, cold and warm, shapes (n,)."""
+    cold = np.array([factors[f"{kind}/{level}"] for kind, level in zip(family_class(table), grades, strict=True)])
+    warm = np.array([factors[f"own/{level}"] for level in grades])
+    return np.sqrt(held_out.variance) * cold, np.sqrt(held_out.warm_variance) * warm
 
-    `factors` are those of `widening`; intervals are scored as they are given out.
+
+def reliability(
+    log_predicted: FloatArray, log_measured: FloatArray, spread: FloatArray, sources: TextArray
+) -> list[dict[str, float]]:
+    """Points of the reliability diagram: nominal against observed coverage, every source weighing the same.
+
+    Rows that were not predicted (NaN) are left out; no rows, no points.
     """
-    classes = family_class(table)
-    spread = np.sqrt(held_out.variance) * np.array(
-        [factors[f"{kind}/{level}"] for kind, level in zip(classes, grades, strict=True)]
-    )
-    warm_spread = np.sqrt(held_out.warm_variance) * np.array([factors[f"own/{level}"] for level in grades])
-    thumb = rule_of_thumb(table)
-    sources = table.text("site").astype(str)
-
-    def scored(mask: BoolArray) -> dict[str, Any]:
-        return {
-            **score(held_out.predicted[mask], log_seconds[mask], spread[mask]),
-            "rule_of_thumb_mape": score(thumb[mask], log_seconds[mask])["mape"],
-            "rule_of_thumb_median_ape": score(thumb[mask], log_seconds[mask])["median_ape"],
-        }
-
-    def by(column: TextArray, unit: Any) -> dict[str, Any]:
-        """Mean over the sources (or lineages) within each value of a column."""
-        names = column.astype(str)
-        result: dict[str, Any] = {}
-        for name in np.unique(names):
-            inside = [scored((names == name) & (unit == one)) for one in np.unique(unit[names == name])]
-            result[str(name)] = mean_over(inside)
-        return result
-
-    by_source = {
-        str(name): {**scored(sources == name), "class": _majority(classes[sources == name])}
-        for name in np.unique(sources)
-    }
-    warm = {
-        str(name): {
-            **score(
-                held_out.warm_predicted[sources == name], log_seconds[sources == name], warm_spread[sources == name]
-            ),
-            "class": _majority(classes[sources == name]),
-        }
-        for name in np.unique(sources)
-    }
-    warm = {name: entry for name, entry in warm.items() if entry["n"]}
-    large = [entry for entry in by_source.values() if entry["n"] >= LEAST_ROWS]
-    return {
-        "protocol": "leave one lineage out; means over sources, in `overall` over those with at least 20 rows",
-        "overall": {
-            name: mean_over([entry for entry in large if entry["class"] == name]) for name in ("transformer", "other")
-        },
-        "by_family": by(table.text("family"), sources),
-        "by_family_over_lineages": by(table.text("family"), table.text("lineage").astype(str)),
-        "by_grade": by(grades, sources),
-        "by_chip_group": by(table.text("chip_group"), sources),
-        "by_source": by_source,
-        "warm": {
-            "rows_learned": WARM_ROWS,
-            "overall": {
-                name: mean_over([entry for entry in warm.values() if entry["class"] == name])
-                for name in ("transformer", "other")
-            },
-            "by_source": warm,
-        },
-        "reliability": reliability(held_out, log_seconds, spread, sources),
-    }
-
-
-def reliability(held_out: HeldOut, log_seconds: FloatArray, spread: FloatArray, sources: Any) -> list[dict[str, float]]:
-    """Points of the reliability diagram: nominal against observed coverage, every source weighing the same."""
-    standardised = np.abs(held_out.predicted - log_seconds) / spread
-    _, inverse, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    known = np.isfinite(log_predicted) & np.isfinite(log_measured)
+    if not known.any():
+        return []
+    standardised = np.abs(log_predicted - log_measured)[known] / spread[known]
+    _, inverse, counts = np.unique(sources[known].astype(str), return_inverse=True, return_counts=True)
     weight = 1.0 / counts[inverse]
-    points = []
-    for nominal in np.arange(0.1, 1.0, 0.1):
-        inside = standardised <= ndtri(0.5 + nominal / 2.0)
-        points.append(
-            {"nominal": round(float(nominal), 2), "observed": round(float(np.average(inside, weights=weight)), 4)}
-        )
-    return points
+    return [
+        {
+            "nominal": nominal,
+            "observed": round(float(np.average(standardised <= ndtri(0.5 + nominal / 2.0), weights=weight)), 4),
+        }
+        for nominal in NOMINAL
+    ]
+
+
+def repeat_scatter(sources: TextArray, configurations: TextArray, log_seconds: FloatArray) -> dict[str, dict[str, Any]]:
+    """How far a source's own repeats are apart: rows that state the same in every column, but another value.
+
+    By source: `groups` of such rows, their `rows`, and the mean and median APE of their times around their group's
+    median time. Nobody who knows only what is stated can do better, and with few rows to a group (whose median lies
+    amid them) the figure is still on the low side. Equal values are one figure listed twice, and count once.
+
+    Args:
+        sources: whose rows these are, shape (n,).
+        configurations: one value for all rows that state the same, shape (n,).
+        log_seconds: natural log of measured seconds per sample, shape (n,).
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for source in np.unique(sources.astype(str)):
+        mine = np.flatnonzero((sources.astype(str) == source) & np.isfinite(log_seconds))
+        _, inverse = np.unique(configurations[mine].astype(str), return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        groups = np.split(log_seconds[mine][order], np.flatnonzero(np.diff(inverse[order])) + 1)
+        different = [unique for group in groups if len(unique := np.unique(np.round(group, 6))) > 1]
+        if different:
+            ape = np.concatenate([np.abs(np.expm1(group - np.median(group))) for group in different])
+            result[str(source)] = {
+                "groups": len(different),
+                "rows": len(ape),
+                "mape": round(float(ape.mean()), 4),
+                "median_ape": round(float(np.median(ape)), 4),
+            }
+    return result
 
 
 def mean_over(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Averages over sources of their scores; medians of the medians where the name says so."""
+    """Averages over sources of their scores; medians over them where the name starts with `median`."""
 
     def mean(name: str) -> float | None:
         values = [entry[name] for entry in scores if entry.get(name) is not None]
@@ -206,8 +196,3 @@ def mean_over(scores: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "rule_of_thumb_mape": mean("rule_of_thumb_mape"),
         "rule_of_thumb_median_ape": median("rule_of_thumb_median_ape"),
     }
-
-
-def _majority(values: TextArray) -> str:
-    names, counts = np.unique(values.astype(str), return_counts=True)
-    return str(names[int(np.argmax(counts))])

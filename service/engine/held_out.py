@@ -22,6 +22,7 @@ HELD_OUT_ITERATIONS = 5
 HELD_OUT_ROWS = 500  # rows of one lineage that such a fit uses at most
 WARM_ROWS = 20  # rows of a source that a warm start learns (seeded choice)
 WARM_SEED = 20
+CURVE_ROWS = (0, 5, 10, 20, 50)  # own rows learned, along the learning curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,23 @@ def leave_levels_out(
     finally:
         _column.clear()
     return known, new
+
+
+def learning_curve(
+    table: Table,
+    log_seconds: FloatArray,
+    fitted: Fit,
+    *,
+    lineages: Sequence[str] | None = None,
+    processes: int = 2,
+) -> FloatArray:
+    """Natural log of seconds per sample after learning 0, 5, ... (`CURVE_ROWS`) own rows, shape (len(CURVE_ROWS), n).
+
+    By a fit without the lineage. NaN for rows that the last point learned (every point is judged on the same rows) and
+    for sources with less than twice as many.
+    """
+    names = sorted(set(table.text("lineage").tolist())) if lineages is None else list(lineages)
+    return _each(_one_curve, "lineage", names, (table, log_seconds, fitted), len(CURVE_ROWS), processes)
 
 
 _shared: list[tuple[Table, FloatArray, Fit]] = []
@@ -135,6 +153,29 @@ def _one_lineage(name: str) -> FloatArray:
             rest = np.setdiff1d(rows, learned)
             warm = cold.learn(own.take(learned), measured[learned])
             columns[2, rest], columns[3, rest], _ = warm.log_seconds(own.take(rest))
+    return columns
+
+
+def _one_curve(name: str) -> FloatArray:
+    """`learning_curve` for the rows of one lineage."""
+    table, log_seconds, _ = _shared[-1]
+    mine = np.asarray(table.text("lineage") == name, dtype=bool)
+    own, measured = table.take(mine), log_seconds[mine]
+    columns = np.full((len(CURVE_ROWS), len(own)), np.nan)
+    sources, counts = np.unique(own.text("site").astype(str), return_counts=True)
+    large = sources[counts >= 2 * CURVE_ROWS[-1]]
+    if not len(large):
+        return columns
+    cold = _without(mine)
+    generator = np.random.default_rng(WARM_SEED)
+    for source in large:
+        rows = generator.permutation(np.flatnonzero(own.text("site").astype(str) == source))
+        rest = rows[CURVE_ROWS[-1] :]
+        for point, count in enumerate(CURVE_ROWS):
+            learned = rows[:count]
+            warm = cold.learn(own.take(learned), measured[learned]) if count else cold
+            asked = own.take(rest)
+            columns[point, rest], _, _ = warm.log_seconds(asked if count else as_new_site(asked))
     return columns
 
 

@@ -146,6 +146,9 @@ def read_operating_facts(facts: Iterable[PublishedFact], tdp_w: Mapping[str, flo
     metered = [fact for fact in power if fact.key in NODE_POWER_KEYS and fact.unit.startswith("W")]
     values("node_power", metered)
     by_chip, unmetered = _node_power(metered, tdp_w)
+    for name, slug in METERED_CHIPS:
+        if slug in by_chip:
+            values(f"node_power.{slug}", [fact for fact in metered if fact.context.startswith(name)])
 
     fabric = [fact for fact in power if fact.key.startswith(("network_power_estimate", "network_switch_power"))]
     values("network_power", fabric)
@@ -177,10 +180,12 @@ def read_operating_facts(facts: Iterable[PublishedFact], tdp_w: Mapping[str, flo
     seconds = np.log(values("startup", starts))
     chips = np.log([first_number(fact.context) for fact in starts])
     slope, intercept = np.polyfit(chips, seconds, 1)
+    drawn = next(fact for fact in power if fact.key == "gpu_share_of_server_power")
+    sources["accelerator_share"] = (drawn.source,)
     return OperatingFacts(
         node_power_by_chip=by_chip,
         node_power=unmetered,
-        accelerator_share=_fraction(next(fact.value for fact in power if fact.key == "gpu_share_of_server_power")),
+        accelerator_share=_fraction(drawn.value),
         network_power=network,
         failures_per_accelerator_hour=quantiles([rate for rate, _ in rates]),
         recovery_seconds=(quick, usual, max(recoveries)),

@@ -2,6 +2,8 @@
 
 import pytest
 
+from service.calibrations.accuracy import README
+from service.calibrations.accuracy_tables import with_tables
 from service.calibrations.fit import CALIBRATION, load_shipped
 from service.engine.forecast import Forecaster
 
@@ -29,3 +31,8 @@ def test_its_intervals_cover_what_they_say_on_held_out_sources(shipped: Forecast
 def test_its_evidence_carries_the_ids_that_the_database_is_seeded_with(shipped: Forecaster) -> None:
     data = load_shipped()
     assert set(shipped.evidence.ids.tolist()) <= set(data.ids.tolist())
+
+
+def test_the_readme_tells_its_accuracy(shipped: Forecaster) -> None:
+    readme = README.read_text(encoding="utf-8")
+    assert with_tables(readme, shipped.report) == readme, "the calibration changed: run `make readme`"
