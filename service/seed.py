@@ -82,7 +82,7 @@ async def _seed_measurements(session: AsyncSession, data: Path) -> None:
     rows, ids = await asyncio.to_thread(shipped_rows, data)
     shipped = dict(zip(ids, rows, strict=True))
     new = [name for name in shipped if name not in held]
-    await repository.add_many([columns_of(shipped[name], id=name, shipped=True, created_at=now) for name in new])
+    await repository.add_many([columns_of(shipped[name], id=name, shipped=True, submitted_at=now) for name in new])
     gone = [name for name, status in held.items() if name not in shipped and status != "withdrawn"]
     await repository.set_status(gone, "withdrawn", NO_LONGER_SHIPPED)
     back = [name for name, status in held.items() if name in shipped and status == "withdrawn"]

@@ -52,7 +52,7 @@ async def test_seeding_again_changes_nothing(empty_database: str, small_data: Pa
     for _ in range(2):
         await prepare(database, data=small_data)
         async with database.sessions() as session:
-            ids.append([(row.number, row.id, row.status) async for row in MeasurementRepository(session).stream()])
+            ids.append([(row.sequence, row.id, row.status) async for row in MeasurementRepository(session).stream()])
     await database.close()
     assert ids[0] == ids[1]
     assert len(ids[0]) == rows_in(small_data)

@@ -62,19 +62,19 @@ class MeasurementRepository:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
-    async def get(self, measurement_id: str, *, team: str | None = None) -> MeasurementRow | None:
+    async def get(self, measurement_id: str, *, team_id: str | None = None) -> MeasurementRow | None:
         """The measurement, or None if there is none that this team may see."""
-        query = select(MeasurementRow).where(MeasurementRow.id == measurement_id, _visible_to(team))
+        query = select(MeasurementRow).where(MeasurementRow.id == measurement_id, _visible_to(team_id))
         return (await self.session.scalars(query)).one_or_none()
 
     async def page(
-        self, filters: Iterable[Filter] = (), *, team: str | None = None, limit: int = 100, cursor: str | None = None
+        self, filters: Iterable[Filter] = (), *, team_id: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> Page:
         """The next ``limit`` measurements that pass all filters, in order of arrival.
 
         Args:
             filters: conditions, all of which must hold.
-            team: whose own measurements are seen beside the shared ones.
+            team_id: whose own measurements are seen beside the shared ones.
             limit: the most to return.
             cursor: the ``next_cursor`` of the page before.
 
@@ -82,22 +82,22 @@ class MeasurementRepository:
             BadCursorError: if the cursor is not one of ours.
             ValueError: if a filter's field is not a dotted name.
         """
-        query = _matching(filters, team).order_by(MeasurementRow.number).limit(limit + 1)
+        query = _matching(filters, team_id).order_by(MeasurementRow.sequence).limit(limit + 1)
         if cursor is not None:
-            query = query.where(MeasurementRow.number > _number_of(cursor))
+            query = query.where(MeasurementRow.sequence > _number_of(cursor))
         rows = (await self.session.scalars(query)).all()
         more = len(rows) > limit
         items = rows[:limit]
-        return Page(items, _cursor_of(items[-1].number) if more else None)
+        return Page(items, _cursor_of(items[-1].sequence) if more else None)
 
-    async def count(self, filters: Iterable[Filter] = (), *, team: str | None = None) -> int:
+    async def count(self, filters: Iterable[Filter] = (), *, team_id: str | None = None) -> int:
         """How many measurements pass all filters."""
-        query = select(func.count()).select_from(_matching(filters, team).subquery())
+        query = select(func.count()).select_from(_matching(filters, team_id).subquery())
         return (await self.session.scalars(query)).one()
 
-    async def stream(self, filters: Iterable[Filter] = (), *, team: str | None = None) -> AsyncIterator[MeasurementRow]:
+    async def stream(self, filters: Iterable[Filter] = (), *, team_id: str | None = None) -> AsyncIterator[MeasurementRow]:
         """All measurements that pass all filters, in order of arrival, without holding them all in memory."""
-        query = _matching(filters, team).order_by(MeasurementRow.number).execution_options(yield_per=1000)
+        query = _matching(filters, team_id).order_by(MeasurementRow.sequence).execution_options(yield_per=1000)
         async for row in await self.session.stream_scalars(query):
             yield row
 
@@ -106,7 +106,7 @@ class MeasurementRepository:
 
         Args:
             fields: every stated field by its dotted name (``provenance.source`` must be a known source).
-            about: further columns: ``team``, ``status``, ``status_reason``, ``visibility``, ``estimate_id``.
+            about: further columns: ``team_id``, ``status``, ``status_reason``, ``visibility``, ``estimate_id``.
         """
         row = MeasurementRow(**columns_of(fields, id=f"m_{uuid.uuid4().hex}", **about))
         self.session.add(row)
@@ -186,20 +186,20 @@ def columns_of(fields: Mapping[str, Any], *, id: str, **about: Any) -> dict[str,
         "status": "accepted",
         "status_reason": None,
         "visibility": typed.pop("visibility") or "shared",
-        "team": None,
+        "team_id": None,
         "shipped": False,
-        "created_at": datetime.now(UTC),
+        "submitted_at": datetime.now(UTC),
     }
     return {"id": id, "fields": dict(fields), **typed, **defaults, **about}
 
 
-def _matching(filters: Iterable[Filter], team: str | None) -> Select[MeasurementRow]:
-    return select(MeasurementRow).where(_visible_to(team), *(_condition(wanted) for wanted in filters))
+def _matching(filters: Iterable[Filter], team_id: str | None) -> Select[MeasurementRow]:
+    return select(MeasurementRow).where(_visible_to(team_id), *(_condition(wanted) for wanted in filters))
 
 
-def _visible_to(team: str | None) -> ColumnElement[bool]:
+def _visible_to(team_id: str | None) -> ColumnElement[bool]:
     shared = MeasurementRow.visibility == "shared"
-    return shared if team is None else or_(shared, MeasurementRow.team == team)
+    return shared if team_id is None else or_(shared, MeasurementRow.team_id == team_id)
 
 
 def _condition(wanted: Filter) -> ColumnElement[bool]:

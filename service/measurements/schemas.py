@@ -9,7 +9,7 @@ from service.configuration import Data, Hardware, Model, Provenance, Result, Sof
 from service.estimates.schemas import Quantity
 from service.measurements.tables import MeasurementRow, SourceRow
 
-Status = Literal["accepted", "quarantined", "withdrawn"]
+Status = Literal["accepted", "quarantined", "rejected", "withdrawn"]
 
 
 class MeasurementEntry(BaseModel):
@@ -22,7 +22,7 @@ class MeasurementEntry(BaseModel):
     status: Status = Field(description="Used (accepted), kept but not used (quarantined), or taken back (withdrawn).")
     status_reason: str | None = Field(description="Why it has that status.")
     visibility: Literal["shared", "team"] = Field(description="Who sees it.")
-    created_at: datetime.datetime = Field(description="When it was stored, UTC.")
+    submitted_at: datetime.datetime = Field(description="When it was stored, UTC.")
     estimate_id: str | None = Field(description="The estimate that it was predicted by.")
     provenance: Provenance = Field(default_factory=Provenance, description="Where it is from.")
     model: Model = Field(description="What was trained.")
@@ -37,7 +37,7 @@ class MeasurementEntry(BaseModel):
         """The entry of a stored row; `more` fields come on top."""
         about = {
             name: getattr(row, name)
-            for name in ("id", "status", "status_reason", "visibility", "created_at", "estimate_id")
+            for name in ("id", "status", "status_reason", "visibility", "submitted_at", "estimate_id")
         }
         # Visibility and estimate are the row's to say; what it was submitted with may have changed since.
         stated = {name: value for name, value in nest(row.fields).items() if isinstance(value, dict)}
