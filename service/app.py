@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -13,7 +13,8 @@ from fastapi_offline import FastAPIOffline
 
 from service import health
 from service.calibrations import endpoints as calibrations
-from service.calibrations.repository import CalibrationRepository
+from service.calibrations.current import CurrentCalibration
+from service.calibrations.job import CalibrationJobs
 from service.catalog import endpoints as catalog
 from service.catalog.catalog import load_catalog
 from service.database import Database
@@ -26,6 +27,7 @@ from service.openapi import describe
 from service.problems import add_handlers
 from service.seed import prepare
 from service.settings import Settings, get_settings
+from service.sites.service import Sites
 
 logger = logging.getLogger(__name__)
 
@@ -98,22 +100,32 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         await prepare(database)
         app.state.catalog = await asyncio.to_thread(load_catalog)
-        await _load_calibration(app, database)
-        yield
+        app.state.sites = Sites(database, app.state.catalog)
+        # Without a calibration the service starts all the same: what needs no forecast answers, and readiness says
+        # what lacks.
+        current = CurrentCalibration(database, lambda forecaster: _use(app, forecaster))
+        await current.refresh()
+        jobs = CalibrationJobs(database, settings.database, calibrate_after=settings.calibrate_after)
+        async with _in_background(current.watch(), jobs.run()):
+            yield
     finally:
         await database.close()
 
 
-async def _load_calibration(app: FastAPI, database: Database) -> None:
-    """Without one the service starts all the same: what needs no forecast answers, and readiness says what lacks."""
-    async with database.sessions() as session:
-        calibration = await CalibrationRepository(session).current()
-    if calibration is None:
-        return
+@asynccontextmanager
+async def _in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Keeps these going; cancels them at the end, and waits until they have put their things in order."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        app.state.forecaster = await asyncio.to_thread(Forecaster.load, calibration.content)
-    except ValueError as error:
-        logger.error("calibration %s cannot be used: %s", calibration.version, error)
-        return
-    app.state.metrics.calibration.labels(calibration.version).set(1)
-    logger.info("calibration %s is loaded", calibration.version)
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _use(app: FastAPI, forecaster: Forecaster) -> None:
+    """Swaps the forecaster in whole: a request that has begun keeps the one it took."""
+    app.state.forecaster = forecaster
+    app.state.metrics.calibration.clear()
+    app.state.metrics.calibration.labels(forecaster.calibration_version).set(1)

@@ -304,11 +304,12 @@ def _compute(request: dict[str, Any]) -> Any:
     from service.estimates.schemas import Estimate
     from service.estimates.service import estimate_many
     from service.problems import Problem
+    from service.sites.standpoint import Standpoint
 
     read = read_request(request)
     if isinstance(read, Problem):
         _fail_with(read.document())
-    (answer,) = estimate_many([read], load_catalog(), _shipped_forecaster())
+    (answer,) = estimate_many([read], load_catalog(), Standpoint(_shipped_forecaster()))
     if not isinstance(answer, Estimate):
         _fail_with(cannot_run(answer).document())
     return answer

@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         8.0, gt=0, description="Largest request body in 10^6 bytes; streamed NDJSON and CSV have no limit."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    calibrate_after: int | None = Field(
+        None, ge=1, description="Newly usable submitted measurements that start a calibration; none do if unset."
+    )
     root_path: str = Field("", description="Path prefix that a proxy in front strips.")
 
     @property

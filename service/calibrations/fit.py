@@ -68,9 +68,10 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
 
 
 def load_shipped(catalog: Catalog | None = None) -> Measured:
-    """The shipped measurements, resolved."""
+    """The shipped measurements, resolved, in the canonical order of a fit: that of their ids."""
     rows, ids = shipped_rows()
-    return measured(rows, ids, catalog or load_catalog())
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return measured([rows[index] for index in order], [ids[index] for index in order], catalog or load_catalog())
 
 
 def fit_shipped(path: Path = CALIBRATION, *, progress: Progress = _silent) -> Calibrated:

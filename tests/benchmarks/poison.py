@@ -1,0 +1,139 @@
+"""How far malicious submissions move predictions on clean sources that nobody fitted: ``make poison``.
+
+A tenth of all rows is malicious and past the vetting: real configurations, those of the clean sources held out among
+them, with their times multiplied by three, divided by three, or by anything from a tenth to ten. They come from one
+team under many source names, or from many teams. What each fit then predicts for the clean sources, as a new site
+would be, is compared with what the fit without malice predicts: the median move of their rows, and that of the source
+that moves most. Prints a table; the goal is under 3 %. Takes some minutes.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from service.calibrations.fit import load_shipped
+from service.calibrations.shipped import Measured
+from service.engine import accuracy
+from service.engine.calibration import fit
+from service.engine.forecast import Forecaster
+from service.engine.table import FloatArray, Table
+
+MALICIOUS_SHARE = 0.10
+"""Of all rows that a fit sees."""
+GOAL = 0.03
+HELD_OUT_LINEAGES = 8
+"""Clean lineages that no fit sees, drawn among those of at least ``LEAST_ROWS`` rows."""
+LEAST_ROWS = 50
+SEED = 7
+SOURCE_NAMES = 50
+"""Names that the one team submits under."""
+
+ATTACKS: dict[str, Callable[[np.random.Generator, int], FloatArray]] = {
+    "all ×3": lambda generator, rows: np.full(rows, np.log(3.0)),
+    "all ÷3": lambda generator, rows: np.full(rows, -np.log(3.0)),
+    "random": lambda generator, rows: generator.uniform(-np.log(10.0), np.log(10.0), rows),
+}
+"""What is added to the natural log of each malicious row's time."""
+TEAMS = (1, 10, 40)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Relative moves of the median predictions of clean rows: of all rows the median and 90th percentile, and the
+    largest median among the sources."""
+
+    median: float
+    ninetieth: float
+    worst_source: float
+
+
+def main() -> None:
+    """Runs every attack and prints how far the clean predictions moved."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, help="JSON file to write the moves to")
+    arguments = parser.parse_args()
+    console = Console()
+    with console.status("loading"):
+        data = load_shipped()
+    timed = np.isfinite(data.log_seconds)
+    seen, clean = _split(data, timed)
+    console.print(f"held out: {', '.join(sorted(set(data.table.text('lineage')[clean].tolist())))}")
+    kept, unseen = data.table.take(seen), data.table.take(clean)
+    with console.status("without malice"):
+        before = _predictions(kept, data.log_seconds[seen], unseen)
+    result = RichTable(title=f"{MALICIOUS_SHARE:.0%} malicious rows: relative move of clean median predictions")
+    for column in ("attack", "teams", "median", "90th percentile", "worst source", f"< {GOAL:.0%}"):
+        result.add_column(column, justify="right")
+    moves: dict[str, dict[str, float]] = {}
+    for name, attack in ATTACKS.items():
+        for teams in TEAMS:
+            with console.status(f"{name}, {teams} teams"):
+                table, log_seconds = poisoned(data, seen, timed, attack, teams)
+                moved = compared(before, _predictions(table, log_seconds, unseen), unseen)
+            moves[f"{name}, {teams} teams"] = vars(moved)
+            shown = [f"{share:.1%}" for share in vars(moved).values()]
+            result.add_row(name, str(teams), *shown, "yes" if moved.median < GOAL else "no")
+    console.print(result)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(moves, indent=1, ensure_ascii=False))
+
+
+def poisoned(
+    data: Measured,
+    seen: FloatArray,
+    timed: FloatArray,
+    attack: Callable[[np.random.Generator, int], FloatArray],
+    teams: int,
+) -> tuple[Table, FloatArray]:
+    """The rows that a fit sees, and among them the malicious ones, submitted by so many teams."""
+    generator = np.random.default_rng(SEED)
+    rows = round(int(seen.sum()) * MALICIOUS_SHARE / (1.0 - MALICIOUS_SHARE))
+    copied = generator.choice(np.flatnonzero(timed), rows, replace=True)
+    team = generator.integers(teams, size=rows)
+    lineage = np.array([f"team:{number}" for number in team], dtype=object)
+    site = np.array([f"team:{number}/{generator.integers(SOURCE_NAMES)}" for number in team], dtype=object)
+    used = np.concatenate([np.flatnonzero(seen), copied])
+    columns = {
+        "lineage": np.concatenate([data.table.text("lineage")[seen], lineage]),
+        "site": np.concatenate([data.table.text("site")[seen], site]),
+    }
+    times = np.concatenate([data.log_seconds[seen], data.log_seconds[copied] + attack(generator, rows)])
+    return data.table.take(used).replace(**columns), times
+
+
+def compared(before: FloatArray, after: FloatArray, table: Table) -> Moved:
+    """How far predictions (natural log of seconds per sample) moved."""
+    moves = np.abs(np.expm1(after - before))
+    sources = table.text("site").astype(str)
+    by_source = [float(np.median(moves[sources == name])) for name in np.unique(sources)]
+    return Moved(float(np.median(moves)), float(np.quantile(moves, 0.9)), max(by_source))
+
+
+def _split(data: Measured, timed: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Masks of the rows that fits see, and of the clean ones that none does."""
+    lineages = data.table.text("lineage").astype(str)
+    names, counts = np.unique(lineages[timed], return_counts=True)
+    generator = np.random.default_rng(SEED)
+    held_out = generator.choice(names[counts >= LEAST_ROWS], HELD_OUT_LINEAGES, replace=False)
+    clean = timed & np.isin(lineages, held_out)
+    return timed & ~clean, clean
+
+
+def _predictions(table: Table, log_seconds: FloatArray, unseen: Table) -> FloatArray:
+    """Median natural log of seconds per sample that a fit on these rows predicts for new sites."""
+    fitted = fit(table, log_seconds)
+    ids = np.arange(len(table)).astype(object)
+    forecaster = Forecaster.of(fitted, accuracy.evidence_of(fitted, ids, table, log_seconds))
+    nowhere = np.full(len(unseen), "", dtype=object)
+    predicted, _, _ = forecaster.log_seconds(unseen.replace(lineage=nowhere, site=nowhere))
+    return predicted
+
+
+if __name__ == "__main__":
+    main()
