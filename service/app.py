@@ -21,10 +21,12 @@ from service.database import Database
 from service.engine.forecast import Forecaster
 from service.estimates import endpoints as estimates
 from service.evaluations import endpoints as evaluations
+from service.failures import add_failure_handlers
 from service.measurements import endpoints as measurements
-from service.middleware import BodyLimit, Metrics, RequestContext
+from service.middleware import Allowance, BodyLimit, Metrics, RequestContext
 from service.openapi import describe
 from service.problems import add_handlers
+from service.security import Budgets, Gate
 from service.seed import prepare
 from service.settings import Settings, get_settings
 from service.sites.service import Sites
@@ -38,8 +40,9 @@ ROWS = frozenset({"application/x-ndjson", "text/csv"})
 STREAMED = {
     "/v1/estimates/batch": ROWS,
     "/v1/evaluations": ROWS | {"multipart/form-data"},
+    "/v1/measurements/import": ROWS,
 }
-"""Media types that a path reads row by row, so that the limit of bodies does not hold for them."""
+"""Media types that a path reads row by row, so that the limits of streams hold for them."""
 
 DESCRIPTION = """\
 Predicts how long a training run takes, its throughput, memory, cost, energy and carbon, each with a calibrated
@@ -67,12 +70,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
+    app.state.budgets = Budgets(settings)
     app.state.forecaster = None
 
     # The one added last is outermost: a refused body still has an id and is counted.
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, streamed=STREAMED)
+    app.add_middleware(
+        BodyLimit,
+        whole=Allowance(int(settings.body_limit_mb * 1e6), settings.body_seconds),
+        stream=Allowance(int(settings.stream_limit_mb * 1e6), settings.stream_seconds),
+        stall_seconds=settings.stall_seconds,
+        streamed=STREAMED,
+    )
+    app.add_middleware(Gate, settings=settings, database=lambda: app.state.database)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
     add_handlers(app)
+    add_failure_handlers(app)
 
     for room in ROOMS:
         app.include_router(room.router)

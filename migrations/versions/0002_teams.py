@@ -15,6 +15,16 @@ json_object = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 row_number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 point_in_time = sa.DateTime(timezone=True)
 BEFORE = "status IN ('accepted', 'quarantined', 'withdrawn')"
+ADDED = (
+    "agreement_key",
+    "deviation_log",
+    "forecast_covered",
+    "forecast_error_log",
+    "duplicate_key",
+    "site",
+    "key_id",
+    "team_id",
+)
 NOW = "status IN ('accepted', 'quarantined', 'rejected', 'withdrawn')"
 
 
@@ -76,12 +86,14 @@ def upgrade() -> None:
         table.drop_constraint("ck_measurements_status", type_="check")
         table.create_check_constraint("ck_measurements_status", NOW)
         table.drop_constraint("fk_measurements_source_sources", type_="foreignkey")
+        table.drop_constraint("fk_measurements_estimate_id_estimates", type_="foreignkey")
         table.alter_column("source", existing_type=sa.String(200), nullable=True)
         table.alter_column("number", new_column_name="sequence", existing_type=row_number)
         table.alter_column("created_at", new_column_name="submitted_at", existing_type=point_in_time)
         # Nobody could submit before this release, so no row names a team yet.
         table.drop_column("team")
         table.add_column(sa.Column("team_id", sa.String(40)))
+        table.add_column(sa.Column("key_id", sa.String(40)))
         table.add_column(sa.Column("site", sa.String(200)))
         table.add_column(sa.Column("duplicate_key", sa.String(64)))
         table.add_column(sa.Column("forecast_error_log", sa.Double()))
@@ -102,15 +114,16 @@ def downgrade() -> None:
     with op.batch_alter_table("measurements") as table:
         table.drop_constraint("uq_measurements_team_id_duplicate_key", type_="unique")
         table.drop_constraint("fk_measurements_team_id_teams", type_="foreignkey")
-        for column in (
-            "agreement_key", "deviation_log", "forecast_covered", "forecast_error_log", "duplicate_key", "site", "team_id",
-        ):  # fmt: skip
+        for column in ADDED:
             table.drop_column(column)
         table.add_column(sa.Column("team", sa.String(200)))
         table.alter_column("submitted_at", new_column_name="created_at", existing_type=point_in_time)
         table.alter_column("sequence", new_column_name="number", existing_type=row_number)
         table.alter_column("source", existing_type=sa.String(200), nullable=False)
         table.create_foreign_key("fk_measurements_source_sources", "sources", ["source"], ["name"])
+        table.create_foreign_key(
+            "fk_measurements_estimate_id_estimates", "estimates", ["estimate_id"], ["id"], ondelete="SET NULL"
+        )
         table.drop_constraint("ck_measurements_status", type_="check")
         table.create_check_constraint("ck_measurements_status", BEFORE)
     op.create_index("ix_measurements_team", "measurements", ["team"])

@@ -98,14 +98,12 @@ async def get_measurement(
     row = await MeasurementRepository(session).get(measurement_id)
     if row is None:
         raise NotFound(f"There is no measurement {measurement_id!r}.")
-    source = await SourceRepository(session).get(row.source)
-    if source is None:
-        raise NotFound(f"There is no source {row.source!r}.")
+    source = await SourceRepository(session).get(row.source) if row.source else None
     made = await run_in_threadpool(residual, row, catalog, forecaster)
     compared = isinstance(made, Residual)
     return MeasurementDetail.from_row(
         row,
-        source=SourceEntry.from_row(source, None, source_errors(forecaster).get(source.name)),
+        source=SourceEntry.from_row(source, None, source_errors(forecaster).get(source.name)) if source else None,
         residual=made if compared else None,
         residual_reason=None if compared else made,
     )

@@ -95,7 +95,9 @@ class MeasurementRepository:
         query = select(func.count()).select_from(_matching(filters, team_id).subquery())
         return (await self.session.scalars(query)).one()
 
-    async def stream(self, filters: Iterable[Filter] = (), *, team_id: str | None = None) -> AsyncIterator[MeasurementRow]:
+    async def stream(
+        self, filters: Iterable[Filter] = (), *, team_id: str | None = None
+    ) -> AsyncIterator[MeasurementRow]:
         """All measurements that pass all filters, in order of arrival, without holding them all in memory."""
         query = _matching(filters, team_id).order_by(MeasurementRow.sequence).execution_options(yield_per=1000)
         async for row in await self.session.stream_scalars(query):

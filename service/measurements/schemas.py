@@ -104,6 +104,6 @@ class Residual(BaseModel):
 class MeasurementDetail(MeasurementEntry):
     """One measurement with its source and its residual."""
 
-    source: SourceEntry = Field(description="Where it comes from.")
+    source: SourceEntry | None = Field(description="Where it comes from; null if that is no known source.")
     residual: Residual | None = Field(description="Beside the current forecast; null if it cannot be compared.")
     residual_reason: str | None = Field(description="Why it cannot be compared, where it cannot.")

@@ -59,6 +59,8 @@ class MeasurementRow(Base):
     visibility: Mapped[str] = mapped_column(String(20))
     team_id: Mapped[str | None] = mapped_column(ForeignKey("teams.id"))
     """Who submitted it, from the key; none for what ships."""
+    key_id: Mapped[str | None] = mapped_column(String(40))
+    """The key that it was submitted with."""
     site: Mapped[str | None] = mapped_column(String(200))
     """Where it ran, a name within the team; the team's own name unless the row says otherwise."""
     shipped: Mapped[bool]
@@ -67,7 +69,8 @@ class MeasurementRow(Base):
     duplicate_key: Mapped[str | None] = mapped_column(String(64))
     """Digest of configuration, result and source: a team submits it once. None for what ships and what was withdrawn,
     so that a withdrawn row may be submitted anew."""
-    estimate_id: Mapped[str | None] = mapped_column(ForeignKey("estimates.id", ondelete="SET NULL"), index=True)
+    estimate_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    """The saved estimate that the run was predicted by. Not held by a foreign key, for a restored row may outlive it."""
     forecast_error_log: Mapped[float | None]
     """ln(predicted / measured time) of the estimate that it names; None if it names none."""
     forecast_covered: Mapped[bool | None]
