@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from sqlalchemy import BigInteger, CursorResult, String, insert, select, update
+from sqlalchemy import BigInteger, CursorResult, String, insert, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -144,9 +144,7 @@ async def work_alone(lease: Lease, work: Callable[[], Awaitable[None]]) -> None:
             logger.warning("lease %s cannot be given back: %s", lease.name, error)
 
 
-async def keep_working(
-    lease: Lease, due: Callable[[], Awaitable[bool]], work: Callable[[], Awaitable[None]]
-) -> None:
+async def keep_working(lease: Lease, due: Callable[[], Awaitable[bool]], work: Callable[[], Awaitable[None]]) -> None:
     """Looks for work until it is cancelled, and does it whenever it is due and no other replica does.
 
     A fault of the database or of the work is logged and passes: the work is then still due, for this replica or

@@ -1,6 +1,7 @@
 """Calibrations are fitted by the service: how each job goes, what it was fitted on, and who may run one now."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,12 +15,12 @@ depends_on: str | Sequence[str] | None = None
 json_object = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 point_in_time = sa.DateTime(timezone=True)
 # What the calibrations that shipped until now are told to be; rows to come state their own.
-STATED = {
-    "status": ("succeeded", sa.String(20)),
-    "trigger": ("shipped", sa.String(20)),
-    "stage": ("done", sa.String(100)),
+STATED: dict[str, tuple[str, sa.types.TypeEngine[Any]]] = {
+    "status": ("'succeeded'", sa.String(20)),
+    "trigger": ("'shipped'", sa.String(20)),
+    "stage": ("'done'", sa.String(100)),
     "progress": ("1.0", sa.Double()),
-    "forced": (sa.false(), sa.Boolean()),
+    "forced": ("false", sa.Boolean()),
     "attempts": ("0", sa.Integer()),
 }
 
@@ -35,7 +36,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("calibrations") as table:
         for name, (value, kind) in STATED.items():
-            table.add_column(sa.Column(name, kind, nullable=False, server_default=value))
+            table.add_column(sa.Column(name, kind, nullable=False, server_default=sa.text(value)))
         table.add_column(sa.Column("team_id", sa.String(40)))
         table.add_column(sa.Column("digest", sa.String(64)))
         table.add_column(sa.Column("started_at", point_in_time))

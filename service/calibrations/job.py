@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 LEASE = "calibration"
 MOST_ATTEMPTS = 4
-"""How often a fit is started before it counts as failed: deaths of replicas count, so it is more than two. Judgement."""
+"""How often a fit is started before it counts as failed; deaths of replicas count. Judgement."""
 ERROR_LINES = 5
 """Lines of the fitting process's last words that are kept with a failure."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -16,7 +16,7 @@ class CalibrationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    force: bool = Field(False, description="Put it in use even if it is worse on held-out sources than the present one.")
+    force: bool = Field(False, description="Put it in use even if it is worse on held-out sources than the one in use.")
 
 
 class HeldOutScore(BaseModel):
@@ -42,7 +42,9 @@ class CalibrationSummary(BaseModel):
     status: Status = Field(description="Waits to be fitted, is being fitted, was fitted, or could not be.")
     stage: str = Field(description="What its fit does now.", examples=["predicting each lineage without it"])
     progress: float = Field(description="Share of the fit that is done, 0 to 1.")
-    trigger: Trigger = Field(description="Why there is one: it shipped, was requested, or new measurements asked for it.")
+    trigger: Trigger = Field(
+        description="Why it is there: it shipped, was requested, or new measurements asked for it."
+    )
     forced: bool = Field(description="Whether it is put in use however it compares.")
     in_use: bool = Field(description="Whether it is the current one.")
     created_at: datetime.datetime = Field(description="When it was requested, or shipped with, UTC.")

@@ -60,9 +60,7 @@ async def create_estimate(
     derived, then assumed, and listed in `assumptions`. A configuration that cannot run is refused with the fields at
     fault (422); one that does not fit in memory is answered with `memory.fits` false, a warning, and `remedies`.
     """
-    standpoint = await sites.standpoint(
-        forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name
-    )
+    standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
     answer = (await run_in_threadpool(estimate_many, [asked], catalog, standpoint))[0]
     if not isinstance(answer, Estimate):
         raise cannot_run(answer)

@@ -62,7 +62,11 @@ class SiteRepository:
 def _learned(site: SiteKey) -> list[ColumnElement[bool]]:
     """A team's own rows inform it at once, quarantined or not, private or not; what nobody stands for does not."""
     if site.team_id is None:
-        return [MeasurementRow.shipped, MeasurementRow.status == "accepted", MeasurementRow.source == site.name]
+        return [
+            MeasurementRow.shipped.is_(True),
+            MeasurementRow.status == "accepted",
+            MeasurementRow.source == site.name,
+        ]
     conditions = [MeasurementRow.team_id == site.team_id, MeasurementRow.status.in_(("accepted", "quarantined"))]
     if site.name is not None:
         conditions.append(MeasurementRow.site == site.name)

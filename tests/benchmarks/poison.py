@@ -22,7 +22,7 @@ from service.calibrations.shipped import Measured
 from service.engine import accuracy
 from service.engine.calibration import fit
 from service.engine.forecast import Forecaster
-from service.engine.table import FloatArray, Table
+from service.engine.table import BoolArray, FloatArray, Table
 
 MALICIOUS_SHARE = 0.10
 """Of all rows that a fit sees."""
@@ -86,8 +86,8 @@ def main() -> None:
 
 def poisoned(
     data: Measured,
-    seen: FloatArray,
-    timed: FloatArray,
+    seen: BoolArray,
+    timed: BoolArray,
     attack: Callable[[np.random.Generator, int], FloatArray],
     teams: int,
 ) -> tuple[Table, FloatArray]:
@@ -115,7 +115,7 @@ def compared(before: FloatArray, after: FloatArray, table: Table) -> Moved:
     return Moved(float(np.median(moves)), float(np.quantile(moves, 0.9)), max(by_source))
 
 
-def _split(data: Measured, timed: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _split(data: Measured, timed: BoolArray) -> tuple[BoolArray, BoolArray]:
     """Masks of the rows that fits see, and of the clean ones that none does."""
     lineages = data.table.text("lineage").astype(str)
     names, counts = np.unique(lineages[timed], return_counts=True)
