@@ -50,9 +50,16 @@ class LeaseLostError(RuntimeError):
 class Lease:
     """One replica's claim to do one kind of work."""
 
-    def __init__(self, database: Database, name: str) -> None:
+    def __init__(self, database: Database, name: str, *, silence_seconds: float = LEASE_SECONDS) -> None:
+        """
+        Args:
+            database: where the lease is kept.
+            name: the kind of work.
+            silence_seconds: after how long without a heartbeat another holder counts as dead.
+        """
         self.database = database
         self.name = name
+        self.silence_seconds = silence_seconds
         self.holder = uuid.uuid4().hex
         self._seen: tuple[str, int] | None = None
         self._seen_at = 0.0
@@ -100,7 +107,7 @@ class Lease:
         now = time.monotonic()
         if self._seen != (holder, beat):
             self._seen, self._seen_at = (holder, beat), now
-        return now - self._seen_at >= LEASE_SECONDS
+        return now - self._seen_at >= self.silence_seconds
 
     async def _create(self) -> None:
         try:
@@ -132,7 +139,7 @@ async def work_alone(lease: Lease, work: Callable[[], Awaitable[None]]) -> None:
                 renewed_at = time.monotonic()
             except (SQLAlchemyError, OSError) as error:
                 logger.warning("lease %s cannot be renewed: %s", lease.name, error)
-                if time.monotonic() - renewed_at > LEASE_SECONDS:
+                if time.monotonic() - renewed_at > lease.silence_seconds:
                     raise LeaseLostError(f"the lease {lease.name!r} could not be renewed in time") from error
         await task
     finally:

@@ -49,10 +49,14 @@ class Databases:
             template = self.empty()
             asyncio.run(_prepare(template))
             self._seeded = template
+        return self.copy(self._seeded)
+
+    def copy(self, original: str) -> str:
+        """The URL of a copy of a database that nobody is connected to."""
         if self.server is not None:
-            return self.empty(template=self.name(self._seeded))
+            return self.empty(template=self.name(original))
         url = self.empty()
-        shutil.copyfile(self._seeded.removeprefix("sqlite:///"), url.removeprefix("sqlite:///"))
+        shutil.copyfile(original.removeprefix("sqlite:///"), url.removeprefix("sqlite:///"))
         return url
 
     def drop(self, url: str) -> None:

@@ -47,6 +47,7 @@ class CalibrationSummary(BaseModel):
     )
     forced: bool = Field(description="Whether it is put in use however it compares.")
     in_use: bool = Field(description="Whether it is the current one.")
+    attempts: int = Field(description="How often its fit was started: again whenever its process died.")
     created_at: datetime.datetime = Field(description="When it was requested, or shipped with, UTC.")
     started_at: datetime.datetime | None = Field(description="When its fit was last started, UTC.")
     finished_at: datetime.datetime | None = Field(description="When its fit ended, UTC.")
