@@ -189,20 +189,48 @@ def evaluate(
 
 
 @app.command()
-def calibrate() -> None:
-    """Fit the calibration that ships from the measurements that ship.
+def calibrate(
+    url: Annotated[str | None, typer.Option(help="Have the service there fit all that it knows.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="TRAINCAST_KEY", help="API key with the scope calibrate, for --url.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --url: put it in use even if it is worse on held-out sources.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fit a calibration: of a service's measurements (--url), or the one that ships from those that ship.
 
-    Takes minutes; writes `service/data/calibration.json.gz`. The same measurements give the same calibration.
+    Takes minutes. Without --url it writes `service/data/calibration.json.gz`. The same measurements give the same
+    calibration.
+
+    Examples:
+
+    - `traincast calibrate`
+    - `traincast calibrate --url http://localhost:8000 --key $KEY`
     """
     from rich.progress import Progress
 
     from service import rendering
-    from service.calibrations.fit import fit_shipped
 
-    with Progress(console=rendering.console(stderr=True), transient=True) as progress:
-        task = progress.add_task("fitting", total=1.0)
-        result = fit_shipped(progress=lambda stage, share: progress.update(task, description=stage, completed=share))
-    print(f"calibration {result.forecaster.calibration_version}, fitted on {result.forecaster.report['rows']:,} rows")
+    if url is None:
+        from service.calibrations.fit import fit_shipped
+
+        with Progress(console=rendering.console(stderr=True), transient=True) as progress:
+            task = progress.add_task("fitting", total=1.0)
+            result = fit_shipped(
+                progress=lambda stage, share: progress.update(task, description=stage, completed=share)
+            )
+        forecaster = result.forecaster
+        print(f"calibration {forecaster.calibration_version}, fitted on {forecaster.report['rows']:,} rows")
+        return
+    fitted = _calibrate_there(url, key, force=force)
+    if as_json:
+        print(json.dumps(fitted, indent=2))
+    if fitted["status"] == "failed":
+        _fail(f"calibration {fitted['version']} could not be fitted: {fitted['error']}")
+    if not as_json:
+        print(f"calibration {fitted['version']}, fitted on {fitted['rows']:,} rows. {fitted['verdict']}")
 
 
 @app.command()
@@ -328,6 +356,34 @@ def _ask(url: str, request: dict[str, Any]) -> Any:
         _fail_with(error.problem)
     except httpx.HTTPError as error:
         _fail(f"{url} cannot be reached: {error}")
+
+
+def _calibrate_there(url: str, key: str | None, *, force: bool) -> dict[str, Any]:
+    """Has a service fit a calibration, and shows how far it is until it is done; gives it without its content."""
+    import time
+
+    import httpx
+    from rich.progress import Progress
+
+    from service import rendering
+    from service.client import Traincast, TraincastError
+
+    try:
+        with (
+            Traincast(url, key=key) as traincast,
+            Progress(console=rendering.console(stderr=True), transient=True) as progress,
+        ):
+            made = traincast.calibrate(force=force)
+            task = progress.add_task(made["stage"], total=1.0)
+            while made["status"] in ("queued", "running"):
+                time.sleep(1.0)
+                made = traincast.get(f"/v1/calibrations/{made['version']}")
+                progress.update(task, description=made["stage"], completed=made["progress"])
+    except TraincastError as error:
+        _fail_with(error.problem)
+    except httpx.HTTPError as error:
+        _fail(f"{url} cannot be reached: {error}")
+    return {name: value for name, value in made.items() if name != "content"}
 
 
 def _shipped_forecaster() -> Forecaster:

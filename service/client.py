@@ -79,6 +79,18 @@ class Traincast:
         """An estimate that was saved."""
         return SavedEstimate.model_validate(_read(self._http.get(f"/v1/estimates/{estimate_id}")))
 
+    def calibrate(self, *, force: bool = False) -> dict[str, Any]:
+        """Requests a new calibration; `get("/v1/calibrations/VERSION")` says how far it is. Needs a key (`calibrate`).
+
+        Args:
+            force: Put it in use even if it is worse on held-out sources than the one in use.
+        """
+        return _object(self._http.post("/v1/calibrations", json={"force": force}))
+
+    def activate_calibration(self, version: str) -> dict[str, Any]:
+        """Puts a fitted calibration in use, an earlier one or one that was not. Needs a key (`calibrate`)."""
+        return _object(self._http.post(f"/v1/calibrations/{version}/activate"))
+
     def get(self, path: str, **parameters: Any) -> Any:
         """Any other resource as JSON, e.g. `get("/v1/models", q="llama")`."""
         return _read(self._http.get(path, params=parameters))
@@ -137,6 +149,14 @@ class AsyncTraincast:
         """As `Traincast.saved_estimate`."""
         return SavedEstimate.model_validate(_read(await self._http.get(f"/v1/estimates/{estimate_id}")))
 
+    async def calibrate(self, *, force: bool = False) -> dict[str, Any]:
+        """As `Traincast.calibrate`."""
+        return _object(await self._http.post("/v1/calibrations", json={"force": force}))
+
+    async def activate_calibration(self, version: str) -> dict[str, Any]:
+        """As `Traincast.activate_calibration`."""
+        return _object(await self._http.post(f"/v1/calibrations/{version}/activate"))
+
     async def get(self, path: str, **parameters: Any) -> Any:
         """As `Traincast.get`."""
         return _read(await self._http.get(path, params=parameters))
@@ -193,6 +213,11 @@ def _read(response: httpx.Response) -> Any:
     except ValueError:
         problem = {"detail": response.text[:500]}
     raise TraincastError(response.status_code, problem if isinstance(problem, dict) else {"detail": str(problem)})
+
+
+def _object(response: httpx.Response) -> dict[str, Any]:
+    found: dict[str, Any] = _read(response)
+    return found
 
 
 def _told(problem: Mapping[str, Any]) -> str:
