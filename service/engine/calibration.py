@@ -18,7 +18,7 @@ from service.engine.coefficients import HIGH, LOW
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, make_design, row_coefficients
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import log_seconds_per_sample
-from service.engine.table import BoolArray, FloatArray, Table
+from service.engine.table import BoolArray, FloatArray, IntArray, Table
 
 FULL_ROWS = 15.0
 # More rows of one lineage than this tell nothing new about other lineages; a seeded sample of them is fitted.
@@ -184,12 +184,24 @@ def predict(fitted: Fit, table: Table) -> tuple[FloatArray, FloatArray, FloatArr
 
     A row of groups never seen carries their whole prior spread as variance. Shapes (n,), (n,), (n, k).
     """
-    return predict_with(prepare(table), fitted.design, fitted.unknowns, fitted.covariance, fitted.spreads)
+    found = predict_with(prepare(table), fitted.design, fitted.unknowns, fitted.covariance, fitted.spreads)
+    return found.median, found.variance, found.coefficients
+
+
+@dataclass(frozen=True, eq=False)
+class Mechanics:
+    """What the mechanics say of n rows, and how that depends on the w unknowns of each."""
+
+    median: FloatArray  # (n,), natural log of seconds per sample
+    variance: FloatArray  # (n,), from uncertain unknowns
+    coefficients: FloatArray  # (n, k)
+    positions: IntArray  # (n, w), -1: none
+    gradient: FloatArray  # (n, w), derivatives of the median to the unknowns at `positions`
 
 
 def predict_with(
     inputs: Inputs, design: Design, unknowns: FloatArray, covariance: FloatArray, spreads: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> Mechanics:
     """`predict` from the parts of a fit: of prepared rows, by `unknowns` (size,), their `covariance` and `spreads`."""
     table = inputs.table
     positions, multipliers, targets = design.columns(table)
@@ -207,7 +219,7 @@ def predict_with(
         column = design.fixed + index
         unseen = (positions[:, column] < 0) & _expects_level(table, term.grouping)
         variance += np.where(unseen, (gradient[:, column] * spreads[index]) ** 2, 0.0)
-    return predicted, variance, coefficients
+    return Mechanics(predicted, variance, coefficients, positions, gradient)
 
 
 def _expects_level(table: Table, name: str) -> BoolArray:

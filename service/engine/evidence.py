@@ -150,13 +150,6 @@ class Evidence:
             result[rows] = total / belief
         return result
 
-    def kernel(self, table: Table, length: float) -> FloatArray:
-        """Similarity exp(-d^2 / 2 length^2) of every row to every measurement of its family, shape (n, m)."""
-        result = np.zeros((len(table), len(self.ids)))
-        for rows, pool, distance in self._distances(table):
-            result[np.ix_(rows, pool)] = np.exp(-0.5 * (distance / length) ** 2)
-        return result
-
     def _distances(
         self, table: Table, columns: list[int] | slice = slice(None)
     ) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 from scipy.special import ndtr
 
-from service.engine.calibration import FIRST_REACH, Fit, predict_with, robust_weights, sensitivities
+from service.engine.calibration import Fit, predict_with, sensitivities
 from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
@@ -22,6 +21,7 @@ from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, grade
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, memory_parts
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.own_rows import OWN_SITE, OwnRows, sampled, weigh
 from service.engine.roofline import allowance, fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import step_parts
@@ -30,10 +30,8 @@ from service.engine.table import BoolArray, FloatArray, Table, TextArray
 # Terms whose levels are many and independent given the rest: their covariance with others is dropped when stored.
 LEAF_GROUPINGS = ("model", "unknown_model")
 MEMORY_SIGMA = 0.3  # natural log; spread of memory peaks before any were fitted
-OWN_SITE = "own"  # name of the level that a team's own rows speak about
-# Judgement; what warm starts then reach is in the accuracy report.
-OWN_RESIDUAL_SPREAD = 0.25  # prior sd of what a site's near-identical runs share beyond all effects, natural log
-OWN_RESIDUAL_LENGTH = 0.7  # distance over which it fades
+LINEARISATIONS = 3  # times the mechanics are linearised anew around what own rows taught
+MOST_MOVED = 3.0  # natural-log units that own rows may move an unknown by
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +48,6 @@ class Forecast:
     mfu: Distribution
     flops_per_sample: FloatArray
     grade: TextArray
-
-
-@dataclass(frozen=True, eq=False)
-class OwnRows:
-    """What a site's own measurements leave unexplained, to be carried to its similar runs (Gaussian process)."""
-
-    evidence: Evidence
-    weights: FloatArray  # K^-1 r
-    inverse: FloatArray  # K^-1
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,22 +251,20 @@ class Forecaster:
         """Median natural log of seconds per sample, its variance, and the rows' coefficients."""
         inputs = inputs or prepare(table)
         placed = replace(inputs, table=self._as_own(table))
-        predicted, variance, coefficients = predict_with(
-            placed, self.design, self.unknowns, self.covariance, self.spreads
+        mechanics = predict_with(placed, self.design, self.unknowns, self.covariance, self.spreads)
+        median = mechanics.median + self.evidence.correction(table)
+        if self.own is None:
+            return median, mechanics.variance + self.sigma**2, mechanics.coefficients
+        shift, variance = self.own.shift_and_variance(
+            table, mechanics.positions, mechanics.gradient, mechanics.variance
         )
-        variance = variance + self.sigma**2
-        predicted = predicted + self.evidence.correction(table)
-        if self.own is not None:
-            shift, explained = self._own_residual(table)
-            predicted = predicted + shift
-            variance = np.maximum(variance - explained, (0.3 * self.sigma) ** 2)
-        return predicted, variance, coefficients
+        return median + shift, variance, mechanics.coefficients
 
     def nearest(self, table: Table, k: int = 5) -> list[list[Neighbour]]:
         """The measurements nearest to each configuration, nearest first."""
         return self.evidence.nearest(table, k)
 
-    def learn(self, table: Table, log_seconds: FloatArray, *, iterations: int = 6) -> Forecaster:
+    def learn(self, table: Table, log_seconds: FloatArray) -> Forecaster:
         """A forecaster for the site that measured these rows: effects updated, what they leave carried to similar runs.
 
         Args:
@@ -286,47 +273,25 @@ class Forecaster:
         """
         if not len(table):
             return self
-        own = table.replace(
-            lineage=np.full(len(table), OWN_SITE, dtype=object), site=np.full(len(table), OWN_SITE, dtype=object)
-        )
+        kept = sampled(len(table))
+        target = log_seconds[kept]
+        mine = np.full(int(kept.sum()), OWN_SITE, dtype=object)
+        own = table.take(kept).replace(lineage=mine, site=mine)
         extended = self._with_levels(own)
         inputs = prepare(own)
         positions, multipliers, targets = extended.design.columns(own)
-        touched = np.unique(positions[positions >= 0])
-        # Unknowns that no row touches still move with those that are touched, through their covariance.
-        prior = extended.covariance[np.ix_(touched, touched)]
-        prior = prior + np.eye(len(touched)) * 1e-9
-        prior_inverse = linalg.inv(prior)
-        mean = extended.unknowns[touched].copy()
-        place = np.full(extended.design.size, -1)
-        place[touched] = np.arange(len(touched))
-        local = np.where(positions >= 0, place[positions], -1)
         near = extended.evidence.correction(own)
-        current = mean.copy()
-        unknowns = extended.unknowns.copy()
-        posterior = prior
-        for _ in range(iterations):
-            unknowns[touched] = current
+        unknowns = extended.unknowns
+        for _ in range(LINEARISATIONS):
             coefficients = row_coefficients(positions, multipliers, targets, unknowns)
             predicted, derivative = sensitivities(inputs, coefficients)
-            residual = log_seconds - near - predicted
-            weight = robust_weights(residual / self.sigma, FIRST_REACH) / self.sigma**2
-            matrix = jacobian(local, multipliers, targets, derivative, len(touched)).toarray()
-            hessian = (matrix * weight[:, None]).T @ matrix + prior_inverse
-            gradient = matrix.T @ (weight * residual) + prior_inverse @ (mean - current)
-            current = current + np.clip(linalg.solve(hessian, gradient, assume_a="pos"), -0.7, 0.7)
-            posterior = linalg.inv(hessian)
-        unknowns[touched] = current
-        covariance = extended.covariance.copy()
-        covariance[np.ix_(touched, touched)] = posterior
-        updated = replace(extended, unknowns=unknowns, covariance=covariance)
-        coefficients = row_coefficients(positions, multipliers, targets, unknowns)
-        predicted, _ = sensitivities(inputs, coefficients)
-        predicted = predicted + near
-        evidence = Evidence.of(np.arange(len(own)).astype(object), own, log_seconds, predicted, predicted)
-        kernel = _kernel(evidence, own) + np.eye(len(own)) * (0.5 * self.sigma) ** 2
-        inverse = linalg.inv(kernel)
-        return replace(updated, own=OwnRows(evidence, inverse @ (log_seconds - predicted), inverse))
+            matrix = jacobian(positions, multipliers, targets, derivative, extended.design.size)
+            influence = np.asarray(matrix @ extended.covariance).T
+            # Residuals of the mechanics as they were before, linearised where they are now.
+            residual = target - near - predicted + matrix @ (unknowns - extended.unknowns)
+            rows, move = weigh(own, residual, influence, matrix @ influence)
+            unknowns = extended.unknowns + np.clip(move, -MOST_MOVED, MOST_MOVED)
+        return replace(extended, unknowns=unknowns, own=rows)
 
     def _with_levels(self, table: Table) -> Forecaster:
         """Room for levels that the fit hasn't seen (the site itself, new models), at their prior."""
@@ -355,13 +320,6 @@ class Forecaster:
         mine = np.full(len(table), OWN_SITE, dtype=object)
         return table.replace(lineage=mine, site=mine)
 
-    def _own_residual(self, table: Table) -> tuple[FloatArray, FloatArray]:
-        assert self.own is not None
-        cross = _kernel(self.own.evidence, table)
-        shift = cross @ self.own.weights
-        explained = np.einsum("ij,jk,ik->i", cross, self.own.inverse, cross)
-        return shift, np.minimum(explained, OWN_RESIDUAL_SPREAD**2) * 0.5
-
     def _widening(self, table: Table, grades: TextArray) -> FloatArray:
         language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
         names = ("own" if self.own is not None else "transformer", "own" if self.own is not None else "other")
@@ -370,11 +328,6 @@ class Forecaster:
             for is_language, name in zip(language, grades, strict=True)
         ]
         return np.array([self.widening.get(key, 1.0) for key in keys])
-
-
-def _kernel(evidence: Evidence, table: Table) -> FloatArray:
-    """Covariance of what similar runs of one site share, shape (len(table), len(evidence))."""
-    return OWN_RESIDUAL_SPREAD**2 * evidence.kernel(table, OWN_RESIDUAL_LENGTH)
 
 
 def _encode(values: Any, kind: type) -> str:
