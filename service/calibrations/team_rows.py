@@ -13,9 +13,8 @@ from service.calibrations.repository import FittedRow
 from service.calibrations.shipped import Measured, measured
 from service.catalog.catalog import Catalog
 from service.engine.table import TextArray
+from service.engine.trust import TEAM
 
-TEAM = "team:"
-"""Begins the lineage of a team, so that none can take the name of a lineage that ships."""
 
 
 def measured_rows(rows: Sequence[FittedRow], catalog: Catalog) -> Measured:

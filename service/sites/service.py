@@ -2,7 +2,8 @@
 
 A key's team sees its own measurements in its predictions at once: all of them, private and quarantined ones too, or
 those of the one site that a request names. Nobody else does: to every other caller the team's name is a site that
-nobody knows. A source that ships is a site that everybody may ask for.
+nobody knows. A source that ships is a site that everybody may ask for. Of many measurements the latest `MOST_OWN_ROWS`
+are learned from, for learning takes time with their cube.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ from cachetools import LRUCache
 from service.catalog.catalog import Catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
+from service.engine.own_rows import MOST_OWN_ROWS
 from service.sites.repository import Mark, SiteKey, SiteRepository
 from service.sites.standpoint import Standpoint, learned
 
 AGE_SECONDS = 2.0
 """How long a site's measurements are believed to be what they were; with the learning it stays within 5 s."""
-MOST_ROWS = 500
-"""Measurements that a site is learned from, the latest ones: learning takes time with their cube (0.7 s for 500)."""
 MOST_SITES = 8
 """Learned sites held in memory; each holds a covariance of about 50 MB. The one unused longest makes room."""
 UNKNOWN_SITE_SIZE = 0.001
@@ -104,7 +104,7 @@ class Sites:
             mark = await repository.mark(key)
             if held is not None and (held.mark, held.calibration) == (mark, calibration):
                 return _Held(held.standpoint, mark, calibration, now)
-            rows = await repository.newest(key, MOST_ROWS) if mark.rows else []
+            rows = await repository.newest(key, MOST_OWN_ROWS) if mark.rows else []
         if not rows:
             return _Held(Standpoint(forecaster), mark, calibration, now)
         ids = [row.id for row in rows]

@@ -1,7 +1,7 @@
 """How far malicious submissions move predictions on clean sources that nobody fitted: ``make poison``.
 
-A tenth of all rows is malicious and past the vetting: real configurations, those of the clean sources held out among
-them, with their times multiplied by three, divided by three, or by anything from a tenth to ten. They come from one
+A tenth of all rows is malicious and past the vetting: configurations that the fit knows, with their times multiplied
+by three, divided by three, or by anything from a tenth to ten. They come from one
 team under many source names, or from many teams. What each fit then predicts for the clean sources, as a new site
 would be, is compared with what the fit without malice predicts: the median move of their rows, and that of the source
 that moves most. Prints a table; the goal is under 3 %. Takes some minutes.
@@ -74,7 +74,7 @@ def main() -> None:
     for name, attack in ATTACKS.items():
         for teams in TEAMS:
             with console.status(f"{name}, {teams} teams"):
-                table, log_seconds = poisoned(data, seen, timed, attack, teams)
+                table, log_seconds = poisoned(data, seen, attack, teams)
                 moved = compared(before, _predictions(table, log_seconds, unseen), unseen)
             moves[f"{name}, {teams} teams"] = vars(moved)
             shown = [f"{share:.1%}" for share in vars(moved).values()]
@@ -87,14 +87,13 @@ def main() -> None:
 def poisoned(
     data: Measured,
     seen: BoolArray,
-    timed: BoolArray,
     attack: Callable[[np.random.Generator, int], FloatArray],
     teams: int,
 ) -> tuple[Table, FloatArray]:
     """The rows that a fit sees, and among them the malicious ones, submitted by so many teams."""
     generator = np.random.default_rng(SEED)
     rows = round(int(seen.sum()) * MALICIOUS_SHARE / (1.0 - MALICIOUS_SHARE))
-    copied = generator.choice(np.flatnonzero(timed), rows, replace=True)
+    copied = generator.choice(np.flatnonzero(seen), rows, replace=True)
     team = generator.integers(teams, size=rows)
     lineage = np.array([f"team:{number}" for number in team], dtype=object)
     site = np.array([f"team:{number}/{generator.integers(SOURCE_NAMES)}" for number in team], dtype=object)

@@ -12,10 +12,10 @@ from tests.conftest import serving
 from tests.replicas import make_key, submit, wait_until
 
 QUESTION: dict[str, Any] = {
-    "model": {"name": "llama-2-7b"},
-    "data": {"sequence_length": 4096},
-    "hardware": {"accelerator": "A100-SXM4-80GB", "count": 8},
-    "training": {"precision": "bf16", "global_batch": 64, "sharding": "fsdp"},
+    "model": {"name": "resnet-50"},
+    "data": {"image_size": 224},
+    "hardware": {"accelerator": "V100-SXM2-16GB", "count": 1},
+    "training": {"precision": "fp16", "global_batch": 64, "micro_batch": 64, "recompute": "none"},
 }
 SLOWER = 1.8
 """How much slower this site is than what a new one is expected to be."""
@@ -54,13 +54,14 @@ def runs(seconds_per_step: float, count: int) -> list[dict[str, Any]]:
     return [
         {
             "provenance.source": "our runs",
-            "model.name": "llama-2-7b",
-            "data.sequence_length": 4096,
-            "hardware.accelerator": "A100-SXM4-80GB",
-            "hardware.count": 8,
-            "training.precision": "bf16",
+            "model.name": "resnet-50",
+            "data.image_size": 224,
+            "hardware.accelerator": "V100-SXM2-16GB",
+            "hardware.count": 1,
+            "training.precision": "fp16",
             "training.global_batch": 32 * (1 + number % 4),
-            "training.sharding": "fsdp",
+            "training.micro_batch": 32 * (1 + number % 4),
+            "training.recompute": "none",
             "result.value": seconds_per_step * (1 + number % 4) / 2 * (1 + 0.01 * (number % 5)),
             "result.unit": "seconds_per_step",
         }
@@ -138,11 +139,11 @@ def test_withdrawn_runs_are_forgotten(client: httpx.Client, database: str) -> No
 
 def test_each_line_of_a_batch_is_predicted_for_its_site(client: httpx.Client, database: str) -> None:
     key, _, alone = slow_team(client, database, "batching")
-    lines = [QUESTION, QUESTION | {"site": "unheard of"}, QUESTION | {"site": "llm-foundry-benchmarking"}]
+    lines = [QUESTION, QUESTION | {"site": "unheard of"}, QUESTION | {"site": "mxnet-perf-faq"}]
     answers = client.post("/v1/estimates/batch", json=lines, headers=key).json()
     assert answers[0]["step_seconds"] == alone["step_seconds"]
     assert answers[1] == ask(client)
-    assert answers[2] == ask(client, site="llm-foundry-benchmarking")
+    assert answers[2] == ask(client, site="mxnet-perf-faq")
     body = "\n".join(httpx.Request("POST", "http://x", json=line).content.decode() for line in lines)
     content = {"content-type": "application/x-ndjson"}
     streamed = client.post("/v1/estimates/batch", content=body, headers=key | content).text.splitlines()
@@ -150,6 +151,6 @@ def test_each_line_of_a_batch_is_predicted_for_its_site(client: httpx.Client, da
 
 
 def test_a_source_that_ships_is_a_site_that_everybody_may_ask_for(client: httpx.Client) -> None:
-    answer = ask(client, site="llm-foundry-benchmarking")
+    answer = ask(client, site="mxnet-perf-faq")
     assert answer["evidence"]["site_version"] is not None
     assert width(answer) < width(ask(client))
