@@ -30,10 +30,12 @@ from service.security import Budgets, Gate
 from service.seed import prepare
 from service.settings import Settings, get_settings
 from service.sites.service import Sites
+from service.submissions import endpoints as submissions
+from service.teams import endpoints as teams
 
 logger = logging.getLogger(__name__)
 
-ROOMS = (estimates, measurements, calibrations, evaluations, catalog, health)
+ROOMS = (estimates, submissions, measurements, teams, calibrations, evaluations, catalog, health)
 """Whose endpoints are served, in the order the documentation lists them."""
 
 ROWS = frozenset({"application/x-ndjson", "text/csv"})

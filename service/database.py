@@ -125,6 +125,10 @@ class Database:
         if self.is_sqlite:
             _configure_sqlite(self.engine)
         self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(self.engine, expire_on_commit=False)
+        self.writing: async_sessionmaker[AsyncSession] = async_sessionmaker(
+            self.engine.execution_options(**IMMEDIATE), expire_on_commit=False
+        )
+        """Sessions of what is sure to write; on SQLite they wait for other writers at their first statement."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -165,7 +169,8 @@ def _configure_sqlite(engine: AsyncEngine) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MILLISECONDS}")
         cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = NORMAL")
+        # What was acknowledged is on disk: in WAL mode, NORMAL would lose the last commits with the power.
+        cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 

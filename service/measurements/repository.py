@@ -32,6 +32,7 @@ TYPED_COLUMNS = {
     "result.value": "value",
     "visibility": "visibility",
     "estimate_id": "estimate_id",
+    "site": "site",
     "status": "status",
 }
 """Fields that a column of their own holds; every other field is looked up in the JSON object of all fields."""
@@ -84,11 +85,22 @@ class MeasurementRepository:
         """
         query = _matching(filters, team_id).order_by(MeasurementRow.sequence).limit(limit + 1)
         if cursor is not None:
-            query = query.where(MeasurementRow.sequence > _number_of(cursor))
+            query = query.where(MeasurementRow.sequence > await self._position(cursor, team_id))
         rows = (await self.session.scalars(query)).all()
         more = len(rows) > limit
         items = rows[:limit]
-        return Page(items, _cursor_of(items[-1].sequence) if more else None)
+        return Page(items, encode_cursor(items[-1].id) if more else None)
+
+    async def _position(self, cursor: str, team_id: str | None) -> int:
+        """Where the list goes on. A cursor names the last row that was seen, not a number: the gaps between numbers
+        would tell how many rows others keep to themselves."""
+        query = select(MeasurementRow.sequence).where(
+            MeasurementRow.id == decode_cursor(cursor).replace("\0", ""), _visible_to(team_id)
+        )
+        position = (await self.session.scalars(query)).one_or_none()
+        if position is None:
+            raise BadCursorError(cursor)
+        return position
 
     async def count(self, filters: Iterable[Filter] = (), *, team_id: str | None = None) -> int:
         """How many measurements pass all filters."""
@@ -102,6 +114,22 @@ class MeasurementRepository:
         query = _matching(filters, team_id).order_by(MeasurementRow.sequence).execution_options(yield_per=1000)
         async for row in await self.session.stream_scalars(query):
             yield row
+
+    async def following(
+        self,
+        sequence: int,
+        filters: Iterable[Filter] = (),
+        *,
+        team_id: str | None = None,
+        of_all_teams: bool = False,
+        limit: int = 1000,
+    ) -> Sequence[MeasurementRow]:
+        """The next ``limit`` measurements after that place in the order of arrival; ``of_all_teams`` hides none."""
+        seen = () if of_all_teams else (_visible_to(team_id),)
+        query = select(MeasurementRow).where(
+            MeasurementRow.sequence > sequence, *seen, *(_condition(wanted) for wanted in filters)
+        )
+        return (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit))).all()
 
     async def add(self, fields: Mapping[str, Any], **about: Any) -> MeasurementRow:
         """Stores one measurement under a new id.
@@ -232,15 +260,3 @@ def _value(field: str, like: Scalar) -> ColumnElement[Any]:
     else:
         typed = entry.as_float() if isinstance(like, int | float) else entry.as_string()
     return typed
-
-
-def _cursor_of(number: int) -> str:
-    return encode_cursor(f"m{number}")
-
-
-def _number_of(cursor: str) -> int:
-    position = decode_cursor(cursor)
-    # 18 digits stay within the databases' 64-bit integers.
-    if not re.fullmatch(r"m[0-9]{1,18}", position):
-        raise BadCursorError(cursor)
-    return int(position[1:])

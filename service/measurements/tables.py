@@ -70,7 +70,7 @@ class MeasurementRow(Base):
     """Digest of configuration, result and source: a team submits it once. None for what ships and what was withdrawn,
     so that a withdrawn row may be submitted anew."""
     estimate_id: Mapped[str | None] = mapped_column(String(40), index=True)
-    """The saved estimate that the run was predicted by. Not held by a foreign key, for a restored row may outlive it."""
+    """The saved estimate that the run was predicted by. No foreign key, for a restored row may outlive it."""
     forecast_error_log: Mapped[float | None]
     """ln(predicted / measured time) of the estimate that it names; None if it names none."""
     forecast_covered: Mapped[bool | None]
