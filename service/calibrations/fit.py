@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from service.catalog.catalog import Catalog, load_catalog
 from service.catalog.records import DATA
 from service.engine import accuracy
 from service.engine.calibration import Fit, fit
-from service.engine.evidence import grade
+from service.engine.evidence import Evidence, grade
 from service.engine.forecast import Forecaster
 from service.engine.memory_fit import fit_memory
+from service.engine.table import BoolArray
+from service.engine.trust import is_submitted, refine
 
 CALIBRATION = DATA / "calibration.json.gz"
 Progress = Callable[[str, float], None]
@@ -36,23 +39,34 @@ class Calibrated:
 
 
 def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 2) -> Calibrated:
-    """Fit all rows that were timed, predict each lineage without it, and widen intervals to what that shows."""
+    """Fit all rows that were timed, predict each lineage without it, and widen intervals to what that shows.
+
+    What ships is fitted; what teams submitted refines that, within bounds (`service.engine.trust`), and is judged by
+    how well the lineages that ship are then predicted.
+    """
     timed = np.isfinite(data.log_seconds)
-    table, log_seconds = data.table.take(timed), data.log_seconds[timed]
+    submitted = is_submitted(data.table)
+    table, log_seconds = data.table.take(timed & ~submitted), data.log_seconds[timed & ~submitted]
     progress("fitting", 0.0)
-    fitted = fit(table, log_seconds)
+    anchor = fit(table, log_seconds)
+    refining = partial(
+        refine, table=data.table.take(timed & submitted), log_seconds=data.log_seconds[timed & submitted]
+    )
+    fitted = refining(anchor)
     progress("predicting each lineage without it", 0.2)
-    held_out = accuracy.leave_lineages_out(table, log_seconds, fitted, processes=processes)
+    held_out = accuracy.leave_lineages_out(table, log_seconds, anchor, processes=processes, refine=refining)
     progress("scoring", 0.9)
-    evidence = accuracy.evidence_of(fitted, data.ids[timed], table, log_seconds)
+    evidence = _evidence(fitted, data, timed, submitted)
     grades = grade(table, evidence.nearest_distance(table, other_lineages_only=True))
     factors = accuracy.widening(table, log_seconds, held_out, grades)
-    measured_memory = np.isfinite(data.peak_memory_gb)
+    # Peaks are fitted with every lineage weighing the same: so far only those that ship have a say.
+    measured_memory = np.isfinite(data.peak_memory_gb) & ~submitted
     memory = fit_memory(data.table.take(measured_memory), data.peak_memory_gb[measured_memory])
     report = {
         **accuracy.report(table, log_seconds, held_out, factors, grades),
         "memory": memory.report,
         "rows": int(timed.sum()),
+        "submitted_rows": int((timed & submitted).sum()),
     }
     forecaster = Forecaster.of(
         fitted,
@@ -65,6 +79,12 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
     )
     progress("done", 1.0)
     return Calibrated(forecaster.identified(), data, fitted, held_out)
+
+
+def _evidence(fitted: Fit, data: Measured, timed: BoolArray, submitted: BoolArray) -> Evidence:
+    """All timed rows to point at; submitted ones have no say in what near measurements add to a prediction."""
+    evidence = accuracy.evidence_of(fitted, data.ids[timed], data.table.take(timed), data.log_seconds[timed])
+    return replace(evidence, log_beyond=np.where(submitted[timed], np.nan, evidence.log_beyond))
 
 
 def load_shipped(catalog: Catalog | None = None) -> Measured:

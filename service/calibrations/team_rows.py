@@ -16,7 +16,6 @@ from service.engine.table import TextArray
 from service.engine.trust import TEAM
 
 
-
 def measured_rows(rows: Sequence[FittedRow], catalog: Catalog) -> Measured:
     """The rows made computable, in their order; those that can't be resolved are left out."""
     data = measured([row.fields for row in rows], [row.id for row in rows], catalog)
@@ -27,7 +26,7 @@ def measured_rows(rows: Sequence[FittedRow], catalog: Catalog) -> Measured:
         row = by_id[str(name)]
         if row.team_id is not None:
             lineage[index] = f"{TEAM}{row.team_id}"
-            # The accuracy report lists sites for everybody to read; what a team calls its own is not among that.
+            # A calibration carries the names of its levels wherever it goes; what a team calls its sites stays at home.
             site[index] = f"{TEAM}{row.team_id}/{hashlib.sha256((row.site or '').encode()).hexdigest()[:8]}"
     return Measured(
         data.table.replace(lineage=lineage, site=site),

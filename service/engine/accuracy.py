@@ -8,7 +8,7 @@ rule of thumb that people use: 6 N D over 40 % of peak.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,22 @@ def rule_of_thumb(table: Table) -> FloatArray:
     return np.asarray(np.log(flops / (RULE_OF_THUMB_MFU * table["peak_tflops"] * 1e12 * table["count"])))
 
 
-def leave_lineages_out(table: Table, log_seconds: FloatArray, fitted: Fit, *, processes: int = 2) -> HeldOut:
-    """Predict every lineage by a fit that hasn't seen it (spreads kept from the full fit)."""
+def leave_lineages_out(
+    table: Table,
+    log_seconds: FloatArray,
+    fitted: Fit,
+    *,
+    processes: int = 2,
+    refine: Callable[[Fit], Fit] = lambda without: without,
+) -> HeldOut:
+    """Predict every lineage by a fit that hasn't seen it (spreads kept from the full fit).
+
+    `refine` is what each such fit goes through before it predicts: what submitted rows teach it.
+    """
     lineages = table.text("lineage").astype(str)
     names = np.unique(lineages).tolist()
     columns = np.full((4, len(table)), np.nan)
-    _shared.append((table, log_seconds, fitted))  # before the fork, so that no worker has to be sent it
+    _shared.append((table, log_seconds, fitted, refine))  # before the fork, so that no worker has to be sent it
     try:
         with multiprocessing.get_context("fork").Pool(processes) as pool:
             answers = pool.map(_one_lineage, names, chunksize=1)
@@ -69,12 +79,12 @@ def leave_lineages_out(table: Table, log_seconds: FloatArray, fitted: Fit, *, pr
     return HeldOut(*columns)
 
 
-_shared: list[tuple[Table, FloatArray, Fit]] = []
+_shared: list[tuple[Table, FloatArray, Fit, Callable[[Fit], Fit]]] = []
 
 
 def _one_lineage(name: str) -> FloatArray:
     """The four columns of `HeldOut` for the rows of one lineage."""
-    table, log_seconds, fitted = _shared[-1]
+    table, log_seconds, fitted, refine = _shared[-1]
     lineages = table.text("lineage").astype(str)
     without = fit(
         table,
@@ -86,6 +96,7 @@ def _one_lineage(name: str) -> FloatArray:
         learn_spreads=False,
         most_rows=HELD_OUT_ROWS,
     )
+    without = refine(without)
     own, measured = table.take(lineages == name), log_seconds[lineages == name]
     others = np.flatnonzero((lineages != name) & sampled_rows(table, HELD_OUT_ROWS))
     evidence = evidence_of(without, others.astype(object), table.take(others), log_seconds[others])

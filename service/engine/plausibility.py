@@ -87,10 +87,8 @@ class Judge:
         if not len(far):
             return beyond
         held = self.forecaster
-        _, variance, _ = predict_with(
-            prepare(table.take(far)), held.design, held.unknowns, held.covariance, held.spreads
-        )
-        narrowest = self.least_widening * np.sqrt(variance + held.sigma**2)
+        found = predict_with(prepare(table.take(far)), held.design, held.unknowns, held.covariance, held.spreads)
+        narrowest = self.least_widening * np.sqrt(found.variance + held.sigma**2)
         beyond[far] = np.maximum(DOUBTFUL_DEVIATIONS * narrowest, LEAST_DOUBTFUL_LOG)
         far = far[distance[far] > beyond[far]]
         if len(far):

@@ -1,11 +1,12 @@
 """What teams submit refines a fit that what ships anchors: whoever submits, however much, moves it only so far.
 
 The anchor is fitted on what ships alone. Its posterior is the prior of the refinement, so that submitted rows teach
-where the anchor is unsure (a new chip, a new framework) and hardly move what many sources have settled. Before that they
-are looked at from the anchor: what a team's rows have in common (all of them slower or faster than expected) is the
-team's own and moves nobody else's predictions, so it is taken off; what is left, how its runs compare with each other,
-counts the less the more it scatters; a run far from its team's others has no say, nor has a team whose runs scatter
-wildly. A team's own predictions come from its own rows as they are (`Forecaster.learn`).
+where the anchor is unsure (a new chip, a new framework) and hardly move what many sources have settled. Before that
+they are looked at from the anchor. What a team's rows have in common (all of them slower or faster than expected) is
+the team's own and moves nobody else's predictions, so it is taken off. What is left, how its runs compare with each
+other, counts the less the more it scatters. A run far from its team's others has no say, nor has a team whose runs
+scatter wildly, and all of them together count as `MOST_SAY` rows at most. A team's own predictions come from its own
+rows as they are (`Forecaster.learn`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ that ship, nine in ten scatter less around the predictions of a new site."""
 FAR_RUN = 1.5
 """Distance from its team's others, natural log (4.5 times), beyond which a run tells others nothing. Judgement: about
 five times the typical scatter of what ships."""
+MOST_SAY = 100.0
+"""Rows that all submitted ones together count as at most, beside some two thousand that what ships counts as.
+Judgement: `tests/benchmarks/poison.py` shows how far they then move what a new site is predicted."""
 ITERATIONS = 5
 
 
@@ -88,6 +92,7 @@ def refine(anchor: Fit, table: Table, log_seconds: FloatArray) -> Fit:
     prior = linalg.block_diag(anchor.covariance, np.diag(extra))
     precision = linalg.inv(prior, check_finite=False)
     inputs, base_weight = prepare(subset), row_weights(subset)
+    base_weight = base_weight * min(1.0, MOST_SAY / float(base_weight.sum()))
     positions, multipliers, targets = design.columns(subset)
     unknowns, covariance = mean, prior
     for _ in range(ITERATIONS):

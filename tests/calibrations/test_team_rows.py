@@ -33,7 +33,7 @@ def test_what_ships_keeps_its_lineage_beside_them() -> None:
     assert data.ids.tolist() == ["m_a", "m_b"]
 
 
-def test_what_a_team_calls_its_sites_is_not_to_be_read_in_reports() -> None:
+def test_what_a_team_calls_its_sites_is_not_carried_by_calibrations() -> None:
     rows = [FittedRow(f"m_{site}", RUN, "t_1", site) for site in ("secret-cluster", "other-cluster")]
     sites = measured_rows(rows, load_catalog()).table.text("site").tolist()
     assert len(set(sites)) == 2
