@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format accuracy bench calibrate openapi lock clean
+.PHONY: help setup run test lint format accuracy bench poison calibrate openapi lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ accuracy: setup ## held-out accuracy by family and by source, cold and warm, bes
 
 bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed
+
+poison: setup ## how far malicious submissions move predictions on clean sources
+	$(BIN)/python -m tests.benchmarks.poison
 
 calibrate: setup ## fit the shipped calibration from the shipped measurements
 	$(BIN)/traincast calibrate

@@ -17,7 +17,6 @@ from service.engine.calibration import Fit, fit
 from service.engine.evidence import Evidence, grade
 from service.engine.forecast import Forecaster
 from service.engine.memory_fit import fit_memory
-from service.engine.table import BoolArray
 from service.engine.trust import is_submitted, refine
 
 CALIBRATION = DATA / "calibration.json.gz"
@@ -41,22 +40,18 @@ class Calibrated:
 def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 2) -> Calibrated:
     """Fit all rows that were timed, predict each lineage without it, and widen intervals to what that shows.
 
-    What ships is fitted; what teams submitted refines that, within bounds (`service.engine.trust`), and is judged by
-    how well the lineages that ship are then predicted.
+    What teams submitted is judged by how well the lineages that ship are predicted with it.
     """
-    timed = np.isfinite(data.log_seconds)
-    submitted = is_submitted(data.table)
+    timed, submitted = np.isfinite(data.log_seconds), is_submitted(data.table)
     table, log_seconds = data.table.take(timed & ~submitted), data.log_seconds[timed & ~submitted]
     progress("fitting", 0.0)
     anchor = fit(table, log_seconds)
-    refining = partial(
-        refine, table=data.table.take(timed & submitted), log_seconds=data.log_seconds[timed & submitted]
-    )
-    fitted = refining(anchor)
+    fitted, evidence = shared_fit(data, anchor)
     progress("predicting each lineage without it", 0.2)
-    held_out = accuracy.leave_lineages_out(table, log_seconds, anchor, processes=processes, refine=refining)
+    held_out = accuracy.leave_lineages_out(
+        table, log_seconds, anchor, processes=processes, refine=partial(_refined, data=data)
+    )
     progress("scoring", 0.9)
-    evidence = _evidence(fitted, data, timed, submitted)
     grades = grade(table, evidence.nearest_distance(table, other_lineages_only=True))
     factors = accuracy.widening(table, log_seconds, held_out, grades)
     # Peaks are fitted with every lineage weighing the same: so far only those that ship have a say.
@@ -81,10 +76,20 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
     return Calibrated(forecaster.identified(), data, fitted, held_out)
 
 
-def _evidence(fitted: Fit, data: Measured, timed: BoolArray, submitted: BoolArray) -> Evidence:
-    """All timed rows to point at; submitted ones have no say in what near measurements add to a prediction."""
+def shared_fit(data: Measured, anchor: Fit) -> tuple[Fit, Evidence]:
+    """What everybody is predicted by: a fit of what ships, refined by what teams submitted, and the rows to point at.
+
+    Submitted rows have no say in what near measurements add to a prediction: they would be witnesses of themselves.
+    """
+    fitted = _refined(anchor, data)
+    timed, submitted = np.isfinite(data.log_seconds), is_submitted(data.table)
     evidence = accuracy.evidence_of(fitted, data.ids[timed], data.table.take(timed), data.log_seconds[timed])
-    return replace(evidence, log_beyond=np.where(submitted[timed], np.nan, evidence.log_beyond))
+    return fitted, replace(evidence, log_beyond=np.where(submitted[timed], np.nan, evidence.log_beyond))
+
+
+def _refined(anchor: Fit, data: Measured) -> Fit:
+    rows = np.isfinite(data.log_seconds) & is_submitted(data.table)
+    return refine(anchor, data.table.take(rows), data.log_seconds[rows])
 
 
 def load_shipped(catalog: Catalog | None = None) -> Measured:

@@ -81,9 +81,11 @@ def refine(anchor: Fit, table: Table, log_seconds: FloatArray) -> Fit:
 
     Gauss-Newton with the anchor's posterior as the prior; spreads and the residual scale of a new site stay.
     """
+    if not len(table):
+        return anchor
     vouched = vouch(anchor, table, log_seconds)
     rows = np.flatnonzero(vouched.used)
-    rows = rows[sampled_rows(table.take(rows))] if len(rows) else rows
+    rows = rows[sampled_rows(table.take(rows))]
     if not len(rows):
         return anchor
     subset, target, sigma = table.take(rows), vouched.log_seconds[rows], vouched.sigma[rows]

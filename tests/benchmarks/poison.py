@@ -17,12 +17,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from service.calibrations.fit import load_shipped
+from service.calibrations.fit import load_shipped, shared_fit
 from service.calibrations.shipped import Measured
-from service.engine import accuracy
-from service.engine.calibration import fit
+from service.engine.calibration import Fit, fit
 from service.engine.forecast import Forecaster
-from service.engine.table import BoolArray, FloatArray, Table
+from service.engine.table import FloatArray, Table
+from service.engine.trust import TEAM
 
 MALICIOUS_SHARE = 0.10
 """Of all rows that a fit sees."""
@@ -60,13 +60,11 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console()
     with console.status("loading"):
-        data = load_shipped()
-    timed = np.isfinite(data.log_seconds)
-    seen, clean = _split(data, timed)
-    console.print(f"held out: {', '.join(sorted(set(data.table.text('lineage')[clean].tolist())))}")
-    kept, unseen = data.table.take(seen), data.table.take(clean)
+        seen, unseen = _split(load_shipped())
+    console.print(f"held out: {', '.join(sorted(set(unseen.text('lineage').tolist())))}")
     with console.status("without malice"):
-        before = _predictions(kept, data.log_seconds[seen], unseen)
+        anchor = fit(seen.table, seen.log_seconds)
+        before = _predictions(seen, anchor, unseen)
     result = RichTable(title=f"{MALICIOUS_SHARE:.0%} malicious rows: relative move of clean median predictions")
     for column in ("attack", "teams", "median", "90th percentile", "worst source", f"< {GOAL:.0%}"):
         result.add_column(column, justify="right")
@@ -74,8 +72,7 @@ def main() -> None:
     for name, attack in ATTACKS.items():
         for teams in TEAMS:
             with console.status(f"{name}, {teams} teams"):
-                table, log_seconds = poisoned(data, seen, attack, teams)
-                moved = compared(before, _predictions(table, log_seconds, unseen), unseen)
+                moved = compared(before, _predictions(poisoned(seen, attack, teams), anchor, unseen), unseen)
             moves[f"{name}, {teams} teams"] = vars(moved)
             shown = [f"{share:.1%}" for share in vars(moved).values()]
             result.add_row(name, str(teams), *shown, "yes" if moved.median < GOAL else "no")
@@ -84,26 +81,22 @@ def main() -> None:
         arguments.output.write_text(json.dumps(moves, indent=1, ensure_ascii=False))
 
 
-def poisoned(
-    data: Measured,
-    seen: BoolArray,
-    attack: Callable[[np.random.Generator, int], FloatArray],
-    teams: int,
-) -> tuple[Table, FloatArray]:
+def poisoned(seen: Measured, attack: Callable[[np.random.Generator, int], FloatArray], teams: int) -> Measured:
     """The rows that a fit sees, and among them the malicious ones, submitted by so many teams."""
     generator = np.random.default_rng(SEED)
-    rows = round(int(seen.sum()) * MALICIOUS_SHARE / (1.0 - MALICIOUS_SHARE))
-    copied = generator.choice(np.flatnonzero(seen), rows, replace=True)
+    clean = len(seen.table)
+    rows = round(clean * MALICIOUS_SHARE / (1.0 - MALICIOUS_SHARE))
+    used = np.concatenate([np.arange(clean), generator.choice(clean, rows)])
     team = generator.integers(teams, size=rows)
-    lineage = np.array([f"team:{number}" for number in team], dtype=object)
-    site = np.array([f"team:{number}/{generator.integers(SOURCE_NAMES)}" for number in team], dtype=object)
-    used = np.concatenate([np.flatnonzero(seen), copied])
-    columns = {
-        "lineage": np.concatenate([data.table.text("lineage")[seen], lineage]),
-        "site": np.concatenate([data.table.text("site")[seen], site]),
-    }
-    times = np.concatenate([data.log_seconds[seen], data.log_seconds[copied] + attack(generator, rows)])
-    return data.table.take(used).replace(**columns), times
+    lineage = np.array([f"{TEAM}{number}" for number in team], dtype=object)
+    site = np.array([f"{TEAM}{number}/{generator.integers(SOURCE_NAMES)}" for number in team], dtype=object)
+    table = seen.table.take(used).replace(
+        lineage=np.concatenate([seen.table.text("lineage"), lineage]),
+        site=np.concatenate([seen.table.text("site"), site]),
+    )
+    log_seconds = seen.log_seconds[used] + np.concatenate([np.zeros(clean), attack(generator, rows)])
+    ids = np.concatenate([seen.ids, np.array([f"malicious-{number}" for number in range(rows)], dtype=object)])
+    return Measured(table, log_seconds, np.full(len(used), np.nan), ids, "")
 
 
 def compared(before: FloatArray, after: FloatArray, table: Table) -> Moved:
@@ -114,21 +107,21 @@ def compared(before: FloatArray, after: FloatArray, table: Table) -> Moved:
     return Moved(float(np.median(moves)), float(np.quantile(moves, 0.9)), max(by_source))
 
 
-def _split(data: Measured, timed: BoolArray) -> tuple[BoolArray, BoolArray]:
-    """Masks of the rows that fits see, and of the clean ones that none does."""
+def _split(data: Measured) -> tuple[Measured, Table]:
+    """The timed rows that fits see, and the clean configurations of lineages that none does."""
+    timed = np.isfinite(data.log_seconds)
     lineages = data.table.text("lineage").astype(str)
     names, counts = np.unique(lineages[timed], return_counts=True)
-    generator = np.random.default_rng(SEED)
-    held_out = generator.choice(names[counts >= LEAST_ROWS], HELD_OUT_LINEAGES, replace=False)
+    held_out = np.random.default_rng(SEED).choice(names[counts >= LEAST_ROWS], HELD_OUT_LINEAGES, replace=False)
     clean = timed & np.isin(lineages, held_out)
-    return timed & ~clean, clean
+    seen = timed & ~clean
+    peaks = data.peak_memory_gb[seen]
+    return Measured(data.table.take(seen), data.log_seconds[seen], peaks, data.ids[seen], ""), data.table.take(clean)
 
 
-def _predictions(table: Table, log_seconds: FloatArray, unseen: Table) -> FloatArray:
-    """Median natural log of seconds per sample that a fit on these rows predicts for new sites."""
-    fitted = fit(table, log_seconds)
-    ids = np.arange(len(table)).astype(object)
-    forecaster = Forecaster.of(fitted, accuracy.evidence_of(fitted, ids, table, log_seconds))
+def _predictions(data: Measured, anchor: Fit, unseen: Table) -> FloatArray:
+    """Median natural log of seconds per sample that a calibration on these rows predicts for new sites."""
+    forecaster = Forecaster.of(*shared_fit(data, anchor))
     nowhere = np.full(len(unseen), "", dtype=object)
     predicted, _, _ = forecaster.log_seconds(unseen.replace(lineage=nowhere, site=nowhere))
     return predicted
