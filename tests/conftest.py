@@ -139,9 +139,15 @@ def serving(app: FastAPI) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def service_url(databases: Databases) -> Iterator[str]:
+def service_database(databases: Databases) -> str:
+    """The URL of the running service's database."""
+    return databases.seeded()
+
+
+@pytest.fixture(scope="session")
+def service_url(service_database: str) -> Iterator[str]:
     """The URL of a running service with all that ships, on each dialect in turn."""
-    with serving(create_app(Settings(database_url=databases.seeded()))) as url:
+    with serving(create_app(Settings(database_url=service_database))) as url:
         yield url
 
 

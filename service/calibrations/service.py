@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def content_of(forecaster: Forecaster) -> Content:
     )
 
 
+@lru_cache(maxsize=4)
 def stored_content(content: bytes) -> Content | None:
     """What a stored calibration learned; None if another version of the engine fitted it."""
     try:
