@@ -114,7 +114,7 @@ class SubmissionRepository:
                 MeasurementRow.agreement_key,
                 MeasurementRow.deviation_log,
             ).where(MeasurementRow.agreement_key.in_(several), *shared)
-            claims += [Claim(*found) for found in await self.session.execute(query)]
+            claims += [Claim(**row._mapping) for row in await self.session.execute(query)]
         return claims
 
     async def accept(self, ids: Sequence[str], reason: str) -> None:
