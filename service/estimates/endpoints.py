@@ -19,10 +19,12 @@ from service.problems import (
     NotReady,
     ProblemDocument,
     TooLarge,
+    TooManyRequests,
     Unprocessable,
     UnsupportedMediaType,
     responses,
 )
+from service.security import COST_OF_LINE, COST_OF_SAVING, BudgetsDependency, CallerDependency
 
 router = APIRouter(prefix="/v1/estimates", tags=["estimates"])
 
@@ -40,7 +42,7 @@ _LINES = {
     summary="Estimate one training run",
     responses={
         201: {"model": Estimate, "description": "Saved: `Location` says where."},
-        **responses(BadRequest, TooLarge, Unprocessable, NotReady),
+        **responses(BadRequest, TooLarge, Unprocessable, TooManyRequests, NotReady),
     },
 )
 async def create_estimate(
@@ -49,6 +51,8 @@ async def create_estimate(
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
     session: Session,
+    caller: CallerDependency,
+    budgets: BudgetsDependency,
 ) -> Estimate:
     """How long a run takes, and its throughput, memory, cost, energy and carbon, as medians with 80 % intervals.
 
@@ -60,6 +64,7 @@ async def create_estimate(
     if not isinstance(answer, Estimate):
         raise cannot_run(answer)
     if asked.save:
+        await budgets.spend(caller, COST_OF_SAVING, "saved estimates")
         row = await EstimateRepository(session).add(
             asked.model_dump(mode="json", exclude_unset=True),
             answer.model_dump(mode="json"),
@@ -80,7 +85,7 @@ async def create_estimate(
             "description": "One answer for each request, in order: its estimate, or its problem document.",
             "content": {NDJSON: {"schema": _ANSWER}},
         },
-        **responses(BadRequest, TooLarge, UnsupportedMediaType, Unprocessable, NotReady),
+        **responses(BadRequest, TooLarge, UnsupportedMediaType, Unprocessable, TooManyRequests, NotReady),
     },
     openapi_extra={
         "requestBody": {
@@ -100,7 +105,13 @@ async def create_estimate(
         }
     },
 )
-async def create_estimates(request: Request, catalog: CatalogDependency, forecaster: ForecasterDependency) -> Response:
+async def create_estimates(
+    request: Request,
+    catalog: CatalogDependency,
+    forecaster: ForecasterDependency,
+    caller: CallerDependency,
+    budgets: BudgetsDependency,
+) -> Response:
     """A JSON list of at most 1,000 requests, or NDJSON of any length: one request a line, one answer a line.
 
     A request that cannot be answered gets its problem document in its place; the rest go on. `save` is not heeded.
@@ -108,11 +119,13 @@ async def create_estimates(request: Request, catalog: CatalogDependency, forecas
     content = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     request_id = getattr(request.state, "request_id", None)
     if content == NDJSON:
-        body = await spool(request)
+        body, lines = await spool(request)
+        await budgets.spend(caller, lines * COST_OF_LINE, "lines in batches")
         return StreamingResponse(answer_lines(body, catalog, forecaster, request_id=request_id), media_type=NDJSON)
     if content != "application/json":
         raise UnsupportedMediaType(f"{content!r} is not read here: send application/json or {NDJSON}.")
     raw = await _list_of_requests(request)
+    await budgets.spend(caller, len(raw) * COST_OF_LINE, "lines in batches")
     answers = await run_in_threadpool(answer_all, raw, catalog, forecaster, request_id=request_id)
     return _json(answers)
 
