@@ -16,17 +16,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from service.faults import FieldError as FieldError
+
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-
-
-class FieldError(BaseModel):
-    """What is wrong with one field of the request, and what to do about it."""
-
-    field: str = Field(description="JSON path of the field.", examples=["hardware.accelerator"])
-    message: str = Field(description="What is wrong.", examples=["unknown accelerator 'H1000'"])
-    hint: str | None = Field(None, description="What would be right.", examples=["did you mean 'H100-SXM5-80GB'?"])
 
 
 class ProblemDocument(BaseModel):

@@ -186,6 +186,13 @@ class KeyRing:
         task.add_done_callback(self.touching.discard)
 
 
+COST_OF_LINE = 1
+COST_OF_SAVING = 20
+COST_OF_LEARNING = 50
+"""What a line of a batch, a saved estimate and a row to learn from cost of a budget. Judgement: a unit is about a
+millisecond of one core; learning takes time with the square of its rows, fifty milliseconds each for a few hundred."""
+
+
 class Budgets:
     """What expensive calls may cost an hour, in units of about a millisecond of one core."""
 

@@ -36,6 +36,17 @@ CALIBRATION = DATA / "calibration.json.gz"
 NO_LONGER_SHIPPED = "no longer among the shipped measurements"
 
 
+async def migrate_only(database: Database) -> None:
+    """Brings the database's tables to this release and fills in nothing; idempotent.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: if the database cannot be reached or written; nothing is then changed.
+    """
+    async with database.engine.execution_options(**IMMEDIATE).begin() as connection:
+        await lock_schema(connection)
+        await connection.run_sync(migrate)
+
+
 async def prepare(database: Database, *, data: Path = DATA) -> None:
     """Migrates the database and seeds it with the shipped sources, measurements and calibration; idempotent.
 

@@ -51,7 +51,7 @@ class Judge:
     """Compares measured speeds with what chips can do and with the forecast of a new site.
 
     The median is computed for every row, the interval only where it could matter. What the evidence corrects is
-    remembered for rows that it cannot tell apart, so that one judge serves a long import; it is not shared by threads.
+    remembered for rows that it cannot tell apart, so that one judge serves a long import.
     """
 
     def __init__(self, forecaster: Forecaster) -> None:

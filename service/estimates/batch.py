@@ -96,17 +96,19 @@ def cannot_run(errors: Sequence[FieldError]) -> Unprocessable:
     return Unprocessable(f"{first}{more}", errors)
 
 
-async def spool(request: Request) -> IO[bytes]:
-    """The whole body, in memory or on disk.
+async def spool(request: Request) -> tuple[IO[bytes], int]:
+    """The whole body, in memory or on disk, and how many lines it has.
 
     Answers start when the body has ended: a client that sends everything before it reads anything would otherwise
     wait for us while we wait for it.
     """
     body = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 -- closed by whoever reads it
+    lines = 0
     async for chunk in request.stream():
+        lines += chunk.count(b"\n")
         await run_in_threadpool(body.write, chunk)
     body.seek(0)
-    return body
+    return body, lines
 
 
 async def answer_lines(

@@ -20,11 +20,12 @@ from service.problems import (
     NotReady,
     ProblemDocument,
     TooLarge,
+    TooManyRequests,
     Unprocessable,
     UnsupportedMediaType,
     responses,
 )
-from service.security import CallerDependency
+from service.security import COST_OF_LINE, COST_OF_SAVING, BudgetsDependency, CallerDependency
 
 router = APIRouter(prefix="/v1/estimates", tags=["estimates"])
 
@@ -42,7 +43,7 @@ _LINES = {
     summary="Estimate one training run",
     responses={
         201: {"model": Estimate, "description": "Saved: `Location` says where."},
-        **responses(BadRequest, TooLarge, Unprocessable, NotReady),
+        **responses(BadRequest, TooLarge, Unprocessable, TooManyRequests, NotReady),
     },
 )
 async def create_estimate(
@@ -51,8 +52,9 @@ async def create_estimate(
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
     sites: SitesDependency,
-    caller: CallerDependency,
     session: Session,
+    caller: CallerDependency,
+    budgets: BudgetsDependency,
 ) -> Estimate:
     """How long a run takes, and its throughput, memory, cost, energy and carbon, as medians with 80 % intervals.
 
@@ -65,6 +67,7 @@ async def create_estimate(
     if not isinstance(answer, Estimate):
         raise cannot_run(answer)
     if asked.save:
+        await budgets.spend(caller, COST_OF_SAVING, "saved estimates")
         row = await EstimateRepository(session).add(
             asked.model_dump(mode="json", exclude_unset=True),
             answer.model_dump(mode="json"),
@@ -86,7 +89,7 @@ async def create_estimate(
             "description": "One answer for each request, in order: its estimate, or its problem document.",
             "content": {NDJSON: {"schema": _ANSWER}},
         },
-        **responses(BadRequest, TooLarge, UnsupportedMediaType, Unprocessable, NotReady),
+        **responses(BadRequest, TooLarge, UnsupportedMediaType, Unprocessable, TooManyRequests, NotReady),
     },
     openapi_extra={
         "requestBody": {
@@ -112,6 +115,7 @@ async def create_estimates(
     forecaster: ForecasterDependency,
     sites: SitesDependency,
     caller: CallerDependency,
+    budgets: BudgetsDependency,
 ) -> Response:
     """A JSON list of at most 1,000 requests, or NDJSON of any length: one request a line, one answer a line.
 
@@ -121,11 +125,13 @@ async def create_estimates(
     request_id = getattr(request.state, "request_id", None)
     standpoints = partial(sites.standpoints, forecaster, team_id=caller.team_id, team_name=caller.team_name)
     if content == NDJSON:
-        body = await spool(request)
+        body, lines = await spool(request)
+        await budgets.spend(caller, lines * COST_OF_LINE, "lines in batches")
         return StreamingResponse(answer_lines(body, catalog, standpoints, request_id=request_id), media_type=NDJSON)
     if content != "application/json":
         raise UnsupportedMediaType(f"{content!r} is not read here: send application/json or {NDJSON}.")
     raw = await _list_of_requests(request)
+    await budgets.spend(caller, len(raw) * COST_OF_LINE, "lines in batches")
     answers = await answer_all(raw, catalog, standpoints, request_id=request_id)
     return await run_in_threadpool(_json, answers)
 

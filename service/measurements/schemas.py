@@ -1,15 +1,22 @@
 """Measurements and sources as the API shows them."""
 
 import datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, Field
 
 from service.configuration import Data, Hardware, Model, Provenance, Result, Software, Training, nest
 from service.estimates.schemas import Quantity
-from service.measurements.tables import MeasurementRow, SourceRow
 
 Status = Literal["accepted", "quarantined", "rejected", "withdrawn"]
+
+
+class StoredMeasurement(Protocol):
+    """A stored row, as far as it must be known here: clients read these schemas without the server's tables."""
+
+    @property
+    def fields(self) -> Any:
+        """Every stated field by its dotted name."""
 
 
 class MeasurementEntry(BaseModel):
@@ -33,7 +40,7 @@ class MeasurementEntry(BaseModel):
     result: Result = Field(description="What was observed.")
 
     @classmethod
-    def from_row(cls, row: MeasurementRow, **more: Any) -> Self:
+    def from_row(cls, row: StoredMeasurement, **more: Any) -> Self:
         """The entry of a stored row; `more` fields come on top."""
         about = {
             name: getattr(row, name)
@@ -71,7 +78,7 @@ class SourceEntry(BaseModel):
     )
 
     @classmethod
-    def from_row(cls, row: SourceRow, rows: int | None, residual: float | None) -> Self:
+    def from_row(cls, row: object, rows: int | None, residual: float | None) -> Self:
         """The entry of a stored source."""
         stated = {
             name: getattr(row, name)

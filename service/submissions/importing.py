@@ -30,7 +30,7 @@ from service.submissions.service import Stored, Submitter, prepare, reported, sa
 from service.submissions.vetting import Refusal, Verdict, vet
 from service.teams.repository import AuditRepository
 
-CHUNK = 2048
+CHUNK = 8192
 """Rows vetted as one table and stored in one transaction."""
 IN_MEMORY = 8_000_000
 """Bytes of a body that are held in memory; what is longer waits on disk."""

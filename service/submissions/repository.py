@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.database import insert_or_pass
@@ -114,7 +114,7 @@ class SubmissionRepository:
                 MeasurementRow.agreement_key,
                 MeasurementRow.deviation_log,
             ).where(MeasurementRow.agreement_key.in_(several), *shared)
-            claims += [Claim(*found) for found in await self.session.execute(query)]
+            claims += [Claim(**row._mapping) for row in await self.session.execute(query)]
         return claims
 
     async def accept(self, ids: Sequence[str], reason: str) -> None:
@@ -154,8 +154,8 @@ class FirstAnswerRepository:
     async def add(self, row: Mapping[str, Any]) -> bool:
         """Remembers an answer; False if a request with the same key was answered meanwhile."""
         made = {**row, "created_at": datetime.now(UTC)}
-        result = await self.session.execute(insert_or_pass(self.session, FirstAnswerRow).values(made))
-        return cast(CursorResult[Any], result).rowcount == 1
+        statement = insert_or_pass(self.session, FirstAnswerRow).values(made).returning(FirstAnswerRow.idempotency_key)
+        return (await self.session.execute(statement)).one_or_none() is not None
 
     async def forget(self, before: timedelta) -> None:
         """Forgets answers that are older than that."""

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.faults import FieldError
 from service.measurements.schemas import MeasurementEntry
-from service.problems import FieldError
 
 Mode = Literal["best_effort", "atomic"]
 Outcome = Literal["accepted", "quarantined", "duplicate", "refused", "restored"]

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.cursors import BadCursorError
 from service.database import Database
 from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
+from service.teams.repository import TeamRepository
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +119,7 @@ async def test_a_stored_measurement_reads_back_word_for_word(session: AsyncSessi
         "result.unit": "seconds_per_step",
     }
     repository = MeasurementRepository(session)
+    await TeamRepository(session).obtain("our team", team_id="ours")
     stored = await repository.add(fields, team_id="ours", visibility="team", status="quarantined", status_reason="odd")
     session.expunge_all()
     assert await repository.get(stored.id) is None
@@ -131,6 +133,7 @@ async def test_what_one_team_keeps_to_itself_another_does_not_see(session: Async
     repository = MeasurementRepository(session)
     shared = await repository.count()
     fields = {"provenance.source": "fairseq-examples", "hardware.accelerator": "V100-SXM2-32GB"}
+    await TeamRepository(session).obtain("our team", team_id="ours")
     await repository.add(fields, team_id="ours", visibility="team")
     assert await repository.count() == await repository.count(team_id="theirs") == shared
     assert await repository.count(team_id="ours") == shared + 1
