@@ -27,7 +27,7 @@ def get_forecaster(request: Request) -> Forecaster:
     """
     forecaster: Forecaster | None = request.app.state.forecaster
     if forecaster is None:
-        raise NotReady("No calibration is loaded: fit one with `traincast calibrate` and restart.")
+        raise NotReady("No calibration is loaded: fit one with POST /v1/calibrations.")
     return forecaster
 
 

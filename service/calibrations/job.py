@@ -86,7 +86,7 @@ class CalibrationJobs:
 
     async def _start(self) -> str | None:
         """Marks the calibration to fit as running; queues one first if only new measurements made this due."""
-        async with self.database.sessions() as session:
+        async with self.database.writing() as session:
             await self.lease.fence(session)
             repository = CalibrationRepository(session)
             row = await repository.next_unfinished()
@@ -143,7 +143,7 @@ class CalibrationJobs:
 
     async def _relay(self, version: str, line: bytes) -> None:
         told: dict[str, Any] = json.loads(line)
-        async with self.database.sessions() as session:
+        async with self.database.writing() as session:
             await self.lease.fence(session)
             await CalibrationRepository(session).update(version, stage=told["stage"], progress=told["progress"])
             await session.commit()
@@ -157,7 +157,7 @@ class CalibrationJobs:
             before = await CalibrationRepository(session).current_content()
         verdict = await asyncio.to_thread(_judge, before, content)
         now = datetime.now(UTC)
-        async with self.database.sessions() as session:
+        async with self.database.writing() as session:
             await self.lease.fence(session)
             repository = CalibrationRepository(session)
             row = await repository.get(version)
@@ -183,7 +183,7 @@ class CalibrationJobs:
         logger.info("calibration %s: fitted on %d rows. %s", version, summary.rows, verdict.reason)
 
     async def _give_up_or_retry(self, version: str, trouble: str) -> None:
-        async with self.database.sessions() as session:
+        async with self.database.writing() as session:
             await self.lease.fence(session)
             repository = CalibrationRepository(session)
             row = await repository.get(version)

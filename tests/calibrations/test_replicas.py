@@ -1,7 +1,10 @@
 """Two replicas on one database: one fits at a time, the dead have heirs, and all serve what is current."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -172,8 +175,8 @@ def test_a_fit_survives_the_death_of_its_process_and_of_its_replica(small_databa
         assert 3 <= calibration(heir, version)["attempts"] <= MOST_ATTEMPTS
 
 
-def test_enough_new_measurements_are_fitted_by_themselves(small_database: str) -> None:
-    _, team_id = make_key(small_database, "ours")
+def test_enough_new_measurements_are_fitted_by_themselves_and_any_by_command(small_database: str) -> None:
+    key, team_id = make_key(small_database, "ours")
     rows = [RUN | {"training.global_batch": 8 * (number + 1)} for number in range(20)]
     ids = submit(small_database, rows[:10], team_id=team_id, site="ours")
     submit(small_database, rows[:15], team_id=team_id, site="ours", visibility="team")
@@ -183,5 +186,11 @@ def test_enough_new_measurements_are_fitted_by_themselves(small_database: str) -
         ids += submit(small_database, rows[10:], team_id=team_id, site="ours")
         wait_until(lambda: calibrations(replica)[0]["status"] == "succeeded" and len(calibrations(replica)) == 2, "fit")
         newest = calibrations(replica)[0]
+        command = "from service.cli import main; main()"
+        flags = ["calibrate", "--url", replica.url, "--key", key["authorization"].removeprefix("Bearer "), "--json"]
+        told = subprocess.run([sys.executable, "-c", command, *flags], capture_output=True, text=True, check=True)
+    by_command = json.loads(told.stdout)
+    assert (by_command["status"], by_command["trigger"]) == ("succeeded", "request")
+    assert by_command["digest"] == newest["digest"], "the same measurements give the same calibration"
     assert newest["trigger"] == "automatic"
     assert newest["submitted_rows"] == len(ids)
