@@ -39,7 +39,7 @@ that ship, nine in ten scatter less around the predictions of a new site."""
 FAR_RUN = 1.5
 """Distance from its team's others, natural log (4.5 times), beyond which a run tells others nothing. Judgement: about
 five times the typical scatter of what ships."""
-MOST_SAY = 30.0
+MOST_SAY = 10.0
 """Rows that all submitted ones together count as at most, beside some two thousand that what ships counts as.
 Judgement: `tests/benchmarks/poison.py` shows how far they then move what a new site is predicted."""
 ITERATIONS = 5

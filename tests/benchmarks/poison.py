@@ -76,6 +76,7 @@ def main() -> None:
             moves[f"{name}, {teams} teams"] = vars(moved)
             shown = [f"{share:.1%}" for share in vars(moved).values()]
             result.add_row(name, str(teams), *shown, "yes" if moved.median < GOAL else "no")
+            console.print(f"{name}, {teams} teams: {', '.join(shown)}")
     console.print(result)
     if arguments.output:
         arguments.output.write_text(json.dumps(moves, indent=1, ensure_ascii=False))
