@@ -57,7 +57,7 @@ class Judge:
     def __init__(self, forecaster: Forecaster) -> None:
         """Takes the shared forecaster, without any site's own rows."""
         self.forecaster = forecaster
-        self.least_widening = min(forecaster.widening.values(), default=1.0)
+        self.widening = (min(forecaster.widening.values(), default=1.0), max(forecaster.widening.values(), default=1.0))
         self.corrections: dict[tuple[object, ...], float] = {}
 
     def judge(self, table: Table, log_seconds: FloatArray) -> Plausibility:
@@ -81,20 +81,23 @@ class Judge:
         )
 
     def _doubtful_beyond(self, table: Table, distance: FloatArray) -> FloatArray:
-        """What is doubtful: exact for rows beyond it, a lower bound that they keep within for the others."""
+        """What is doubtful, as near as it must be known to tell which rows are: the widest interval that the forecast
+        could have for rows beyond even that, the narrowest for those within, its own for those between."""
         beyond = np.full(len(table), LEAST_DOUBTFUL_LOG)
         far = np.flatnonzero(distance > LEAST_DOUBTFUL_LOG)
         if not len(far):
             return beyond
         held = self.forecaster
         found = predict_with(prepare(table.take(far)), held.design, held.unknowns, held.covariance, held.spreads)
-        narrowest = self.least_widening * np.sqrt(found.variance + held.sigma**2)
-        beyond[far] = np.maximum(DOUBTFUL_DEVIATIONS * narrowest, LEAST_DOUBTFUL_LOG)
-        far = far[distance[far] > beyond[far]]
-        if len(far):
-            step = held.predict(table.take(far)).step_seconds
+        spread = DOUBTFUL_DEVIATIONS * np.sqrt(found.variance + held.sigma**2)
+        narrowest, widest = (np.maximum(factor * spread, LEAST_DOUBTFUL_LOG) for factor in self.widening)
+        beyond[far] = np.where(distance[far] > widest, widest, narrowest)
+        between = far[(distance[far] > narrowest) & (distance[far] <= widest)]
+        if len(between):
+            step = held.predict(table.take(between)).step_seconds
             # The upper side: the lower one is cut off where the chips' peak is near.
-            beyond[far] = np.maximum(DOUBTFUL_DEVIATIONS * np.log(step.p90 / step.p50) / Z90, LEAST_DOUBTFUL_LOG)
+            own = DOUBTFUL_DEVIATIONS * np.log(step.p90 / step.p50) / Z90
+            beyond[between] = np.maximum(own, LEAST_DOUBTFUL_LOG)
         return beyond
 
     def _median(self, inputs: Inputs) -> FloatArray:

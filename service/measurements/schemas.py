@@ -18,6 +18,21 @@ class StoredMeasurement(Protocol):
     def fields(self) -> Any:
         """Every stated field by its dotted name."""
 
+    @property
+    def forecast_error_log(self) -> Any:
+        """As in `MeasurementRow`."""
+
+    @property
+    def forecast_covered(self) -> Any:
+        """As in `MeasurementRow`."""
+
+
+class ForecastOutcome(BaseModel):
+    """How the saved estimate fared that a measurement names."""
+
+    error_log: float = Field(description="ln(predicted / measured time): above 0, it ran faster than predicted.")
+    covered: bool = Field(description="Whether the measured value lay in the estimate's 80 % interval.")
+
 
 class MeasurementEntry(BaseModel):
     """One measured training speed: the configuration as it was, where it is from, and what was observed.
@@ -31,6 +46,7 @@ class MeasurementEntry(BaseModel):
     visibility: Literal["shared", "team"] = Field(description="Who sees it.")
     submitted_at: datetime.datetime = Field(description="When it was stored, UTC.")
     estimate_id: str | None = Field(description="The estimate that it was predicted by.")
+    forecast: ForecastOutcome | None = Field(None, description="How that estimate fared.")
     provenance: Provenance = Field(default_factory=Provenance, description="Where it is from.")
     model: Model = Field(description="What was trained.")
     data: Data = Field(default_factory=Data, description="On what data.")
@@ -46,6 +62,9 @@ class MeasurementEntry(BaseModel):
             name: getattr(row, name)
             for name in ("id", "status", "status_reason", "visibility", "submitted_at", "estimate_id")
         }
+        error = row.forecast_error_log
+        if error is not None:
+            about["forecast"] = {"error_log": error, "covered": row.forecast_covered}
         # Visibility and estimate are the row's to say; what it was submitted with may have changed since.
         stated = {name: value for name, value in nest(row.fields).items() if isinstance(value, dict)}
         return cls.model_validate(stated | about | more)

@@ -5,6 +5,7 @@ The body is read to its end before a connection to the database is taken, so tha
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import pickle
 import tempfile
@@ -116,9 +117,16 @@ class Import:
 
     async def _best_effort(self, rows: Iterator[Row]) -> ImportReport:
         report, judge = Report("best_effort"), Judge(self.forecaster)
-        while chunk := await run_in_threadpool(_next, rows):
-            for item in await self._store(await self._vet(chunk, judge)):
-                report.add(item)
+        coming = asyncio.create_task(self._next_judged(rows, judge))
+        # The next rows are vetted while these are stored.
+        while judged := await coming:
+            coming = asyncio.create_task(self._next_judged(rows, judge))
+            try:
+                for item in await self._store(judged):
+                    report.add(item)
+            except BaseException:
+                await asyncio.gather(coming, return_exceptions=True)
+                raise
         made = report.made()
         async with self.database.writing() as session:
             await self._conclude(session, made)
@@ -129,8 +137,7 @@ class Import:
         """All rows are vetted before the first is stored; what was vetted waits on disk, not in a transaction."""
         judge, faults, refused = Judge(self.forecaster), list[FieldError](), 0
         with tempfile.TemporaryFile() as vetted:
-            while chunk := await run_in_threadpool(_next, rows):
-                judged = await self._vet(chunk, judge)
+            while judged := await self._next_judged(rows, judge):
                 for line, verdict in judged:
                     if isinstance(verdict, Refusal):
                         refused += 1
@@ -150,7 +157,9 @@ class Import:
                 await session.commit()
         return made
 
-    async def _vet(self, chunk: Sequence[Row], judge: Judge) -> list[Judged]:
+    async def _next_judged(self, rows: Iterator[Row], judge: Judge) -> list[Judged]:
+        """The next rows, vetted; none at the end."""
+        chunk = await run_in_threadpool(_next, rows)
         readable = [row.values for row in chunk if row.values is not None]
         estimates = await saved_forecasts(self.database, readable)
         verdicts = iter(await run_in_threadpool(vet, readable, self.catalog, judge, estimates))

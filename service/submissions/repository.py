@@ -137,7 +137,7 @@ class SubmissionRepository:
             query = select(EstimateRow.id, EstimateRow.answer).where(
                 EstimateRow.id.in_(wanted[start : start + MOST_PARAMETERS])
             )
-            found |= dict((await self.session.execute(query)).tuples().all())
+            found |= {row.id: row.answer for row in await self.session.execute(query)}
         return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +11,11 @@ from datetime import UTC, datetime
 from math import log
 from typing import Any
 
+import orjson
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.catalog.catalog import Catalog
+from service.configuration import CONFIGURATION_FIELDS, FIELDS
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.engine.plausibility import Judge
@@ -30,8 +31,11 @@ AGREEMENT_LOG = log(1.25)
 """How near the deviations of independent teams must lie to agree, natural log. Judgement: repeats of one configuration
 differ by a tenth or two among shipped sources."""
 AGREED = "An independent team measured the same deviation from the forecast."
-NOT_REPEATED = frozenset({"visibility", "estimate_id", "site"})
-"""What a row says beside configuration, result and source."""
+TELLS_APART = frozenset(name for name in FIELDS if name.startswith("result.")) | {
+    *CONFIGURATION_FIELDS,
+    "provenance.source",
+}
+"""Fields in which a row differs from another if it is another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +185,8 @@ async def purge(session: AsyncSession, measurement_id: str, reason: str, actor: 
 
 def duplicate_key(fields: Mapping[str, object]) -> str:
     """Digest of what makes a row the same as another: configuration, result and source."""
-    said = {
-        name: value
-        for name, value in fields.items()
-        if name not in NOT_REPEATED and (not name.startswith("provenance.") or name == "provenance.source")
-    }
-    return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    said = {name: fields[name] for name in fields if name in TELLS_APART}
+    return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def reported(line: int, verdict: Verdict, stored: Stored) -> ImportedRow:

@@ -105,7 +105,7 @@ async def _bare_insert(url: str) -> tuple[float, int]:
     started = time.perf_counter()
     async with database.engine.begin() as connection:
         for start in range(0, len(rows), INSERTED_AT_ONCE):
-            await connection.execute(insert(MeasurementRow.__table__), rows[start : start + INSERTED_AT_ONCE])
+            await connection.execute(insert(MeasurementRow), rows[start : start + INSERTED_AT_ONCE])
     seconds = time.perf_counter() - started
     await database.close()
     return seconds, len(rows)
