@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 
@@ -24,8 +25,12 @@ from service.engine.own_rows import MOST_OWN_ROWS
 from service.sites.repository import Mark, SiteKey, SiteRepository
 from service.sites.standpoint import Standpoint, learned
 
-AGE_SECONDS = 2.0
-"""How long a site's measurements are believed to be what they were; with the learning it stays within 5 s."""
+logger = logging.getLogger(__name__)
+
+CHECKED_AFTER_SECONDS = 1.0
+"""Age from which a request makes a site be checked for new measurements, without waiting for it."""
+MOST_AGE_SECONDS = 5.0
+"""Age from which a request waits for that check and for what it finds to be learned (up to some three seconds)."""
 MOST_SITES = 8
 """Learned sites held in memory; each holds a covariance of about 50 MB. The one unused longest makes room."""
 UNKNOWN_SITE_SIZE = 0.001
@@ -49,7 +54,7 @@ class Sites:
         self.database = database
         self.catalog = catalog
         self._held: LRUCache[SiteKey, _Held] = LRUCache(MOST_SITES, getsizeof=_size)
-        self._checking: WeakValueDictionary[SiteKey, asyncio.Lock] = WeakValueDictionary()
+        self._checking: dict[SiteKey, asyncio.Task[_Held]] = {}
         # One at a time: learning takes the memory of a few covariances and all of a processor.
         self._learning = asyncio.Lock()
 
@@ -71,13 +76,16 @@ class Sites:
         if key is None:
             return Standpoint(forecaster)
         held = self._held.get(key)
-        if held is None or not _is_fresh(held, forecaster):
-            async with self._checking.setdefault(key, asyncio.Lock()):
-                held = self._held.get(key)
-                if held is None or not _is_fresh(held, forecaster):
-                    held = await self._checked(key, held, forecaster)
-                    self._held[key] = held
-        return held.standpoint
+        if held is not None and held.calibration != forecaster.calibration_version:
+            held = None
+        age = math.inf if held is None else time.monotonic() - held.checked_at
+        if held is not None and age < CHECKED_AFTER_SECONDS:
+            return held.standpoint
+        checking = self._check(key, held, forecaster)
+        if held is not None and age < MOST_AGE_SECONDS:
+            return held.standpoint
+        # A caller that goes away must not take the check from those that wait for it too.
+        return (await asyncio.shield(checking)).standpoint
 
     async def standpoints(
         self, forecaster: Forecaster, sites: Iterable[str | None], *, team_id: str | None, team_name: str | None
@@ -94,6 +102,25 @@ class Sites:
         if team_id is None:
             return None
         return SiteKey(team_id, None if site in (None, team_name) else site)
+
+    def _check(self, key: SiteKey, held: _Held | None, forecaster: Forecaster) -> asyncio.Task[_Held]:
+        """The one check of a site that is under way, or a new one."""
+        checking = self._checking.get(key)
+        if checking is None:
+            checking = asyncio.create_task(self._checked(key, held, forecaster))
+            self._checking[key] = checking
+            checking.add_done_callback(lambda done: self._keep(key, done))
+        return checking
+
+    def _keep(self, key: SiteKey, done: asyncio.Task[_Held]) -> None:
+        del self._checking[key]
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            self._held[key] = done.result()
+        else:
+            logger.warning("site %s of team %s cannot be checked: %s", key.name, key.team_id, error)
 
     async def _checked(self, key: SiteKey, held: _Held | None, forecaster: Forecaster) -> _Held:
         """What is held if the site's measurements are what they were, else the site learned anew."""
@@ -114,11 +141,6 @@ class Sites:
                 learned, forecaster, [row.fields for row in rows], ids, self.catalog, version=version
             )
         return _Held(standpoint, mark, calibration, now)
-
-
-def _is_fresh(held: _Held, forecaster: Forecaster) -> bool:
-    young = time.monotonic() - held.checked_at < AGE_SECONDS
-    return young and held.calibration == forecaster.calibration_version
 
 
 def _size(held: _Held) -> float:
