@@ -138,3 +138,18 @@ def _first_answer(process: subprocess.Popen[bytes], url: str) -> httpx.Response:
             return httpx.get(url)
         except httpx.TransportError:
             time.sleep(0.1)
+
+
+def test_a_client_that_stalls_is_let_go_and_holds_up_nobody(seeded_database: str) -> None:
+    settings = Settings(database_url=seeded_database, stall_seconds=0.5, database_pool=1)
+    with serving(create_app(settings)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        slow = [socket.create_connection((host, int(port))) for _ in range(20)]
+        for connection in slow:
+            headers = b"host: x\r\ncontent-type: text/csv\r\ncontent-length: 1000\r\n"
+            connection.sendall(b"POST /v1/evaluations HTTP/1.1\r\n" + headers + b"\r\nmodel")
+        assert httpx.get(f"{url}/v1/measurements", params={"limit": 1}, timeout=60).status_code == 200
+        for connection in slow:
+            connection.settimeout(60)
+            with connection:
+                assert connection.recv(65536).startswith(b"HTTP/1.1 408")
