@@ -121,10 +121,14 @@ def test_serve_prepares_a_new_database_and_answers(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAINCAST_")}
     environment |= {"TRAINCAST_HOME": str(tmp_path / "home"), "TRAINCAST_PORT": str(port)}
     command = [str(Path(sys.executable).with_name("traincast")), "serve"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         answer = _first_answer(process, f"http://127.0.0.1:{port}/readyz")
         assert answer.status_code == 200
+        assert process.stdout is not None
+        key = process.stdout.readline().decode().split()[-1]
+        audit = httpx.get(f"http://127.0.0.1:{port}/v1/audit", headers={"authorization": f"Bearer {key}"})
+        assert [entry["action"] for entry in audit.json()["items"]] == ["key.create"], "the key that was printed works"
         assert (tmp_path / "home" / "traincast.sqlite3").exists()
     finally:
         process.terminate()
