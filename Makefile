@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format accuracy bench poison calibrate openapi lock clean
+.PHONY: help setup run test lint format accuracy bench kill-loop poison calibrate openapi lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,11 @@ accuracy: setup ## held-out accuracy by family and by source, cold and warm, bes
 
 bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed
+	$(BIN)/python -m tests.benchmarks.import_rate
+	$(BIN)/python -m tests.benchmarks.import_rate --postgresql
+
+kill-loop: setup ## submit without pause while the service is killed forty times
+	TRAINCAST_TEST_KILLS=40 $(BIN)/python -m pytest tests/submissions/test_processes.py -k survives
 
 poison: setup ## how far malicious submissions move predictions on clean sources
 	$(BIN)/python -m tests.benchmarks.poison

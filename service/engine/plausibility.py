@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.calibration import predict_with
 from service.engine.distribution import Z90
 from service.engine.effects import row_coefficients
 from service.engine.evidence import NAME_PENALTIES
@@ -57,7 +56,9 @@ class Judge:
     def __init__(self, forecaster: Forecaster) -> None:
         """Takes the shared forecaster, without any site's own rows."""
         self.forecaster = forecaster
-        self.widening = (min(forecaster.widening.values(), default=1.0), max(forecaster.widening.values(), default=1.0))
+        # A kind of run that held-out sources taught nothing about is not widened.
+        factors = (1.0, *forecaster.widening.values())
+        self.widening = (min(factors), max(factors))
         self.corrections: dict[tuple[object, ...], float] = {}
 
     def judge(self, table: Table, log_seconds: FloatArray) -> Plausibility:
@@ -87,14 +88,13 @@ class Judge:
         far = np.flatnonzero(distance > LEAST_DOUBTFUL_LOG)
         if not len(far):
             return beyond
-        held = self.forecaster
-        found = predict_with(prepare(table.take(far)), held.design, held.unknowns, held.covariance, held.spreads)
-        spread = DOUBTFUL_DEVIATIONS * np.sqrt(found.variance + held.sigma**2)
+        _, variance, _ = self.forecaster.log_seconds(table.take(far))
+        spread = DOUBTFUL_DEVIATIONS * np.sqrt(variance)
         narrowest, widest = (np.maximum(factor * spread, LEAST_DOUBTFUL_LOG) for factor in self.widening)
         beyond[far] = np.where(distance[far] > widest, widest, narrowest)
         between = far[(distance[far] > narrowest) & (distance[far] <= widest)]
         if len(between):
-            step = held.predict(table.take(between)).step_seconds
+            step = self.forecaster.predict(table.take(between)).step_seconds
             # The upper side: the lower one is cut off where the chips' peak is near.
             own = DOUBTFUL_DEVIATIONS * np.log(step.p90 / step.p50) / Z90
             beyond[between] = np.maximum(own, LEAST_DOUBTFUL_LOG)

@@ -4,6 +4,7 @@ import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
+from fastapi.openapi.models import Example
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -43,7 +44,7 @@ router = APIRouter(prefix="/v1/measurements", tags=["measurements"])
 CONTENTS = ("text/csv", "application/x-ndjson")
 KEYED = (Unauthorized, Forbidden, TooManyRequests, NotReady)
 STORING = (*KEYED, BadRequest, Conflict, Unprocessable, InsufficientStorage, RequestTimeout, TooLarge)
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "model": {"name": "resnet-50"},
     "data": {"image_size": 224, "input": "real"},
     "hardware": {"accelerator": "V100-SXM2-16GB", "count": 8},
@@ -52,6 +53,7 @@ EXAMPLE = {
     "provenance": {"measured_on": "2024-05", "evidence": "log", "notes": "median of five runs"},
     "result": {"value": 9800, "unit": "samples_per_second"},
 }
+EXAMPLES: dict[str, Example] = {"one": {"summary": "A run on eight V100", "value": EXAMPLE}}
 
 MayAdminister = Annotated[Caller, Depends(require("admin"))]
 MayCurate = Annotated[Caller, Depends(require("curate"))]
@@ -79,7 +81,7 @@ IdempotencyKey = Annotated[
 )
 async def submit_measurement(
     request: Request,
-    measured: Annotated[Measurement, Body(examples=[EXAMPLE])],
+    measured: Annotated[Measurement, Body(openapi_examples=EXAMPLES)],
     caller: MaySubmit,
     database: DatabaseDependency,
     catalog: CatalogDependency,

@@ -26,7 +26,7 @@ from service.catalog.records import DATA
 from service.database import Database
 from service.settings import Settings
 from tests.conftest import Databases, Team, make_key, serving
-from tests.submissions.samples import sample
+from tests.submissions.samples import USUAL_RATE, sample
 
 PATH = "/v1/measurements"
 KILLS = int(os.environ.get("TRAINCAST_TEST_KILLS", "3"))
@@ -194,7 +194,8 @@ def test_a_full_disk_is_said_and_breaks_nothing(databases: Databases) -> None:
             kept = http.post(PATH, json=sample()).json()["id"]
             file = url.removeprefix("sqlite:///")
             _limit_pages(app.state.database, file, grown_by=0)
-            lots = b"".join(json.dumps(sample(provenance={"notes": "x" * 9000})).encode() + b"\n" for _ in range(50))
+            rows = [sample(USUAL_RATE + number, provenance={"notes": "x" * 9000}) for number in range(50)]
+            lots = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
             headers = {"content-type": "application/x-ndjson"}
             answer = http.post(f"{PATH}/import", content=lots, headers=headers)
             assert answer.status_code == 507, answer.text
@@ -211,6 +212,8 @@ def _limit_pages(database: Database, path: str, *, grown_by: int) -> None:
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
 
     def on_checkout(connection: Any, *_: Any) -> None:
-        connection.cursor().execute(f"PRAGMA max_page_count = {pages + grown_by}").close()
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA max_page_count = {pages + grown_by}")
+        cursor.close()
 
     event.listen(database.engine.sync_engine, "checkout", on_checkout)

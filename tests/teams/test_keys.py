@@ -90,7 +90,7 @@ def test_a_revoked_key_is_refused_within_seconds(database: str) -> None:
 
 
 def test_wrong_keys_open_nothing_not_even_what_is_open(client: httpx.Client) -> None:
-    for key in ("", "x", "tc_000000000000_x", "tc_é_x"):
+    for key in ("x", "tc_000000000000_x", "tc_é_x"):
         answer = client.get(PATH, headers=[(b"authorization", f"Bearer {key}".encode())])
         problem(answer, 401)
         assert answer.headers["www-authenticate"].startswith("Bearer")
