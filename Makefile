@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format accuracy accuracy-full readme bench calibrate openapi lock clean
+.PHONY: help setup run test lint format accuracy accuracy-full readme bench kill-loop poison calibrate openapi lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +47,14 @@ readme: setup ## the shipped calibration's accuracy as the README's tables
 
 bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed
+	$(BIN)/python -m tests.benchmarks.import_rate
+	$(BIN)/python -m tests.benchmarks.import_rate --postgresql
+
+kill-loop: setup ## submit without pause while the service is killed forty times
+	TRAINCAST_TEST_KILLS=40 $(BIN)/python -m pytest tests/submissions/test_processes.py -k survives
+
+poison: setup ## how far malicious submissions move predictions on clean sources
+	$(BIN)/python -m tests.benchmarks.poison
 
 calibrate: setup ## fit the shipped calibration from the shipped measurements
 	$(BIN)/traincast calibrate

@@ -11,7 +11,9 @@ from sqlalchemy.engine import Connection
 
 import service.calibrations.tables
 import service.estimates.tables
-import service.measurements.tables  # noqa: F401 -- the imports register the tables
+import service.jobs
+import service.measurements.tables
+import service.teams.tables  # noqa: F401 -- the imports register the tables
 from service.database import Base, Database
 from service.settings import get_settings
 

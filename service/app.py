@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -13,31 +13,38 @@ from fastapi_offline import FastAPIOffline
 
 from service import health
 from service.calibrations import endpoints as calibrations
-from service.calibrations.repository import CalibrationRepository
+from service.calibrations.current import CurrentCalibration
+from service.calibrations.job import CalibrationJobs
 from service.catalog import endpoints as catalog
 from service.catalog.catalog import load_catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.estimates import endpoints as estimates
 from service.evaluations import endpoints as evaluations
+from service.failures import add_failure_handlers
 from service.measurements import endpoints as measurements
-from service.middleware import BodyLimit, Metrics, RequestContext
+from service.middleware import Allowance, BodyLimit, Metrics, RequestContext
 from service.openapi import describe
 from service.problems import add_handlers
+from service.security import Budgets, Gate
 from service.seed import prepare
 from service.settings import Settings, get_settings
+from service.sites.service import Sites
+from service.submissions import endpoints as submissions
+from service.teams import endpoints as teams
 
 logger = logging.getLogger(__name__)
 
-ROOMS = (estimates, measurements, calibrations, evaluations, catalog, health)
+ROOMS = (estimates, submissions, measurements, teams, calibrations, evaluations, catalog, health)
 """Whose endpoints are served, in the order the documentation lists them."""
 
 ROWS = frozenset({"application/x-ndjson", "text/csv"})
 STREAMED = {
     "/v1/estimates/batch": ROWS,
     "/v1/evaluations": ROWS | {"multipart/form-data"},
+    "/v1/measurements/import": ROWS,
 }
-"""Media types that a path reads row by row, so that the limit of bodies does not hold for them."""
+"""Media types that a path reads row by row, so that the limits of streams hold for them."""
 
 DESCRIPTION = """\
 Predicts how long a training run takes, its throughput, memory, cost, energy and carbon, each with a calibrated
@@ -65,12 +72,21 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
+    app.state.budgets = Budgets(settings)
     app.state.forecaster = None
 
     # The one added last is outermost: a refused body still has an id and is counted.
-    app.add_middleware(BodyLimit, limit_bytes=settings.body_limit_bytes, streamed=STREAMED)
+    app.add_middleware(
+        BodyLimit,
+        whole=Allowance(int(settings.body_limit_mb * 1e6), settings.body_seconds),
+        stream=Allowance(int(settings.stream_limit_mb * 1e6), settings.stream_seconds),
+        stall_seconds=settings.stall_seconds,
+        streamed=STREAMED,
+    )
+    app.add_middleware(Gate, settings=settings, database=lambda: app.state.database)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
     add_handlers(app)
+    add_failure_handlers(app)
 
     for room in ROOMS:
         app.include_router(room.router)
@@ -98,22 +114,32 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         await prepare(database)
         app.state.catalog = await asyncio.to_thread(load_catalog)
-        await _load_calibration(app, database)
-        yield
+        app.state.sites = Sites(database, app.state.catalog)
+        # Without a calibration the service starts all the same: what needs no forecast answers, and readiness says
+        # what lacks.
+        current = CurrentCalibration(database, lambda forecaster: _use(app, forecaster))
+        await current.refresh()
+        jobs = CalibrationJobs(database, settings.database, calibrate_after=settings.calibrate_after)
+        async with _in_background(current.watch(), jobs.run()):
+            yield
     finally:
         await database.close()
 
 
-async def _load_calibration(app: FastAPI, database: Database) -> None:
-    """Without one the service starts all the same: what needs no forecast answers, and readiness says what lacks."""
-    async with database.sessions() as session:
-        calibration = await CalibrationRepository(session).current()
-    if calibration is None:
-        return
+@asynccontextmanager
+async def _in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Keeps these going; cancels them at the end, and waits until they have put their things in order."""
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        app.state.forecaster = await asyncio.to_thread(Forecaster.load, calibration.content)
-    except ValueError as error:
-        logger.error("calibration %s cannot be used: %s", calibration.version, error)
-        return
-    app.state.metrics.calibration.labels(calibration.version).set(1)
-    logger.info("calibration %s is loaded", calibration.version)
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _use(app: FastAPI, forecaster: Forecaster) -> None:
+    """Swaps the forecaster in whole: a request that has begun keeps the one it took."""
+    app.state.forecaster = forecaster
+    app.state.metrics.calibration.clear()
+    app.state.metrics.calibration.labels(forecaster.calibration_version).set(1)

@@ -1,40 +1,28 @@
 """A typed client of a running service, for other tools and for training jobs.
 
-    with Traincast("http://localhost:8000") as traincast:
+    with Traincast("http://localhost:8000", key=KEY) as traincast:
         answer = traincast.estimate(model="llama-3-8b", hardware={"accelerator": "H100-SXM5-80GB", "count": 256})
-        print(answer.throughput.tokens_per_second)
+        traincast.submit(model="llama-3-8b", hardware={"accelerator": "H100-SXM5-80GB", "count": 256},
+                         result={"value": 2.1e6, "unit": "tokens_per_second"})
 
-`AsyncTraincast` is the same with `await`. Needs only httpx and pydantic.
+`AsyncTraincast` is the same with `await`. What is safe to repeat is tried again, with back-off, when the service cannot
+be reached or says that it is busy; submissions carry an idempotency key, so that they are safe. Needs only httpx,
+pydantic and stamina.
 """
 
-import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import stamina
 
+from service import calls
+from service.calls import ATTEMPTS, NDJSON, PATIENCE_SECONDS, TIMEOUT_SECONDS, ImportMode, Object, Rows
+from service.calls import TraincastError as TraincastError
 from service.estimates.schemas import Estimate, EstimateRequest, SavedEstimate
-
-Object = Mapping[str, Any] | str
-"""A part of a configuration: its fields, or its name alone."""
-
-TIMEOUT_SECONDS = 60.0
-NDJSON = {"content-type": "application/x-ndjson"}
-
-
-class TraincastError(Exception):
-    """The service's answer was a problem document (RFC 9457), or no answer that we can read.
-
-    Attributes:
-        status: The HTTP status.
-        problem: The document: `title`, `detail`, `errors` (each `field`, `message`, `hint`).
-    """
-
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        self.status = status
-        self.problem = dict(problem)
-        super().__init__(_told(self.problem) or f"HTTP status {status}")
+from service.measurements.schemas import MeasurementEntry
+from service.submissions.schemas import ImportReport, Submitted
 
 
 class Traincast:
@@ -47,7 +35,7 @@ class Traincast:
             key: API key, for calls that need one.
             timeout: Seconds that a call may take to connect, and between two pieces of its answer.
         """
-        self._http = httpx.Client(base_url=url, headers=_headers(key), timeout=timeout)
+        self._http = httpx.Client(base_url=url, headers=calls.headers(key), timeout=timeout)
 
     def estimate(self, *, model: Object, hardware: Object, **more: Any) -> Estimate:
         """The forecast of one training run.
@@ -61,27 +49,100 @@ class Traincast:
             TraincastError: The configuration cannot run or be read; `problem["errors"]` names the fields.
             httpx.HTTPError: The service cannot be reached.
         """
-        return Estimate.model_validate(_read(self._http.post("/v1/estimates", json=_request(model, hardware, more))))
+        return Estimate.model_validate(self._sent(calls.estimate(model, hardware, more)))
 
     def estimate_many(
         self, requests: Iterable[EstimateRequest | Mapping[str, Any]]
     ) -> Iterator[Estimate | TraincastError]:
         """The forecasts of many runs, in order; a request that has none gives its error instead."""
-        content = (_line(request) for request in requests)
+        content = (calls.line(request) for request in requests)
         with self._http.stream("POST", "/v1/estimates/batch", content=content, headers=NDJSON) as response:
             if response.is_error:
                 response.read()
-                _read(response)
+                calls.read(response)
             for line in response.iter_lines():
-                yield _answer(line)
+                yield calls.answer(line)
 
     def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """An estimate that was saved."""
-        return SavedEstimate.model_validate(_read(self._http.get(f"/v1/estimates/{estimate_id}")))
+        return SavedEstimate.model_validate(self.get(f"/v1/estimates/{estimate_id}"))
+
+    def submit(
+        self,
+        *,
+        model: Object,
+        hardware: Object,
+        result: Mapping[str, Any],
+        idempotency_key: str | None = None,
+        **more: Any,
+    ) -> Submitted:
+        """Submits what one run measured; it is stored for good when this returns.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            result: `value`, `unit`, `peak_memory_gb`, ...
+            idempotency_key: Of this submission; one is made if None.
+            more: `data`, `training`, `software`, `provenance`, `visibility`, `site`, `estimate_id`.
+
+        Raises:
+            TraincastError: It cannot be (422, with the arithmetic), or the key does not allow it.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        call = calls.submission(model, hardware, result, idempotency_key, more)
+        return Submitted.model_validate(self._sent(call))
+
+    def import_rows(self, rows: Rows, *, mode: ImportMode = "best_effort", restore: bool = False) -> ImportReport:
+        """Submits many measurements, or restores a complete export.
+
+        Args:
+            rows: A file of measurements, or their objects.
+            mode: Each row on its own, or all or nothing.
+            restore: Store rows as they were exported; needs a key with the scope `admin`.
+
+        Raises:
+            TraincastError: The import was refused; `problem["errors"]` names rows and fields.
+            httpx.HTTPError: The service cannot be reached.
+            OSError: The file cannot be read.
+        """
+        with calls.opened(rows) as (file, kind):
+            return ImportReport.model_validate(self._sent(calls.importing(file, kind, mode, restore)))
+
+    def accept(self, measurement_id: str, reason: str | None = None) -> MeasurementEntry:
+        """Lifts a measurement's quarantine; needs a key with the scope `curate`."""
+        return MeasurementEntry.model_validate(self._sent(calls.decision(measurement_id, "accept", reason)))
+
+    def reject(self, measurement_id: str, reason: str | None = None) -> MeasurementEntry:
+        """Keeps a measurement out of all predictions; needs a key with the scope `curate`."""
+        return MeasurementEntry.model_validate(self._sent(calls.decision(measurement_id, "reject", reason)))
+
+    def withdraw(self, measurement_id: str) -> MeasurementEntry:
+        """Takes back one of the team's own measurements."""
+        return MeasurementEntry.model_validate(self._sent(calls.withdrawal(measurement_id)))
+
+    def export(self, **parameters: Any) -> Iterator[bytes]:
+        """Measurements as a file, piece by piece, e.g. `export(format="ndjson", **{"model.family": "cnn"})`."""
+        with self._http.stream("GET", "/v1/measurements/export", params=parameters) as response:
+            if response.is_error:
+                response.read()
+                calls.read(response)
+            yield from response.iter_bytes()
+
+    def calibrate(self, *, force: bool = False) -> dict[str, Any]:
+        """Requests a new calibration; `get("/v1/calibrations/VERSION")` says how far it is. Needs a key (`calibrate`).
+
+        Args:
+            force: Put it in use even if it is worse on held-out sources than the one in use.
+        """
+        return dict(self._sent(calls.Call("POST", "/v1/calibrations", json={"force": force})))
+
+    def activate_calibration(self, version: str) -> dict[str, Any]:
+        """Puts a fitted calibration in use, an earlier one or one that was not. Needs a key (`calibrate`)."""
+        return dict(self._sent(calls.Call("POST", f"/v1/calibrations/{version}/activate")))
 
     def get(self, path: str, **parameters: Any) -> Any:
         """Any other resource as JSON, e.g. `get("/v1/models", q="llama")`."""
-        return _read(self._http.get(path, params=parameters))
+        return self._sent(calls.Call("GET", path, parameters=parameters))
 
     def items(self, path: str, **parameters: Any) -> Iterator[dict[str, Any]]:
         """All items of a paged list, e.g. `items("/v1/measurements", **{"model.family": "cnn"})`."""
@@ -91,6 +152,15 @@ class Traincast:
             if page["next_cursor"] is None:
                 return
             parameters["cursor"] = page["next_cursor"]
+
+    def _sent(self, call: calls.Call) -> Any:
+        for attempt in stamina.retry_context(
+            on=calls.worth_trying_again(call), attempts=ATTEMPTS, timeout=PATIENCE_SECONDS
+        ):
+            with attempt:
+                body = None if call.file is None else calls.pieces(call.file)
+                return calls.read(self._http.request(call.method, call.path, content=body, **call.options()))
+        raise AssertionError("the last attempt returns or raises")
 
     def close(self) -> None:
         """Closes the connection."""
@@ -110,12 +180,11 @@ class AsyncTraincast:
 
     def __init__(self, url: str, *, key: str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
         """As `Traincast`."""
-        self._http = httpx.AsyncClient(base_url=url, headers=_headers(key), timeout=timeout)
+        self._http = httpx.AsyncClient(base_url=url, headers=calls.headers(key), timeout=timeout)
 
     async def estimate(self, *, model: Object, hardware: Object, **more: Any) -> Estimate:
         """As `Traincast.estimate`."""
-        response = await self._http.post("/v1/estimates", json=_request(model, hardware, more))
-        return Estimate.model_validate(_read(response))
+        return Estimate.model_validate(await self._sent(calls.estimate(model, hardware, more)))
 
     async def estimate_many(
         self, requests: Iterable[EstimateRequest | Mapping[str, Any]]
@@ -124,22 +193,63 @@ class AsyncTraincast:
 
         async def content() -> AsyncIterator[bytes]:
             for request in requests:
-                yield _line(request)
+                yield calls.line(request)
 
         async with self._http.stream("POST", "/v1/estimates/batch", content=content(), headers=NDJSON) as response:
             if response.is_error:
                 await response.aread()
-                _read(response)
+                calls.read(response)
             async for line in response.aiter_lines():
-                yield _answer(line)
+                yield calls.answer(line)
 
     async def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """As `Traincast.saved_estimate`."""
-        return SavedEstimate.model_validate(_read(await self._http.get(f"/v1/estimates/{estimate_id}")))
+        return SavedEstimate.model_validate(await self.get(f"/v1/estimates/{estimate_id}"))
+
+    async def submit(
+        self,
+        *,
+        model: Object,
+        hardware: Object,
+        result: Mapping[str, Any],
+        idempotency_key: str | None = None,
+        **more: Any,
+    ) -> Submitted:
+        """As `Traincast.submit`."""
+        return Submitted.model_validate(
+            await self._sent(calls.submission(model, hardware, result, idempotency_key, more))
+        )
+
+    async def import_rows(self, rows: Rows, *, mode: ImportMode = "best_effort", restore: bool = False) -> ImportReport:
+        """As `Traincast.import_rows`."""
+        with calls.opened(rows) as (file, kind):
+            return ImportReport.model_validate(await self._sent(calls.importing(file, kind, mode, restore)))
+
+    async def accept(self, measurement_id: str, reason: str | None = None) -> MeasurementEntry:
+        """As `Traincast.accept`."""
+        return MeasurementEntry.model_validate(await self._sent(calls.decision(measurement_id, "accept", reason)))
+
+    async def reject(self, measurement_id: str, reason: str | None = None) -> MeasurementEntry:
+        """As `Traincast.reject`."""
+        return MeasurementEntry.model_validate(await self._sent(calls.decision(measurement_id, "reject", reason)))
+
+    async def withdraw(self, measurement_id: str) -> MeasurementEntry:
+        """As `Traincast.withdraw`."""
+        return MeasurementEntry.model_validate(
+            await self._sent(calls.Call("DELETE", f"/v1/measurements/{measurement_id}"))
+        )
+
+    async def calibrate(self, *, force: bool = False) -> dict[str, Any]:
+        """As `Traincast.calibrate`."""
+        return dict(await self._sent(calls.Call("POST", "/v1/calibrations", json={"force": force})))
+
+    async def activate_calibration(self, version: str) -> dict[str, Any]:
+        """As `Traincast.activate_calibration`."""
+        return dict(await self._sent(calls.Call("POST", f"/v1/calibrations/{version}/activate")))
 
     async def get(self, path: str, **parameters: Any) -> Any:
         """As `Traincast.get`."""
-        return _read(await self._http.get(path, params=parameters))
+        return await self._sent(calls.Call("GET", path, parameters=parameters))
 
     async def items(self, path: str, **parameters: Any) -> AsyncIterator[dict[str, Any]]:
         """As `Traincast.items`."""
@@ -150,6 +260,14 @@ class AsyncTraincast:
             if page["next_cursor"] is None:
                 return
             parameters["cursor"] = page["next_cursor"]
+
+    async def _sent(self, call: calls.Call) -> Any:
+        again = calls.worth_trying_again(call)
+        async for attempt in stamina.retry_context(on=again, attempts=ATTEMPTS, timeout=PATIENCE_SECONDS):
+            with attempt:
+                body = None if call.file is None else calls.async_pieces(call.file)
+                return calls.read(await self._http.request(call.method, call.path, content=body, **call.options()))
+        raise AssertionError("the last attempt returns or raises")
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -162,40 +280,3 @@ class AsyncTraincast:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-def _headers(key: str | None) -> dict[str, str]:
-    return {"authorization": f"Bearer {key}"} if key else {}
-
-
-def _request(model: Object, hardware: Object, more: Mapping[str, Any]) -> dict[str, Any]:
-    named = {"name": model} if isinstance(model, str) else dict(model)
-    chips = {"accelerator": hardware} if isinstance(hardware, str) else dict(hardware)
-    return {"model": named, "hardware": chips, **more}
-
-
-def _line(request: EstimateRequest | Mapping[str, Any]) -> bytes:
-    if isinstance(request, EstimateRequest):
-        return request.model_dump_json(exclude_unset=True).encode() + b"\n"
-    return json.dumps(dict(request)).encode() + b"\n"
-
-
-def _answer(line: str) -> Estimate | TraincastError:
-    answer = json.loads(line)
-    return TraincastError(answer["status"], answer) if "status" in answer else Estimate.model_validate(answer)
-
-
-def _read(response: httpx.Response) -> Any:
-    if not response.is_error:
-        return response.json()
-    try:
-        problem = response.json()
-    except ValueError:
-        problem = {"detail": response.text[:500]}
-    raise TraincastError(response.status_code, problem if isinstance(problem, dict) else {"detail": str(problem)})
-
-
-def _told(problem: Mapping[str, Any]) -> str:
-    """The problem in words: its detail, and how each field at fault would be right."""
-    hints = [f"{error['field']}: {error['hint']}" for error in problem.get("errors", []) if error.get("hint")]
-    return " ".join([str(problem.get("detail", "")), *(f"({hint})" for hint in hints)]).strip()

@@ -10,7 +10,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Annotated, Any, Literal, TextIO, cast
+from types import MappingProxyType
+from typing import IO, Annotated, Any, Literal, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -20,6 +21,8 @@ from service.configuration import FIELDS, SECTIONS, Measurement, nest, unknown_f
 Content = Literal["text/csv", "application/x-ndjson"]
 _QUOTE = '"'
 _SPECIAL = re.compile(r'[",\r\n]')
+RECORD = "record"
+"""Section of what the service, not the submitter, says of a row: id, status, team, times (complete exports)."""
 LONGEST_LINE = 1_000_000
 """Characters of one row; more is refused, for no measurement is that long."""
 
@@ -49,18 +52,24 @@ _ADAPTERS = _adapters()
 _JSON_FIELD = "model.huggingface_config"
 
 
-def parse_value(name: str, value: object) -> object:
+Adapters = Mapping[str, Callable[[object], object]]
+"""How the values of each column are typed and checked, by its dotted name."""
+
+
+def parse_value(name: str, value: object, adapters: Adapters = _ADAPTERS) -> object:
     """A value of the field of that dotted name, typed and checked; None for blank.
 
     Raises ``ValueError`` naming the field and what it takes.
     """
-    adapter = _ADAPTERS.get(name)
+    adapter = adapters.get(name)
     if adapter is None:
         raise ValueError(unknown_field(name))
     if isinstance(value, str):
         value = value.strip()
         if not value:
             return None
+        if "\0" in value:
+            raise ValueError(f"{name}: contains a NUL character")
         if name == _JSON_FIELD:
             try:
                 value = json.loads(value)
@@ -79,38 +88,55 @@ def _reason(error: ValidationError, value: object) -> str:
 
 
 def read_rows(
-    stream: IO[str] | IO[bytes], *, content: str, other_columns: Literal["refuse", "ignore"] = "refuse"
+    stream: IO[str] | IO[bytes] | Iterator[str],
+    *,
+    content: str,
+    other_columns: Literal["refuse", "ignore"] = "refuse",
+    more: Adapters = MappingProxyType({}),
 ) -> Iterator[Row]:
     """Read rows one by one.
 
-    ``stream`` is text (opened with ``newline=""`` for CSV) or UTF-8 bytes; ``content`` is ``text/csv`` or
+    ``stream`` is text (opened with ``newline=""`` for CSV), its lines, or UTF-8 bytes; ``content`` is ``text/csv`` or
     ``application/x-ndjson`` (parameters such as ``; charset=utf-8`` are ignored). NDJSON objects may be nested or
-    dotted. ``other_columns`` says what to do with names that the vocabulary lacks: report the row, or drop them.
-    Raises ``ValueError`` for another content type.
+    dotted. ``other_columns`` says what to do with names that the vocabulary lacks: report the row, or drop them;
+    ``more`` are columns known besides. Raises ``ValueError`` for another content type.
     """
     kind = content.partition(";")[0].strip().lower()
     if kind not in {"text/csv", "application/x-ndjson"}:
         raise ValueError(f"unknown content type {content!r}: send text/csv or application/x-ndjson")
     text, wrapper = _as_text(stream)
+    adapters = {**_ADAPTERS, **more}
     try:
         if kind == "text/csv":
-            yield from _read_csv(text, other_columns == "ignore")
+            yield from _read_csv(text, other_columns == "ignore", adapters)
         else:
-            yield from _read_ndjson(text, other_columns == "ignore")
+            yield from _read_ndjson(text, other_columns == "ignore", adapters)
     finally:
         if wrapper is not None:
             wrapper.detach()
 
 
-def _as_text(stream: IO[str] | IO[bytes]) -> tuple[Iterable[str], io.TextIOWrapper | None]:
-    if isinstance(stream, io.TextIOBase):
-        return cast(TextIO, stream), None
+def bounded_lines(stream: IO[bytes]) -> Iterator[str]:
+    """The lines of a stream that nobody vouches for: of one that is too long only so much that its row is refused."""
+    first = True
+    while line := stream.readline(LONGEST_LINE + 1):
+        if not line.endswith(b"\n"):
+            while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                pass
+        text = line.decode("utf-8", errors="surrogateescape")
+        yield text.removeprefix("\ufeff") if first else text
+        first = False
+
+
+def _as_text(stream: IO[str] | IO[bytes] | Iterator[str]) -> tuple[Iterable[str], io.TextIOWrapper | None]:
+    if isinstance(stream, io.TextIOBase) or not hasattr(stream, "read"):
+        return cast(Iterable[str], stream), None
     # Bytes that are no UTF-8 survive as surrogates, which the text fields then refuse row by row.
     wrapper = io.TextIOWrapper(cast(Any, stream), encoding="utf-8-sig", errors="surrogateescape", newline="")
     return wrapper, wrapper
 
 
-def _read_csv(text: Iterable[str], ignore: bool) -> Iterator[Row]:
+def _read_csv(text: Iterable[str], ignore: bool, adapters: Adapters) -> Iterator[Row]:
     rows = csv.reader(text)
     header: list[str] | None = None
     columns: list[tuple[int, str, dict[str, object]]] = []
@@ -129,17 +155,19 @@ def _read_csv(text: Iterable[str], ignore: bool) -> Iterator[Row]:
         end = rows.line_num
         if header is None:
             header = [cell.strip().removeprefix("\ufeff") for cell in cells]
-            columns, flaw = _columns(header, ignore)
+            columns, flaw = _columns(header, ignore, adapters)
         elif any(cells):
-            yield _csv_row(line, cells, header, columns, flaw)
+            yield _csv_row(line, cells, header, columns, flaw, adapters)
 
 
-def _columns(header: list[str], ignore: bool) -> tuple[list[tuple[int, str, dict[str, object]]], str | None]:
+def _columns(
+    header: list[str], ignore: bool, adapters: Adapters
+) -> tuple[list[tuple[int, str, dict[str, object]]], str | None]:
     """Position, name and memory of values already typed of each column; and what is wrong with the header."""
     columns: list[tuple[int, str, dict[str, object]]] = []
     flaws = []
     for position, name in enumerate(header):
-        if name in _ADAPTERS:
+        if name in adapters:
             if header.index(name) != position:
                 flaws.append(f"column {name!r} appears twice")
             columns.append((position, name, {"": None}))
@@ -149,7 +177,12 @@ def _columns(header: list[str], ignore: bool) -> tuple[list[tuple[int, str, dict
 
 
 def _csv_row(
-    line: int, cells: list[str], header: list[str], columns: list[tuple[int, str, dict[str, object]]], flaw: str | None
+    line: int,
+    cells: list[str],
+    header: list[str],
+    columns: list[tuple[int, str, dict[str, object]]],
+    flaw: str | None,
+    adapters: Adapters,
 ) -> Row:
     if flaw is not None:
         return Row(line, None, flaw)
@@ -164,7 +197,7 @@ def _csv_row(
             value = known[cell]
         else:
             try:
-                value = parse_value(name, cell)
+                value = parse_value(name, cell, adapters)
             except ValueError as error:
                 return Row(line, None, str(error))
             if len(known) < 10_000:
@@ -174,17 +207,17 @@ def _csv_row(
     return Row(line, values, None)
 
 
-def _read_ndjson(text: Iterable[str], ignore: bool) -> Iterator[Row]:
+def _read_ndjson(text: Iterable[str], ignore: bool, adapters: Adapters) -> Iterator[Row]:
     for line, written in enumerate(text, start=1):
         if not written.strip():
             continue
         try:
-            yield Row(line, _ndjson_values(written, ignore), None)
+            yield Row(line, _ndjson_values(written, ignore, adapters), None)
         except ValueError as error:
             yield Row(line, None, str(error))
 
 
-def _ndjson_values(written: str, ignore: bool) -> dict[str, object]:
+def _ndjson_values(written: str, ignore: bool, adapters: Adapters) -> dict[str, object]:
     if len(written) > LONGEST_LINE:
         raise ValueError(f"more than {LONGEST_LINE} characters in one line")
     try:
@@ -195,10 +228,10 @@ def _ndjson_values(written: str, ignore: bool) -> dict[str, object]:
         raise ValueError("a row is a JSON object")
     values: dict[str, object] = {}
     for name, value in _dotted(read):
-        if ignore and name not in _ADAPTERS:
+        if ignore and name not in adapters:
             continue
-        typed = parse_value(name, value) if value is not None else None
-        if name not in _ADAPTERS:
+        typed = parse_value(name, value, adapters) if value is not None else None
+        if name not in adapters:
             raise ValueError(unknown_field(name))
         if typed is not None:
             values[name] = typed
@@ -207,7 +240,7 @@ def _ndjson_values(written: str, ignore: bool) -> dict[str, object]:
 
 def _dotted(read: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for name, value in read.items():
-        if isinstance(value, dict) and name in SECTIONS:
+        if isinstance(value, dict) and (name in SECTIONS or name == RECORD):
             yield from ((f"{name}.{field}", inner) for field, inner in value.items())
         else:
             yield name, value

@@ -361,6 +361,9 @@ class Measurement(Configuration):
     result: Result
     visibility: Literal["shared", "team"] | None = Field(None, description="Who may see it.", examples=["team"])
     estimate_id: Name | None = Field(None, description="The estimate that this run was predicted by.")
+    site: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = Field(
+        None, description="Where it ran, a name within the team; the team's own name if absent.", examples=["lab-2"]
+    )
 
     @model_validator(mode="after")
     def _observed_something(self) -> Self:
@@ -380,7 +383,7 @@ SECTIONS: dict[str, type[Section]] = {
     "software": Software,
     "result": Result,
 }
-TOP_LEVEL = ("visibility", "estimate_id")
+TOP_LEVEL = ("visibility", "estimate_id", "site")
 FIELDS: tuple[str, ...] = (
     *(f"{section}.{name}" for section, kind in SECTIONS.items() for name in kind.model_fields),
     *TOP_LEVEL,

@@ -10,6 +10,10 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Integer, MetaData, event, text
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, Connection, Dialect, make_url
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
@@ -90,6 +94,13 @@ def driver_url(url: str) -> URL:
     raise ValueError(f"unsupported database {backend!r}: use sqlite:///FILE or postgresql://USER@HOST/NAME")
 
 
+def insert_or_pass(session: AsyncSession, table: type[Base]) -> PostgresqlInsert | SqliteInsert:
+    """An INSERT that passes over rows that a unique constraint forbids, in the session's dialect."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql_insert(table).on_conflict_do_nothing()
+    return sqlite_insert(table).on_conflict_do_nothing()
+
+
 class Database:
     """One database: its engine and the factory of its sessions."""
 
@@ -114,6 +125,10 @@ class Database:
         if self.is_sqlite:
             _configure_sqlite(self.engine)
         self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(self.engine, expire_on_commit=False)
+        self.writing: async_sessionmaker[AsyncSession] = async_sessionmaker(
+            self.engine.execution_options(**IMMEDIATE), expire_on_commit=False
+        )
+        """Sessions of what is sure to write; on SQLite they wait for other writers at their first statement."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -154,7 +169,8 @@ def _configure_sqlite(engine: AsyncEngine) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MILLISECONDS}")
         cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = NORMAL")
+        # What was acknowledged is on disk: in WAL mode, NORMAL would lose the last commits with the power.
+        cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 

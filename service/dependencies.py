@@ -10,6 +10,7 @@ from service.catalog.catalog import Catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.problems import NotReady
+from service.sites.service import Sites
 
 
 def get_catalog(request: Request) -> Catalog:
@@ -26,8 +27,14 @@ def get_forecaster(request: Request) -> Forecaster:
     """
     forecaster: Forecaster | None = request.app.state.forecaster
     if forecaster is None:
-        raise NotReady("No calibration is loaded: fit one with `traincast calibrate` and restart.")
+        raise NotReady("No calibration is loaded: fit one with POST /v1/calibrations.")
     return forecaster
+
+
+def get_sites(request: Request) -> Sites:
+    """The standpoints that requests are predicted from."""
+    sites: Sites = request.app.state.sites
+    return sites
 
 
 def get_database(request: Request) -> Database:
@@ -46,5 +53,6 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 # The scope makes the commit happen before the answer is sent, so that an answer never promises what then fails.
 CatalogDependency = Annotated[Catalog, Depends(get_catalog)]
 ForecasterDependency = Annotated[Forecaster, Depends(get_forecaster)]
+SitesDependency = Annotated[Sites, Depends(get_sites)]
 DatabaseDependency = Annotated[Database, Depends(get_database)]
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]

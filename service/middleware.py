@@ -1,10 +1,12 @@
 """What happens around every request: its id, its body's limit, its place in the metrics and the log."""
 
+import asyncio
 import logging
 import re
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers, MutableHeaders
@@ -76,41 +78,77 @@ class RequestContext:
                 self.metrics.seconds.labels(method, route).observe(time.perf_counter() - started)
 
 
-class BodyLimit:
-    """Refuses bodies over a limit with 413, whether or not they say their length.
+@dataclass(frozen=True)
+class Allowance:
+    """What a body may be: its largest size in bytes, and how long it may take to arrive, seconds."""
 
-    ``streamed`` names the media types that a path reads row by row: bodies of those have no limit here.
+    size_bytes: int
+    seconds: float
+
+
+class BodyLimit:
+    """Refuses bodies over a limit with 413, whether or not they say their length, and slow ones with 408.
+
+    ``streamed`` names the media types that a path reads row by row: bodies of those have limits of their own. No body
+    may stand still for longer than ``stall_seconds``.
     """
 
-    def __init__(self, app: ASGIApp, limit_bytes: int, streamed: Mapping[str, frozenset[str]]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        whole: Allowance,
+        stream: Allowance,
+        stall_seconds: float,
+        streamed: Mapping[str, frozenset[str]],
+    ) -> None:
         self.app = app
-        self.limit = limit_bytes
+        self.whole = whole
+        self.stream = stream
+        self.stall_seconds = stall_seconds
         self.streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_streamed(scope):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        allowed = self.stream if self._is_streamed(scope) else self.whole
         received = 0
+        ended = False
         announced = Headers(scope=scope).get("content-length", "0")
+        deadline = time.monotonic() + allowed.seconds
 
         async def limited_receive() -> Message:
-            nonlocal received
-            if announced.isdigit() and int(announced) > self.limit:
-                raise self._too_large()
-            message = await receive()
+            nonlocal received, ended
+            if ended:
+                # What is waited for now is the client going away, which may take as long as the answer does.
+                return await receive()
+            if announced.isdigit() and int(announced) > allowed.size_bytes:
+                raise self._too_large(allowed)
+            message = await self._received(receive, deadline)
             received += len(message.get("body", b""))
-            if received > self.limit:
-                raise self._too_large()
+            ended = not message.get("more_body", False)
+            if received > allowed.size_bytes:
+                raise self._too_large(allowed)
             return message
 
         await self.app(scope, limited_receive, send)
+
+    async def _received(self, receive: Receive, deadline: float) -> Message:
+        left = deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(min(left, self.stall_seconds)):
+                return await receive()
+        except TimeoutError:
+            # FastAPI passes this exception of its own on while it reads a body; any other becomes a 400.
+            raise HTTPException(
+                408, "The body did not arrive in time; send it faster, or in parts.", headers={"connection": "close"}
+            ) from None
 
     def _is_streamed(self, scope: Scope) -> bool:
         content_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
         return content_type in self.streamed.get(scope["path"], ())
 
-    def _too_large(self) -> HTTPException:
-        # FastAPI passes this exception of its own on while it reads a body; any other becomes a 400.
-        megabytes = self.limit / 1e6
+    @staticmethod
+    def _too_large(allowed: Allowance) -> HTTPException:
+        megabytes = allowed.size_bytes / 1e6
         return HTTPException(413, f"The body is larger than {megabytes:g} MB; send many rows as application/x-ndjson.")

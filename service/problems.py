@@ -16,17 +16,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from service.faults import FieldError as FieldError
+
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-
-
-class FieldError(BaseModel):
-    """What is wrong with one field of the request, and what to do about it."""
-
-    field: str = Field(description="JSON path of the field.", examples=["hardware.accelerator"])
-    message: str = Field(description="What is wrong.", examples=["unknown accelerator 'H1000'"])
-    hint: str | None = Field(None, description="What would be right.", examples=["did you mean 'H100-SXM5-80GB'?"])
 
 
 class ProblemDocument(BaseModel):
@@ -105,6 +99,12 @@ class Conflict(Problem):
     status, slug, title = 409, "conflict", "Conflict"
 
 
+class RequestTimeout(Problem):
+    """The body did not arrive in time."""
+
+    status, slug, title = 408, "request-timeout", "Request timeout"
+
+
 class TooLarge(Problem):
     """The body or list is larger than this call takes."""
 
@@ -123,10 +123,22 @@ class Unprocessable(Problem):
     status, slug, title = 422, "unprocessable", "Unprocessable"
 
 
+class TooManyRequests(Problem):
+    """The caller has used up what it may ask for; `Retry-After` says when there is more."""
+
+    status, slug, title = 429, "too-many-requests", "Too many requests"
+
+
 class NotReady(Problem):
     """The service cannot answer yet, or not now."""
 
     status, slug, title = 503, "not-ready", "Not ready"
+
+
+class InsufficientStorage(Problem):
+    """The service has no room to store what was sent."""
+
+    status, slug, title = 507, "insufficient-storage", "Insufficient storage"
 
 
 def responses(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:
@@ -149,23 +161,24 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
-        return _render(request, problem)
+        return render(request, problem)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _render(request, _from_validation(request, error))
+        return render(request, _from_validation(request, error))
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        return _render(request, _from_http(error))
+        return render(request, _from_http(error))
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
         problem = Problem("Something went wrong on the server; the log says more under this request's id.")
-        return _render(request, problem)
+        return render(request, problem)
 
 
-def _render(request: Request, problem: Problem) -> JSONResponse:
+def render(request: Request, problem: Problem) -> JSONResponse:
+    """The answer that a problem is: its document, status and headers."""
     request_id = getattr(request.state, "request_id", None)
     headers = problem.headers | ({"x-request-id": request_id} if request_id else {})
     return JSONResponse(

@@ -36,6 +36,17 @@ CALIBRATION = DATA / "calibration.json.gz"
 NO_LONGER_SHIPPED = "no longer among the shipped measurements"
 
 
+async def migrate_only(database: Database) -> None:
+    """Brings the database's tables to this release and fills in nothing; idempotent.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: if the database cannot be reached or written; nothing is then changed.
+    """
+    async with database.engine.execution_options(**IMMEDIATE).begin() as connection:
+        await lock_schema(connection)
+        await connection.run_sync(migrate)
+
+
 async def prepare(database: Database, *, data: Path = DATA) -> None:
     """Migrates the database and seeds it with the shipped sources, measurements and calibration; idempotent.
 
@@ -82,7 +93,7 @@ async def _seed_measurements(session: AsyncSession, data: Path) -> None:
     rows, ids = await asyncio.to_thread(shipped_rows, data)
     shipped = dict(zip(ids, rows, strict=True))
     new = [name for name in shipped if name not in held]
-    await repository.add_many([columns_of(shipped[name], id=name, shipped=True, created_at=now) for name in new])
+    await repository.add_many([columns_of(shipped[name], id=name, shipped=True, submitted_at=now) for name in new])
     gone = [name for name, status in held.items() if name not in shipped and status != "withdrawn"]
     await repository.set_status(gone, "withdrawn", NO_LONGER_SHIPPED)
     back = [name for name, status in held.items() if name in shipped and status == "withdrawn"]

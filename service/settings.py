@@ -26,10 +26,33 @@ class Settings(BaseSettings):
     )
     database_pool: int = Field(10, ge=1, description="PostgreSQL connections that one replica keeps.")
     body_limit_mb: float = Field(
-        8.0, gt=0, description="Largest request body in 10^6 bytes; streamed NDJSON and CSV have no limit."
+        8.0, gt=0, description="Largest request body in 10^6 bytes, but for streamed NDJSON and CSV."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    calibrate_after: int | None = Field(
+        None, ge=1, description="Newly usable submitted measurements that start a calibration; none do if unset."
+    )
     root_path: str = Field("", description="Path prefix that a proxy in front strips.")
+    trusted_proxies: str = Field(
+        "127.0.0.1", description="Addresses, separated by commas, whose X-Forwarded-For is believed; * for all."
+    )
+    stream_limit_mb: float = Field(2000.0, gt=0, description="Largest streamed body in 10^6 bytes.")
+    import_rows: int = Field(2_000_000, ge=1, description="Most rows of one import.")
+    body_seconds: float = Field(60.0, gt=0, description="How long a body may take to arrive, seconds.")
+    stream_seconds: float = Field(3600.0, gt=0, description="How long a streamed body may take to arrive, seconds.")
+    stall_seconds: float = Field(30.0, gt=0, description="How long a client may send nothing of a body, seconds.")
+    open_reading: bool = Field(True, description="Whether callers without an API key may read and estimate.")
+    anonymous_requests_per_minute: int = Field(
+        12_000, ge=1, description="Requests a minute of one address without a key, at each replica."
+    )
+    key_requests_per_minute: int = Field(60_000, ge=1, description="Requests a minute of one key, at each replica.")
+    anonymous_budget_per_hour: int = Field(
+        2_000_000,
+        ge=1,
+        description="What an address without a key may spend an hour on batches (1 a line), saving (20) and learning "
+        "(50 a row), at each replica.",
+    )
+    key_budget_per_hour: int = Field(100_000_000, ge=1, description="The same of one key.")
 
     @property
     def database(self) -> str:
@@ -37,11 +60,6 @@ class Settings(BaseSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.home / 'traincast.sqlite3').absolute()}"
-
-    @property
-    def body_limit_bytes(self) -> int:
-        """Largest request body, bytes."""
-        return int(self.body_limit_mb * 1e6)
 
 
 @lru_cache

@@ -5,6 +5,7 @@ import itertools
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ from service.app import create_app
 from service.database import Database
 from service.seed import prepare
 from service.settings import Settings
+from service.teams.repository import Actor
+from service.teams.service import create_key
 
 DIALECTS = ("sqlite", "postgresql")
 
@@ -49,10 +52,14 @@ class Databases:
             template = self.empty()
             asyncio.run(_prepare(template))
             self._seeded = template
+        return self.copy(self._seeded)
+
+    def copy(self, original: str) -> str:
+        """The URL of a copy of a database that nobody is connected to."""
         if self.server is not None:
-            return self.empty(template=self.name(self._seeded))
+            return self.empty(template=self.name(original))
         url = self.empty()
-        shutil.copyfile(self._seeded.removeprefix("sqlite:///"), url.removeprefix("sqlite:///"))
+        shutil.copyfile(original.removeprefix("sqlite:///"), url.removeprefix("sqlite:///"))
         return url
 
     def drop(self, url: str) -> None:
@@ -60,6 +67,16 @@ class Databases:
         assert self.server is not None
         with psycopg.connect(self.server, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {self.name(url)} WITH (FORCE)".encode())
+
+    def rename(self, url: str) -> str:
+        """Takes a PostgreSQL database away from under whoever uses it, or gives it back; its URL while it is away."""
+        assert self.server is not None
+        name = self.name(url)
+        other = name.removesuffix("_away") if name.endswith("_away") else f"{name}_away"
+        with psycopg.connect(self.server, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            connection.execute(f"ALTER DATABASE {name} RENAME TO {other}".encode())
+        return url.replace(f"/{name}?", f"/{other}?")
 
     @staticmethod
     def name(url: str) -> str:
@@ -134,10 +151,70 @@ def serving(app: FastAPI) -> Iterator[str]:
         thread.join()
 
 
+def make_key(url: str, team: str, *scopes: str) -> str:
+    """A new key of a team of the database at that URL."""
+
+    async def make() -> str:
+        database = Database(url)
+        async with database.writing() as session:
+            made = await create_key(session, team, scopes, Actor())
+            await session.commit()
+        await database.close()
+        return made.key
+
+    return asyncio.run(make())
+
+
+class Team:
+    """A team that talks to a running service with a key of its own."""
+
+    def __init__(self, service: str, database: str, name: str, *scopes: str) -> None:
+        self.name = name
+        self.key = make_key(database, name, *scopes)
+        self.http = httpx.Client(base_url=service, timeout=120, headers={"authorization": f"Bearer {self.key}"})
+
+
 @pytest.fixture(scope="session")
-def service_url(databases: Databases) -> Iterator[str]:
+def writable(databases: Databases) -> Iterator[tuple[str, str]]:
+    """The URLs of a running service that tests write to, and of its database, on each dialect in turn."""
+    database = databases.seeded()
+    with serving(create_app(Settings(database_url=database))) as url:
+        yield url, database
+
+
+@pytest.fixture
+def ours(writable: tuple[str, str]) -> Iterator[Team]:
+    """A team of this test's own, whose key has every scope."""
+    team = Team(*writable, f"ours-{uuid.uuid4().hex[:8]}", "submit", "curate", "calibrate", "admin")
+    with team.http:
+        yield team
+
+
+@pytest.fixture
+def theirs(writable: tuple[str, str]) -> Iterator[Team]:
+    """Another team of this test's own, that may submit."""
+    team = Team(*writable, f"theirs-{uuid.uuid4().hex[:8]}", "submit")
+    with team.http:
+        yield team
+
+
+@pytest.fixture
+def anybody(writable: tuple[str, str]) -> Iterator[httpx.Client]:
+    """Somebody without a key."""
+    with httpx.Client(base_url=writable[0], timeout=120) as http:
+        yield http
+
+
+@pytest.fixture(scope="session")
+def service_database(databases: Databases) -> str:
+    """The URL of the running service's database."""
+    return databases.seeded()
+
+
+@pytest.fixture(scope="session")
+def service_url(service_database: str) -> Iterator[str]:
     """The URL of a running service with all that ships, on each dialect in turn."""
-    with serving(create_app(Settings(database_url=databases.seeded()))) as url:
+    with serving(create_app(Settings(database_url=service_database))) as url:
         yield url
 
 

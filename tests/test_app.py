@@ -121,10 +121,14 @@ def test_serve_prepares_a_new_database_and_answers(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAINCAST_")}
     environment |= {"TRAINCAST_HOME": str(tmp_path / "home"), "TRAINCAST_PORT": str(port)}
     command = [str(Path(sys.executable).with_name("traincast")), "serve"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         answer = _first_answer(process, f"http://127.0.0.1:{port}/readyz")
         assert answer.status_code == 200
+        assert process.stdout is not None
+        key = process.stdout.readline().decode().split()[-1]
+        audit = httpx.get(f"http://127.0.0.1:{port}/v1/audit", headers={"authorization": f"Bearer {key}"})
+        assert [entry["action"] for entry in audit.json()["items"]] == ["key.create"], "the key that was printed works"
         assert (tmp_path / "home" / "traincast.sqlite3").exists()
     finally:
         process.terminate()
@@ -138,3 +142,18 @@ def _first_answer(process: subprocess.Popen[bytes], url: str) -> httpx.Response:
             return httpx.get(url)
         except httpx.TransportError:
             time.sleep(0.1)
+
+
+def test_a_client_that_stalls_is_let_go_and_holds_up_nobody(seeded_database: str) -> None:
+    settings = Settings(database_url=seeded_database, stall_seconds=0.5, database_pool=1)
+    with serving(create_app(settings)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        slow = [socket.create_connection((host, int(port))) for _ in range(20)]
+        for connection in slow:
+            headers = b"host: x\r\ncontent-type: text/csv\r\ncontent-length: 1000\r\n"
+            connection.sendall(b"POST /v1/evaluations HTTP/1.1\r\n" + headers + b"\r\nmodel")
+        assert httpx.get(f"{url}/v1/measurements", params={"limit": 1}, timeout=60).status_code == 200
+        for connection in slow:
+            connection.settimeout(60)
+            with connection:
+                assert connection.recv(65536).startswith(b"HTTP/1.1 408")

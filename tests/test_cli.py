@@ -40,7 +40,8 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "estimate", "evaluate", "calibrate", "export", "migrate", "seed", "openapi"]
+    "command",
+    ["serve", "estimate", "evaluate", "calibrate", "submit", "import", "export", "keys", "migrate", "seed", "openapi"],
 )
 def test_every_command_explains_itself(command: str) -> None:
     assert command in traincast("--help").stdout

@@ -16,7 +16,9 @@ NDJSON = "application/x-ndjson"
 RUN = {"model.name": "x", "hardware.accelerator": "T4", "result.value": 3.0, "result.unit": "mfu"}
 
 counts = st.floats(min_value=1e-9, max_value=1e24, allow_nan=False)
-words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).map(str.strip).filter(bool)
+words = (
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30).map(str.strip).filter(bool)
+)
 fields: dict[str, st.SearchStrategy[Any]] = {
     "provenance.notes": words,
     "model.name": words,

@@ -61,7 +61,11 @@ def test_the_image_runs_what_the_tests_ran() -> None:
 
 def test_a_training_job_installs_little() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {re.split(r"[>=<]", requirement)[0] for requirement in project["dependencies"]} == {"httpx", "pydantic"}
+    assert {re.split(r"[>=<]", requirement)[0] for requirement in project["dependencies"]} == {
+        "httpx",
+        "pydantic",
+        "stamina",
+    }
 
 
 def test_the_image_passes_its_linter() -> None:

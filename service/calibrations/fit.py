@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from service.catalog.catalog import Catalog, load_catalog
 from service.catalog.records import DATA
 from service.engine import accuracy, accuracy_report
 from service.engine.calibration import Fit, fit
-from service.engine.evidence import grade
+from service.engine.evidence import Evidence, grade
 from service.engine.forecast import Forecaster
 from service.engine.held_out import HeldOut, evidence_of, leave_lineages_out
 from service.engine.memory_fit import fit_memory
+from service.engine.trust import is_submitted, refine
 
 CALIBRATION = DATA / "calibration.json.gz"
 Progress = Callable[[str, float], None]
@@ -39,23 +41,30 @@ class Calibrated:
 
 
 def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 2) -> Calibrated:
-    """Fit all rows that were timed, predict each lineage without it, and widen intervals to what that shows."""
-    timed = np.isfinite(data.log_seconds)
-    table, log_seconds = data.table.take(timed), data.log_seconds[timed]
+    """Fit all rows that were timed, predict each lineage without it, and widen intervals to what that shows.
+
+    What teams submitted is judged by how well the lineages that ship are predicted with it.
+    """
+    timed, submitted = np.isfinite(data.log_seconds), is_submitted(data.table)
+    table, log_seconds = data.table.take(timed & ~submitted), data.log_seconds[timed & ~submitted]
     progress("fitting", 0.0)
-    fitted = fit(table, log_seconds)
+    anchor = fit(table, log_seconds)
+    fitted, evidence = shared_fit(data, anchor)
     progress("predicting each lineage without it", 0.2)
-    held_out = leave_lineages_out(table, log_seconds, fitted, processes=processes)
+    held_out = leave_lineages_out(table, log_seconds, anchor, processes=processes, refine=partial(_refined, data=data))
     progress("scoring", 0.9)
-    evidence = evidence_of(fitted, data.ids[timed], table, log_seconds)
     grades = grade(table, evidence.nearest_distance(table, other_lineages_only=True))
     factors = accuracy.widening(table, log_seconds, held_out, grades)
-    measured_memory = np.isfinite(data.peak_memory_gb)
+    # Peaks are fitted with every lineage weighing the same: so far only those that ship have a say.
+    measured_memory = np.isfinite(data.peak_memory_gb) & ~submitted
     memory = fit_memory(data.table.take(measured_memory), data.peak_memory_gb[measured_memory])
     report = {
-        **accuracy_report.report(table, log_seconds, held_out, factors, grades, data.configurations[timed]),
+        **accuracy_report.report(
+            table, log_seconds, held_out, factors, grades, data.configurations[timed & ~submitted]
+        ),
         "memory": memory.report,
         "rows": int(timed.sum()),
+        "submitted_rows": int((timed & submitted).sum()),
     }
     forecaster = Forecaster.of(
         fitted,
@@ -68,6 +77,22 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
     )
     progress("done", 1.0)
     return Calibrated(forecaster.identified(), data, fitted, held_out)
+
+
+def shared_fit(data: Measured, anchor: Fit) -> tuple[Fit, Evidence]:
+    """What everybody is predicted by: a fit of what ships, refined by what teams submitted, and the rows to point at.
+
+    Submitted rows have no say in what near measurements add to a prediction: they would be witnesses of themselves.
+    """
+    fitted = _refined(anchor, data)
+    timed, submitted = np.isfinite(data.log_seconds), is_submitted(data.table)
+    evidence = evidence_of(fitted, data.ids[timed], data.table.take(timed), data.log_seconds[timed])
+    return fitted, replace(evidence, log_beyond=np.where(submitted[timed], np.nan, evidence.log_beyond))
+
+
+def _refined(anchor: Fit, data: Measured) -> Fit:
+    rows = np.isfinite(data.log_seconds) & is_submitted(data.table)
+    return refine(anchor, data.table.take(rows), data.log_seconds[rows])
 
 
 def hold_out(data: Measured, lineages: Sequence[str], *, processes: int = 2) -> Calibrated:
@@ -92,9 +117,10 @@ def hold_out(data: Measured, lineages: Sequence[str], *, processes: int = 2) -> 
 
 
 def load_shipped(catalog: Catalog | None = None) -> Measured:
-    """The shipped measurements, resolved."""
+    """The shipped measurements, resolved, in the canonical order of a fit: that of their ids."""
     rows, ids = shipped_rows()
-    return measured(rows, ids, catalog or load_catalog())
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    return measured([rows[index] for index in order], [ids[index] for index in order], catalog or load_catalog())
 
 
 def fit_shipped(path: Path = CALIBRATION, *, progress: Progress = _silent) -> Calibrated:

@@ -1,11 +1,22 @@
 """What a calibration says of itself."""
 
+import gzip
+import json
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from service.calibrations.factors import operating_factors
-from service.calibrations.schemas import Accuracy, CalibrationEntry, CoefficientEntry, SpreadEntry
+from service.calibrations.schemas import (
+    Accuracy,
+    CoefficientEntry,
+    Content,
+    CurrentCalibration,
+    SpreadEntry,
+    TrackRecord,
+)
 from service.calibrations.tables import CalibrationRow
 from service.catalog.operating_facts import operating_facts
 from service.engine.coefficients import COEFFICIENTS
@@ -13,8 +24,20 @@ from service.engine.effects import TERMS
 from service.engine.forecast import Forecaster
 
 
-def describe(forecaster: Forecaster, row: CalibrationRow | None) -> CalibrationEntry:
-    """The calibration in use; `row` is how it is stored, where it is."""
+def describe(forecaster: Forecaster, row: CalibrationRow | None, record: TrackRecord) -> CurrentCalibration:
+    """The calibration in use and the service's track record; `row` is how it is stored, where it is."""
+    return CurrentCalibration(
+        version=forecaster.calibration_version,
+        fingerprint=forecaster.fingerprint,
+        created_at=row.created_at if row else None,
+        activated_at=row.activated_at if row else None,
+        track_record=record,
+        **dict(content_of(forecaster)),
+    )
+
+
+def content_of(forecaster: Forecaster) -> Content:
+    """What a calibration learned."""
     deviation = np.sqrt(np.diag(forecaster.covariance))
     coefficients = [
         CoefficientEntry(
@@ -37,17 +60,49 @@ def describe(forecaster: Forecaster, row: CalibrationRow | None) -> CalibrationE
         )
         for term, levels, spread in zip(TERMS, forecaster.design.levels, forecaster.spreads, strict=True)
     ]
-    return CalibrationEntry(
-        version=forecaster.calibration_version,
-        fingerprint=forecaster.fingerprint,
-        created_at=row.created_at if row else None,
-        activated_at=row.activated_at if row else None,
+    return Content(
         measurements=len(forecaster.evidence.ids),
         residual_standard_deviation=forecaster.sigma,
         coefficients=coefficients,
         spreads=spreads,
         accuracy=Accuracy.model_validate(forecaster.report),
         operating_factors=operating_factors(operating_facts()),
+    )
+
+
+@lru_cache(maxsize=4)
+def stored_content(content: bytes) -> Content | None:
+    """What a stored calibration learned; None if another version of the engine fitted it."""
+    try:
+        return content_of(Forecaster.load(content))
+    except ValueError:
+        return None
+
+
+def stored_report(content: bytes) -> dict[str, Any]:
+    """The accuracy report of a stored calibration, whichever version of the engine fitted it."""
+    report: dict[str, Any] = json.loads(gzip.decompress(content)).get("report", {})
+    return report
+
+
+def track_record(errors: Sequence[tuple[float, bool | None]]) -> TrackRecord:
+    """The service's track record.
+
+    Args:
+        errors: of each forecast ln(predicted / measured time), and whether its interval held the measured value (None:
+            not known).
+    """
+    if not errors:
+        return TrackRecord(n=0, mape=None, median_ape=None, bias=None, coverage_80=None)
+    log_ratio = np.array([error for error, _ in errors])
+    covered = [inside for _, inside in errors if inside is not None]
+    absolute = np.abs(np.expm1(log_ratio))
+    return TrackRecord(
+        n=len(errors),
+        mape=float(np.mean(absolute)),
+        median_ape=float(np.median(absolute)),
+        bias=float(np.median(log_ratio)),
+        coverage_80=float(np.mean(covered)) if covered else None,
     )
 
 

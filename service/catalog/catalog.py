@@ -57,7 +57,7 @@ def name_key(name: str) -> str:
     return _PUNCTUATION.sub("", _DECIMAL_POINT.sub("p", name.lower().replace("+", "plus")))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Catalog:
     """All reference tables. Mappings are keyed by the canonical name and keep the order of the files."""
 
@@ -124,13 +124,7 @@ class Catalog:
 
     def suggest(self, kind: str, name: str) -> list[str]:
         """Up to five canonical names that look like ``name``; ``kind`` is a table's name, e.g. ``accelerators``."""
-        index = self._index[kind]
-        key = name_key(name)
-        if not key:
-            return []
-        close = difflib.get_close_matches(key, index, n=10, cutoff=0.6)
-        inside = [known for known in index if key in known][:20] if len(key) > 2 else []
-        return list(dict.fromkeys(index[known] for known in [*inside[:3], *close, *inside[3:]]))[:5]
+        return list(_suggested(self, kind, name_key(name)))
 
     def search_models(self, text: str, family: str | None = None) -> list[CatalogModel]:
         """Models whose name or an alias contains every word of ``text`` (any order), shortest name first."""
@@ -147,6 +141,17 @@ class Catalog:
 
     def _found(self, kind: str, name: str) -> str | None:
         return self._index[kind].get(name_key(name))
+
+
+@lru_cache(maxsize=4096)
+def _suggested(catalog: Catalog, kind: str, key: str) -> tuple[str, ...]:
+    """Remembered, for it is slow, and a file names the same unknown model in many rows."""
+    if not key:
+        return ()
+    index = catalog._index[kind]
+    close = difflib.get_close_matches(key, index, n=10, cutoff=0.6)
+    inside = [known for known in index if key in known][:20] if len(key) > 2 else []
+    return tuple(dict.fromkeys(index[known] for known in [*inside[:3], *close, *inside[3:]]))[:5]
 
 
 def _index(names: Iterable[tuple[str, Iterable[str]]]) -> Mapping[str, str]:

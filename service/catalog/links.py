@@ -279,6 +279,7 @@ def _outer(
     return name, catalog.interconnects[name].per_gpu_unidirectional_gbs / per_node, False
 
 
+@lru_cache(maxsize=16_384)
 def links(
     interconnect: str | None,
     inter_node_gbs: float | None,

@@ -57,7 +57,7 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
         _counts(flat, errors)
     if chip is None:
         raise Unresolvable(errors)
-    values, entry = resolve_model(flat, catalog, assumptions, errors)
+    values, entry = resolve_model(flat, catalog, assumptions, errors, measured=measured)
     resolve_data(flat, catalog, values, entry, assumptions)
     _training(flat, values, chip, assumptions, errors, measured=measured)
     _hardware(flat, catalog, values, chip, assumptions)

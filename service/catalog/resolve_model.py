@@ -33,7 +33,7 @@ _SIZE_IN_NAME = re.compile(
 
 
 def resolve_model(
-    flat: Flat, catalog: Catalog, assumptions: list[Assumption], errors: list[Flaw]
+    flat: Flat, catalog: Catalog, assumptions: list[Assumption], errors: list[Flaw], *, measured: bool
 ) -> tuple[Values, CatalogModel | None]:
     given: Values = {}
     for name in SHAPE_FIELDS:
@@ -87,7 +87,8 @@ def resolve_model(
             )
         )
     elif entry is None and name and not known:
-        near = catalog.suggest("models", name)
+        # Nobody reads what a measured run might have meant, and looking for it is slow.
+        near = [] if measured else catalog.suggest("models", name)
         assumptions.append(
             Assumption(
                 "model",

@@ -76,7 +76,7 @@ class Evidence:
     lineages: TextArray
     log_measured: FloatArray
     log_predicted: FloatArray
-    log_beyond: FloatArray  # measured over what a new site would have been predicted
+    log_beyond: FloatArray  # measured over what a new site would have been predicted; NaN: has no say in `correction`
 
     @classmethod
     def of(
@@ -137,9 +137,9 @@ class Evidence:
         for rows, pool, distance in self._distances(table, CORRECTION_FEATURES):
             kernel = np.exp(-0.5 * (distance / CORRECTION_LENGTH) ** 2)
             total, belief = np.zeros(len(rows)), np.full(len(rows), LINEAGES_TO_BELIEVE)
-            lineages = self.lineages[pool]
-            for lineage in set(lineages.tolist()):
-                inside = np.flatnonzero(lineages == lineage)
+            lineages, heard = self.lineages[pool], np.isfinite(self.log_beyond[pool])
+            for lineage in set(lineages[heard].tolist()):
+                inside = np.flatnonzero(heard & (lineages == lineage))
                 weight = kernel[:, inside] ** 2
                 strength = kernel[:, inside].max(axis=1)
                 mean = (

@@ -48,13 +48,19 @@ def leave_lineages_out(
     *,
     lineages: Sequence[str] | None = None,
     processes: int = 2,
+    refine: Callable[[Fit], Fit] | None = None,
 ) -> HeldOut:
     """Predict every lineage (or those named) by a fit that hasn't seen it; spreads are kept from the full fit.
 
-    Rows of lineages that weren't asked for are NaN.
+    Rows of lineages that weren't asked for are NaN. `refine` is what each such fit goes through before it predicts:
+    what submitted rows teach it.
     """
     names = sorted(set(table.text("lineage").tolist())) if lineages is None else list(lineages)
-    return HeldOut(*_each(_one_lineage, "lineage", names, (table, log_seconds, fitted), 5, processes))
+    _refine.append(refine)
+    try:
+        return HeldOut(*_each(_one_lineage, "lineage", names, (table, log_seconds, fitted), 5, processes))
+    finally:
+        _refine.clear()
 
 
 def leave_levels_out(
@@ -92,6 +98,7 @@ def learning_curve(
 
 _shared: list[tuple[Table, FloatArray, Fit]] = []
 _column: list[str] = []
+_refine: list[Callable[[Fit], Fit] | None] = []
 
 
 def _each(
@@ -129,6 +136,8 @@ def _without(left_out: BoolArray) -> Forecaster:
         learn_spreads=False,
         most_rows=HELD_OUT_ROWS,
     )
+    if _refine and _refine[-1] is not None:
+        without = _refine[-1](without)
     others = np.flatnonzero(~left_out & sampled_rows(table, HELD_OUT_ROWS))
     evidence = evidence_of(without, others.astype(object), table.take(others), log_seconds[others])
     return Forecaster.of(without, evidence)

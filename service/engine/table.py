@@ -111,10 +111,7 @@ class Table:
     def from_rows(cls, rows: Sequence[Mapping[str, float | str]]) -> Table:
         """Build a table from dictionaries keyed by the names of `NUMBERS` and `TEXTS`; missing keys are unknown."""
         count = len(rows)
-        numbers = {
-            name: np.fromiter((row.get(name, np.nan) for row in rows), dtype=np.float64, count=count)
-            for name in NUMBERS
-        }
+        numbers = {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in NUMBERS}
         texts: dict[str, TextArray] = {}
         for name in TEXTS:
             column = np.empty(count, dtype=object)

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, Any
 
@@ -12,10 +12,12 @@ from starlette.concurrency import run_in_threadpool
 
 from service.catalog.catalog import Catalog
 from service.configuration import suggest_field
-from service.engine.forecast import Forecaster
 from service.estimates.schemas import Estimate, EstimateRequest
-from service.estimates.service import estimate_many
+from service.estimates.service import estimate_each
 from service.problems import BadRequest, FieldError, Problem, Unprocessable, field_path
+from service.sites.standpoint import Standpoint
+
+StandpointsOf = Callable[[Collection[str | None]], Awaitable[Mapping[str | None, Standpoint]]]
 
 NDJSON = "application/x-ndjson"
 CHUNK = 256
@@ -26,20 +28,35 @@ IN_MEMORY = 8_000_000
 """Bytes of a streamed body that are held in memory; what is longer waits on disk."""
 
 
-def answer_all(
-    raw: Sequence[object], catalog: Catalog, forecaster: Forecaster, *, request_id: str | None = None
+async def answer_all(
+    raw: Sequence[object], catalog: Catalog, standpoints: StandpointsOf, *, request_id: str | None = None
 ) -> list[dict[str, Any]]:
     """An answer for each request, in order: its estimate, or its problem document.
 
     Args:
         raw: requests as parsed from JSON; a `Problem` stands for one that could not even be parsed.
         catalog: the reference tables.
-        forecaster: the calibration to use.
+        standpoints: gives the standpoint of each site that requests name.
         request_id: named in problem documents.
     """
-    read = [request if isinstance(request, Problem) else read_request(request) for request in raw]
+    read = await run_in_threadpool(_read_all, raw)
     asked = [request for request in read if isinstance(request, EstimateRequest)]
-    found = iter(estimate_many(asked, catalog, forecaster))
+    placed = await standpoints({request.site for request in asked})
+    return await run_in_threadpool(_answered, read, asked, catalog, placed, request_id)
+
+
+def _read_all(raw: Sequence[object]) -> list[EstimateRequest | Problem]:
+    return [request if isinstance(request, Problem) else read_request(request) for request in raw]
+
+
+def _answered(
+    read: Sequence[EstimateRequest | Problem],
+    asked: Sequence[EstimateRequest],
+    catalog: Catalog,
+    standpoints: Mapping[str | None, Standpoint],
+    request_id: str | None,
+) -> list[dict[str, Any]]:
+    found = iter(estimate_each(asked, catalog, standpoints))
     answers: list[dict[str, Any]] = []
     for request in read:
         if isinstance(request, Problem):
@@ -79,37 +96,36 @@ def cannot_run(errors: Sequence[FieldError]) -> Unprocessable:
     return Unprocessable(f"{first}{more}", errors)
 
 
-async def spool(request: Request) -> IO[bytes]:
-    """The whole body, in memory or on disk.
+async def spool(request: Request) -> tuple[IO[bytes], int]:
+    """The whole body, in memory or on disk, and how many lines it has.
 
     Answers start when the body has ended: a client that sends everything before it reads anything would otherwise
     wait for us while we wait for it.
     """
     body = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 -- closed by whoever reads it
+    lines = 0
     async for chunk in request.stream():
+        lines += chunk.count(b"\n")
         await run_in_threadpool(body.write, chunk)
     body.seek(0)
-    return body
+    return body, lines
 
 
 async def answer_lines(
-    body: IO[bytes], catalog: Catalog, forecaster: Forecaster, *, request_id: str | None = None
+    body: IO[bytes], catalog: Catalog, standpoints: StandpointsOf, *, request_id: str | None = None
 ) -> AsyncIterator[bytes]:
     """The answers to an NDJSON body, one line each; closes the body."""
     with body:
         requests = _requests(body)
         while True:
-            answers = await run_in_threadpool(_next_answers, requests, catalog, forecaster, request_id)
-            if not answers:
+            chunk = await run_in_threadpool(lambda: list(islice(requests, CHUNK)))
+            if not chunk:
                 return
-            yield answers
+            answers = await answer_all(chunk, catalog, standpoints, request_id=request_id)
+            yield await run_in_threadpool(_lines, answers)
 
 
-def _next_answers(
-    requests: Iterator[object], catalog: Catalog, forecaster: Forecaster, request_id: str | None
-) -> bytes:
-    chunk = list(islice(requests, CHUNK))
-    answers = answer_all(chunk, catalog, forecaster, request_id=request_id)
+def _lines(answers: Sequence[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(answer, separators=(",", ":")).encode() + b"\n" for answer in answers)
 
 

@@ -1,13 +1,14 @@
 """Estimates over HTTP: one, many, and one that was saved."""
 
 import json
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Request, Response, status
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from service.dependencies import CatalogDependency, ForecasterDependency, Session
+from service.dependencies import CatalogDependency, ForecasterDependency, Session, SitesDependency
 from service.estimates.batch import NDJSON, answer_all, answer_lines, cannot_run, spool
 from service.estimates.examples import EXAMPLES
 from service.estimates.repository import EstimateRepository
@@ -19,10 +20,12 @@ from service.problems import (
     NotReady,
     ProblemDocument,
     TooLarge,
+    TooManyRequests,
     Unprocessable,
     UnsupportedMediaType,
     responses,
 )
+from service.security import COST_OF_LINE, COST_OF_SAVING, BudgetsDependency, CallerDependency
 
 router = APIRouter(prefix="/v1/estimates", tags=["estimates"])
 
@@ -40,7 +43,7 @@ _LINES = {
     summary="Estimate one training run",
     responses={
         201: {"model": Estimate, "description": "Saved: `Location` says where."},
-        **responses(BadRequest, TooLarge, Unprocessable, NotReady),
+        **responses(BadRequest, TooLarge, Unprocessable, TooManyRequests, NotReady),
     },
 )
 async def create_estimate(
@@ -48,7 +51,10 @@ async def create_estimate(
     response: Response,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
+    sites: SitesDependency,
     session: Session,
+    caller: CallerDependency,
+    budgets: BudgetsDependency,
 ) -> Estimate:
     """How long a run takes, and its throughput, memory, cost, energy and carbon, as medians with 80 % intervals.
 
@@ -56,14 +62,17 @@ async def create_estimate(
     derived, then assumed, and listed in `assumptions`. A configuration that cannot run is refused with the fields at
     fault (422); one that does not fit in memory is answered with `memory.fits` false, a warning, and `remedies`.
     """
-    answer = (await run_in_threadpool(estimate_many, [asked], catalog, forecaster))[0]
+    standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
+    answer = (await run_in_threadpool(estimate_many, [asked], catalog, standpoint))[0]
     if not isinstance(answer, Estimate):
         raise cannot_run(answer)
     if asked.save:
+        await budgets.spend(caller, COST_OF_SAVING, "saved estimates")
         row = await EstimateRepository(session).add(
             asked.model_dump(mode="json", exclude_unset=True),
             answer.model_dump(mode="json"),
             calibration=answer.evidence.calibration,
+            team_id=caller.team_id,
         )
         answer = answer.model_copy(update={"id": row.id, "created_at": row.created_at})
         response.status_code = status.HTTP_201_CREATED
@@ -80,7 +89,7 @@ async def create_estimate(
             "description": "One answer for each request, in order: its estimate, or its problem document.",
             "content": {NDJSON: {"schema": _ANSWER}},
         },
-        **responses(BadRequest, TooLarge, UnsupportedMediaType, Unprocessable, NotReady),
+        **responses(BadRequest, TooLarge, UnsupportedMediaType, Unprocessable, TooManyRequests, NotReady),
     },
     openapi_extra={
         "requestBody": {
@@ -100,30 +109,44 @@ async def create_estimate(
         }
     },
 )
-async def create_estimates(request: Request, catalog: CatalogDependency, forecaster: ForecasterDependency) -> Response:
+async def create_estimates(
+    request: Request,
+    catalog: CatalogDependency,
+    forecaster: ForecasterDependency,
+    sites: SitesDependency,
+    caller: CallerDependency,
+    budgets: BudgetsDependency,
+) -> Response:
     """A JSON list of at most 1,000 requests, or NDJSON of any length: one request a line, one answer a line.
 
     A request that cannot be answered gets its problem document in its place; the rest go on. `save` is not heeded.
     """
     content = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     request_id = getattr(request.state, "request_id", None)
+    standpoints = partial(sites.standpoints, forecaster, team_id=caller.team_id, team_name=caller.team_name)
     if content == NDJSON:
-        body = await spool(request)
-        return StreamingResponse(answer_lines(body, catalog, forecaster, request_id=request_id), media_type=NDJSON)
+        body, lines = await spool(request)
+        await budgets.spend(caller, lines * COST_OF_LINE, "lines in batches")
+        return StreamingResponse(answer_lines(body, catalog, standpoints, request_id=request_id), media_type=NDJSON)
     if content != "application/json":
         raise UnsupportedMediaType(f"{content!r} is not read here: send application/json or {NDJSON}.")
     raw = await _list_of_requests(request)
-    answers = await run_in_threadpool(answer_all, raw, catalog, forecaster, request_id=request_id)
-    return _json(answers)
+    await budgets.spend(caller, len(raw) * COST_OF_LINE, "lines in batches")
+    answers = await answer_all(raw, catalog, standpoints, request_id=request_id)
+    return await run_in_threadpool(_json, answers)
 
 
 @router.get("/{estimate_id}", summary="A saved estimate", responses=responses(NotFound))
 async def get_estimate(
     estimate_id: Annotated[str, Path(description="Id from `POST /v1/estimates` with `save`.", max_length=40)],
+    caller: CallerDependency,
     session: Session,
 ) -> SavedEstimate:
-    """An estimate as it was answered when it was saved, with what was asked."""
-    row = await EstimateRepository(session).get(estimate_id)
+    """An estimate as it was answered when it was saved, with what was asked.
+
+    One that was saved with a key is shown to keys of the same team only: it may point to their private measurements.
+    """
+    row = await EstimateRepository(session).get(estimate_id, team_id=caller.team_id)
     if row is None:
         raise NotFound(f"There is no saved estimate {estimate_id!r}.")
     return SavedEstimate.model_validate(

@@ -24,7 +24,7 @@ from service.engine.economics import (
     energy_kwh,
     goodput,
 )
-from service.engine.forecast import Forecast, Forecaster
+from service.engine.forecast import Forecast
 from service.engine.operating_facts import OperatingFacts
 from service.engine.table import Table
 from service.estimates.rates import (
@@ -50,6 +50,7 @@ from service.estimates.schemas import (
     Throughput,
 )
 from service.problems import FieldError
+from service.sites.standpoint import Standpoint
 
 NEIGHBOURS = 5
 
@@ -75,8 +76,23 @@ class Economics:
     carbon: Distribution
 
 
+def estimate_each(
+    requests: Sequence[EstimateRequest], catalog: Catalog, standpoints: Mapping[str | None, Standpoint]
+) -> list[Estimate | list[FieldError]]:
+    """`estimate_many`, each request from the standpoint of the site that it names."""
+    by_site: dict[str | None, list[int]] = {}
+    for index, request in enumerate(requests):
+        by_site.setdefault(request.site, []).append(index)
+    answers: list[Estimate | list[FieldError]] = [[] for _ in requests]
+    for site, indices in by_site.items():
+        found = estimate_many([requests[index] for index in indices], catalog, standpoints[site])
+        for index, answer in zip(indices, found, strict=True):
+            answers[index] = answer
+    return answers
+
+
 def estimate_many(
-    requests: Sequence[EstimateRequest], catalog: Catalog, forecaster: Forecaster
+    requests: Sequence[EstimateRequest], catalog: Catalog, standpoint: Standpoint
 ) -> list[Estimate | list[FieldError]]:
     """An answer for each request, in order: its estimate, or the fields that keep it from being one."""
     flats = [normalise(request.configuration()) for request in requests]
@@ -97,11 +113,11 @@ def estimate_many(
     resolved = [resolution for _, resolution, _ in chosen]
     rates = [rate for _, _, rate in chosen]
     table = Table.from_rows([resolution.values for resolution in resolved])
-    forecast = forecaster.predict(table)
+    forecast = standpoint.predict(table)
     economics = _economics(kept, resolved, rates, table, forecast, operating_facts())
-    neighbours = forecaster.nearest(table, NEIGHBOURS)
+    neighbours = standpoint.nearest(table, NEIGHBOURS)
     misfits = [row for row in range(len(kept)) if not forecast.fits[row]]
-    remedies = find_remedies([flats[chosen[row][0]] for row in misfits], catalog, forecaster)
+    remedies = find_remedies([flats[chosen[row][0]] for row in misfits], catalog, standpoint.forecaster)
     by_row = dict(zip(misfits, remedies, strict=True))
     for row, (index, resolution, rate) in enumerate(chosen):
         nearest = [
@@ -114,7 +130,7 @@ def estimate_many(
             for near in neighbours[row]
         ]
         answers[index] = _answer(
-            row, requests[index], resolution, rate, table, forecast, economics, nearest, by_row.get(row, []), forecaster
+            row, requests[index], resolution, rate, table, forecast, economics, nearest, by_row.get(row, []), standpoint
         )
     return answers
 
@@ -206,7 +222,7 @@ def _answer(
     economics: Economics,
     nearest: list[Neighbour],
     remedies: list[Remedy],
-    forecaster: Forecaster,
+    standpoint: Standpoint,
 ) -> Estimate:
     throughput = forecast.samples_per_second
     samples = cast(Quantity, quantity(throughput, row))
@@ -235,8 +251,8 @@ def _answer(
         warnings=_warnings(resolution, rates, memory, remedies, trained=trained),
         remedies=remedies,
         evidence=Evidence(
-            calibration=forecaster.calibration_version,
-            site_version=None,
+            calibration=standpoint.forecaster.calibration_version,
+            site_version=standpoint.site_version,
             grade=cast(Literal["measured", "interpolated", "extrapolated"], str(forecast.grade[row])),
             nearest=nearest,
         ),

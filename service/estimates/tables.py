@@ -17,6 +17,7 @@ class EstimateRow(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     created_at: Mapped[datetime] = mapped_column(index=True)
     team: Mapped[str | None] = mapped_column(String(200), index=True)
+    """Id of the team whose key saved it, which alone sees it; none: everybody who knows the id does."""
     calibration: Mapped[str] = mapped_column(String(100))
     """Version of the calibration that answered."""
     request: Mapped[dict[str, Any]]

@@ -17,10 +17,12 @@ from service.problems import (
     FieldError,
     NotReady,
     TooLarge,
+    TooManyRequests,
     Unprocessable,
     UnsupportedMediaType,
     responses,
 )
+from service.security import COST_OF_LEARNING, COST_OF_LINE, BudgetsDependency, CallerDependency
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
 
@@ -40,7 +42,7 @@ _EXAMPLE = (
 @router.post(
     "",
     summary="Evaluate the current calibration",
-    responses=responses(BadRequest, TooLarge, UnsupportedMediaType, Unprocessable, NotReady),
+    responses=responses(BadRequest, TooLarge, UnsupportedMediaType, Unprocessable, TooManyRequests, NotReady),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -69,6 +71,8 @@ async def create_evaluation(
     request: Request,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
+    caller: CallerDependency,
+    budgets: BudgetsDependency,
     by: Annotated[str, Query(description="Column to score by.", examples=["model.family"])] = BY_DEFAULT,
 ) -> Evaluation:
     """How well the current calibration predicts the given measurements, each from its configuration alone.
@@ -87,6 +91,8 @@ async def create_evaluation(
         file = await _read(await _body(request), content, MOST_ROWS)
     else:
         raise UnsupportedMediaType(f"{content!r} is not read here: send {', '.join((*CONTENTS, FORM))}.")
+    cost = len(file.rows) * COST_OF_LINE + (len(learned.rows) * COST_OF_LEARNING if learned else 0)
+    await budgets.spend(caller, cost, "rows in evaluations")
     return await run_in_threadpool(_evaluated, file, learned, by, catalog, forecaster)
 
 

@@ -20,7 +20,8 @@ from service.measurements.schemas import (
     SourcePage,
 )
 from service.measurements.service import MEDIA_TYPES, Format, export, residual
-from service.problems import FieldError, NotFound, NotReady, Unprocessable, responses
+from service.problems import FieldError, Forbidden, NotFound, NotReady, Unauthorized, Unprocessable, responses
+from service.security import CallerDependency, require
 
 router = APIRouter(prefix="/v1", tags=["measurements"])
 
@@ -36,16 +37,16 @@ Cursor = Annotated[str | None, Query(description="`next_cursor` of the page befo
     openapi_extra={"parameters": filter_parameters()},
 )
 async def list_measurements(
-    request: Request, session: Session, limit: Limit = 100, cursor: Cursor = None
+    request: Request, session: Session, caller: CallerDependency, limit: Limit = 100, cursor: Cursor = None
 ) -> MeasurementPage:
-    """Measurements in order of arrival, of every status.
+    """Measurements in order of arrival, of every status: shared ones, and those that the key's team keeps to itself.
 
     Every field of a configuration filters by its dotted name (`model.family=decoder`); a repeated parameter means any
     of its values; `hardware.count.at_least=64`, `hardware.count.at_most=512` and `model.name.contains=llama` compare.
     """
     filters = read_filters(request.query_params.multi_items())
     try:
-        page = await MeasurementRepository(session).page(filters, limit=limit, cursor=cursor)
+        page = await MeasurementRepository(session).page(filters, team_id=caller.team_id, limit=limit, cursor=cursor)
     except BadCursorError as error:
         raise _bad_cursor(error) from None
     return MeasurementPage(items=[MeasurementEntry.from_row(row) for row in page.items], next_cursor=page.next_cursor)
@@ -60,23 +61,33 @@ async def list_measurements(
             "description": "The measurements, in the columns and objects that an import takes.",
             "content": {"text/csv": {"schema": {"type": "string"}}, "application/x-ndjson": {"schema": {}}},
         },
-        **responses(Unprocessable),
+        **responses(Unprocessable, Unauthorized, Forbidden),
     },
     openapi_extra={"parameters": filter_parameters()},
 )
 async def export_measurements(
     request: Request,
     database: DatabaseDependency,
+    caller: CallerDependency,
     form: Annotated[
         Format, Query(alias="format", description="csv (dotted columns) or ndjson (nested objects).")
     ] = "csv",
+    complete: Annotated[
+        bool,
+        Query(
+            description="Every row of every team and status, with what the service says of it (`record.*`), for "
+            "`import?restore=true`; scope `admin`."
+        ),
+    ] = False,
 ) -> StreamingResponse:
     """All measurements that pass the filters (those of the list; accepted ones unless `status` says otherwise)."""
     filters = read_filters(request.query_params.multi_items())
-    if all(wanted.field != "status" for wanted in filters):
+    if complete:
+        require("admin")(request, None)
+    elif all(wanted.field != "status" for wanted in filters):
         filters.append(Filter("status", ("accepted",)))
     return StreamingResponse(
-        export(database, filters, form),
+        export(database, filters, form, team_id=caller.team_id, complete=complete),
         media_type=MEDIA_TYPES[form],
         headers={"content-disposition": f'attachment; filename="measurements.{form}"'},
     )
@@ -91,21 +102,20 @@ async def export_measurements(
 async def get_measurement(
     measurement_id: Annotated[str, Path(description="Its id.", max_length=40)],
     session: Session,
+    caller: CallerDependency,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
 ) -> MeasurementDetail:
     """A measurement with its source, and beside what the current calibration predicts for it."""
-    row = await MeasurementRepository(session).get(measurement_id)
+    row = await MeasurementRepository(session).get(measurement_id, team_id=caller.team_id)
     if row is None:
         raise NotFound(f"There is no measurement {measurement_id!r}.")
-    source = await SourceRepository(session).get(row.source)
-    if source is None:
-        raise NotFound(f"There is no source {row.source!r}.")
+    source = await SourceRepository(session).get(row.source) if row.source else None
     made = await run_in_threadpool(residual, row, catalog, forecaster)
     compared = isinstance(made, Residual)
     return MeasurementDetail.from_row(
         row,
-        source=SourceEntry.from_row(source, None, source_errors(forecaster).get(source.name)),
+        source=SourceEntry.from_row(source, None, source_errors(forecaster).get(source.name)) if source else None,
         residual=made if compared else None,
         residual_reason=None if compared else made,
     )

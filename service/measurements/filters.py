@@ -10,7 +10,7 @@ from service.measurements.repository import Filter, Operator, Scalar
 from service.measurements.tables import STATUSES
 from service.problems import FieldError, Unprocessable
 
-RESERVED = frozenset({"limit", "cursor", "format"})
+RESERVED = frozenset({"limit", "cursor", "format", "complete"})
 OPERATORS: tuple[Operator, ...] = ("at_least", "at_most", "contains")
 SHORT = {"source": "provenance.source"}
 FILTERED = (*CONFIGURATION_FIELDS, *(name for name in FIELDS if name.startswith(("provenance.", "result."))))

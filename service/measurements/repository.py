@@ -32,6 +32,7 @@ TYPED_COLUMNS = {
     "result.value": "value",
     "visibility": "visibility",
     "estimate_id": "estimate_id",
+    "site": "site",
     "status": "status",
 }
 """Fields that a column of their own holds; every other field is looked up in the JSON object of all fields."""
@@ -62,19 +63,19 @@ class MeasurementRepository:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
-    async def get(self, measurement_id: str, *, team: str | None = None) -> MeasurementRow | None:
+    async def get(self, measurement_id: str, *, team_id: str | None = None) -> MeasurementRow | None:
         """The measurement, or None if there is none that this team may see."""
-        query = select(MeasurementRow).where(MeasurementRow.id == measurement_id, _visible_to(team))
+        query = select(MeasurementRow).where(MeasurementRow.id == measurement_id, _visible_to(team_id))
         return (await self.session.scalars(query)).one_or_none()
 
     async def page(
-        self, filters: Iterable[Filter] = (), *, team: str | None = None, limit: int = 100, cursor: str | None = None
+        self, filters: Iterable[Filter] = (), *, team_id: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> Page:
         """The next ``limit`` measurements that pass all filters, in order of arrival.
 
         Args:
             filters: conditions, all of which must hold.
-            team: whose own measurements are seen beside the shared ones.
+            team_id: whose own measurements are seen beside the shared ones.
             limit: the most to return.
             cursor: the ``next_cursor`` of the page before.
 
@@ -82,31 +83,60 @@ class MeasurementRepository:
             BadCursorError: if the cursor is not one of ours.
             ValueError: if a filter's field is not a dotted name.
         """
-        query = _matching(filters, team).order_by(MeasurementRow.number).limit(limit + 1)
+        query = _matching(filters, team_id).order_by(MeasurementRow.sequence).limit(limit + 1)
         if cursor is not None:
-            query = query.where(MeasurementRow.number > _number_of(cursor))
+            query = query.where(MeasurementRow.sequence > await self._position(cursor, team_id))
         rows = (await self.session.scalars(query)).all()
         more = len(rows) > limit
         items = rows[:limit]
-        return Page(items, _cursor_of(items[-1].number) if more else None)
+        return Page(items, encode_cursor(items[-1].id) if more else None)
 
-    async def count(self, filters: Iterable[Filter] = (), *, team: str | None = None) -> int:
+    async def _position(self, cursor: str, team_id: str | None) -> int:
+        """Where the list goes on. A cursor names the last row that was seen, not a number: the gaps between numbers
+        would tell how many rows others keep to themselves."""
+        query = select(MeasurementRow.sequence).where(
+            MeasurementRow.id == decode_cursor(cursor).replace("\0", ""), _visible_to(team_id)
+        )
+        position = (await self.session.scalars(query)).one_or_none()
+        if position is None:
+            raise BadCursorError(cursor)
+        return position
+
+    async def count(self, filters: Iterable[Filter] = (), *, team_id: str | None = None) -> int:
         """How many measurements pass all filters."""
-        query = select(func.count()).select_from(_matching(filters, team).subquery())
+        query = select(func.count()).select_from(_matching(filters, team_id).subquery())
         return (await self.session.scalars(query)).one()
 
-    async def stream(self, filters: Iterable[Filter] = (), *, team: str | None = None) -> AsyncIterator[MeasurementRow]:
+    async def stream(
+        self, filters: Iterable[Filter] = (), *, team_id: str | None = None
+    ) -> AsyncIterator[MeasurementRow]:
         """All measurements that pass all filters, in order of arrival, without holding them all in memory."""
-        query = _matching(filters, team).order_by(MeasurementRow.number).execution_options(yield_per=1000)
+        query = _matching(filters, team_id).order_by(MeasurementRow.sequence).execution_options(yield_per=1000)
         async for row in await self.session.stream_scalars(query):
             yield row
+
+    async def following(
+        self,
+        sequence: int,
+        filters: Iterable[Filter] = (),
+        *,
+        team_id: str | None = None,
+        of_all_teams: bool = False,
+        limit: int = 1000,
+    ) -> Sequence[MeasurementRow]:
+        """The next ``limit`` measurements after that place in the order of arrival; ``of_all_teams`` hides none."""
+        seen = () if of_all_teams else (_visible_to(team_id),)
+        query = select(MeasurementRow).where(
+            MeasurementRow.sequence > sequence, *seen, *(_condition(wanted) for wanted in filters)
+        )
+        return (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit))).all()
 
     async def add(self, fields: Mapping[str, Any], **about: Any) -> MeasurementRow:
         """Stores one measurement under a new id.
 
         Args:
             fields: every stated field by its dotted name (``provenance.source`` must be a known source).
-            about: further columns: ``team``, ``status``, ``status_reason``, ``visibility``, ``estimate_id``.
+            about: further columns: ``team_id``, ``status``, ``status_reason``, ``visibility``, ``estimate_id``.
         """
         row = MeasurementRow(**columns_of(fields, id=f"m_{uuid.uuid4().hex}", **about))
         self.session.add(row)
@@ -186,20 +216,20 @@ def columns_of(fields: Mapping[str, Any], *, id: str, **about: Any) -> dict[str,
         "status": "accepted",
         "status_reason": None,
         "visibility": typed.pop("visibility") or "shared",
-        "team": None,
+        "team_id": None,
         "shipped": False,
-        "created_at": datetime.now(UTC),
+        "submitted_at": datetime.now(UTC),
     }
     return {"id": id, "fields": dict(fields), **typed, **defaults, **about}
 
 
-def _matching(filters: Iterable[Filter], team: str | None) -> Select[MeasurementRow]:
-    return select(MeasurementRow).where(_visible_to(team), *(_condition(wanted) for wanted in filters))
+def _matching(filters: Iterable[Filter], team_id: str | None) -> Select[MeasurementRow]:
+    return select(MeasurementRow).where(_visible_to(team_id), *(_condition(wanted) for wanted in filters))
 
 
-def _visible_to(team: str | None) -> ColumnElement[bool]:
+def _visible_to(team_id: str | None) -> ColumnElement[bool]:
     shared = MeasurementRow.visibility == "shared"
-    return shared if team is None else or_(shared, MeasurementRow.team == team)
+    return shared if team_id is None else or_(shared, MeasurementRow.team_id == team_id)
 
 
 def _condition(wanted: Filter) -> ColumnElement[bool]:
@@ -230,15 +260,3 @@ def _value(field: str, like: Scalar) -> ColumnElement[Any]:
     else:
         typed = entry.as_float() if isinstance(like, int | float) else entry.as_string()
     return typed
-
-
-def _cursor_of(number: int) -> str:
-    return encode_cursor(f"m{number}")
-
-
-def _number_of(cursor: str) -> int:
-    position = decode_cursor(cursor)
-    # 18 digits stay within the databases' 64-bit integers.
-    if not re.fullmatch(r"m[0-9]{1,18}", position):
-        raise BadCursorError(cursor)
-    return int(position[1:])

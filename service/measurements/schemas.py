@@ -1,15 +1,37 @@
 """Measurements and sources as the API shows them."""
 
 import datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, Field
 
 from service.configuration import Data, Hardware, Model, Provenance, Result, Software, Training, nest
 from service.estimates.schemas import Quantity
-from service.measurements.tables import MeasurementRow, SourceRow
 
-Status = Literal["accepted", "quarantined", "withdrawn"]
+Status = Literal["accepted", "quarantined", "rejected", "withdrawn"]
+
+
+class StoredMeasurement(Protocol):
+    """A stored row, as far as it must be known here: clients read these schemas without the server's tables."""
+
+    @property
+    def fields(self) -> Any:
+        """Every stated field by its dotted name."""
+
+    @property
+    def forecast_error_log(self) -> Any:
+        """As in `MeasurementRow`."""
+
+    @property
+    def forecast_covered(self) -> Any:
+        """As in `MeasurementRow`."""
+
+
+class ForecastOutcome(BaseModel):
+    """How the saved estimate fared that a measurement names."""
+
+    error_log: float = Field(description="ln(predicted / measured time): above 0, it ran faster than predicted.")
+    covered: bool = Field(description="Whether the measured value lay in the estimate's 80 % interval.")
 
 
 class MeasurementEntry(BaseModel):
@@ -22,8 +44,9 @@ class MeasurementEntry(BaseModel):
     status: Status = Field(description="Used (accepted), kept but not used (quarantined), or taken back (withdrawn).")
     status_reason: str | None = Field(description="Why it has that status.")
     visibility: Literal["shared", "team"] = Field(description="Who sees it.")
-    created_at: datetime.datetime = Field(description="When it was stored, UTC.")
+    submitted_at: datetime.datetime = Field(description="When it was stored, UTC.")
     estimate_id: str | None = Field(description="The estimate that it was predicted by.")
+    forecast: ForecastOutcome | None = Field(None, description="How that estimate fared.")
     provenance: Provenance = Field(default_factory=Provenance, description="Where it is from.")
     model: Model = Field(description="What was trained.")
     data: Data = Field(default_factory=Data, description="On what data.")
@@ -33,12 +56,15 @@ class MeasurementEntry(BaseModel):
     result: Result = Field(description="What was observed.")
 
     @classmethod
-    def from_row(cls, row: MeasurementRow, **more: Any) -> Self:
+    def from_row(cls, row: StoredMeasurement, **more: Any) -> Self:
         """The entry of a stored row; `more` fields come on top."""
         about = {
             name: getattr(row, name)
-            for name in ("id", "status", "status_reason", "visibility", "created_at", "estimate_id")
+            for name in ("id", "status", "status_reason", "visibility", "submitted_at", "estimate_id")
         }
+        error = row.forecast_error_log
+        if error is not None:
+            about["forecast"] = {"error_log": error, "covered": row.forecast_covered}
         # Visibility and estimate are the row's to say; what it was submitted with may have changed since.
         stated = {name: value for name, value in nest(row.fields).items() if isinstance(value, dict)}
         return cls.model_validate(stated | about | more)
@@ -71,7 +97,7 @@ class SourceEntry(BaseModel):
     )
 
     @classmethod
-    def from_row(cls, row: SourceRow, rows: int | None, residual: float | None) -> Self:
+    def from_row(cls, row: object, rows: int | None, residual: float | None) -> Self:
         """The entry of a stored source."""
         stated = {
             name: getattr(row, name)
@@ -104,6 +130,6 @@ class Residual(BaseModel):
 class MeasurementDetail(MeasurementEntry):
     """One measurement with its source and its residual."""
 
-    source: SourceEntry = Field(description="Where it comes from.")
+    source: SourceEntry | None = Field(description="Where it comes from; null if that is no known source.")
     residual: Residual | None = Field(description="Beside the current forecast; null if it cannot be compared.")
     residual_reason: str | None = Field(description="Why it cannot be compared, where it cannot.")

@@ -14,9 +14,11 @@ from service.engine.forecast import Forecaster
 from service.estimates.schemas import Quantity
 from service.estimates.service import rounded
 from service.evaluations.service import Skipped, compare
+from service.measurements.record import COLUMNS, exported
 from service.measurements.repository import Filter, MeasurementRepository
 from service.measurements.schemas import Residual
 from service.measurements.tables import MeasurementRow
+from service.teams.repository import TeamRepository
 
 Format = Literal["csv", "ndjson"]
 MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
@@ -40,30 +42,43 @@ def residual(row: MeasurementRow, catalog: Catalog, forecaster: Forecaster) -> R
     )
 
 
-async def export(database: Database, filters: Sequence[Filter], form: Format) -> AsyncIterator[bytes]:
-    """Measurements in the columns that an import takes, in order of arrival, holding few of them at a time."""
-    write = _csv_writer() if form == "csv" else _ndjson
+async def export(
+    database: Database, filters: Sequence[Filter], form: Format, *, team_id: str | None = None, complete: bool = False
+) -> AsyncIterator[bytes]:
+    """Measurements in the columns that an import takes, in order of arrival, holding few of them at a time.
+
+    Args:
+        database: where from.
+        filters: conditions, all of which must hold.
+        form: csv or ndjson.
+        team_id: whose own measurements are written beside the shared ones.
+        complete: whether to write those of every team, with what the service says of them (`record`).
+    """
+    write = _csv_writer((*FIELDS, *COLUMNS) if complete else FIELDS) if form == "csv" else _ndjson
     if form == "csv":
         yield write([])
-    chunk: list[dict[str, Any]] = []
-    async with database.sessions() as session:
-        async for row in MeasurementRepository(session).stream(filters):
-            chunk.append(row.fields)
-            if len(chunk) == CHUNK:
-                yield write(chunk)
-                chunk = []
-    if chunk:
-        yield write(chunk)
+    last = 0
+    while True:
+        # A connection is taken for each page only: a client that reads slowly must not keep one.
+        async with database.sessions() as session:
+            rows = await MeasurementRepository(session).following(
+                last, filters, team_id=team_id, of_all_teams=complete, limit=CHUNK
+            )
+            teams = await TeamRepository(session).names(row.team_id for row in rows if row.team_id) if complete else {}
+        if not rows:
+            return
+        yield write([exported(row, teams) if complete else row.fields for row in rows])
+        last = rows[-1].sequence
 
 
-def _csv_writer() -> Callable[[Iterable[dict[str, Any]]], bytes]:
+def _csv_writer(columns: Sequence[str]) -> Callable[[Iterable[dict[str, Any]]], bytes]:
     """Writes rows as CSV; the first call writes the header too."""
     first = True
 
     def write(rows: Iterable[dict[str, Any]]) -> bytes:
         nonlocal first
         text = io.StringIO()
-        write_csv(rows, text, columns=FIELDS)
+        write_csv(rows, text, columns=columns)
         written = text.getvalue()
         if not first:
             written = written.partition("\n")[2]

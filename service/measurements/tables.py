@@ -3,13 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, RowNumber
 
-STATUSES = ("accepted", "quarantined", "withdrawn")
-"""A measurement is used (accepted), kept but not used (quarantined), or taken back (withdrawn); none is ever erased."""
+STATUSES = ("accepted", "quarantined", "rejected", "withdrawn")
+"""A measurement is used (accepted), kept out of the shared fit until somebody vouches for it (quarantined), refused by
+a curator (rejected), or taken back by its team (withdrawn); none is erased but by a purge."""
 
 VISIBILITIES = ("shared", "team")
 """Who sees a measurement: everybody, or the team that submitted it."""
@@ -43,21 +44,41 @@ class MeasurementRow(Base):
         CheckConstraint(f"status IN {STATUSES}", name="status"),
         CheckConstraint(f"visibility IN {VISIBILITIES}", name="visibility"),
         Index("ix_measurements_model_name_accelerator", "model_name", "accelerator"),
+        Index("ix_measurements_team_id_sequence", "team_id", "sequence"),
+        UniqueConstraint("team_id", "duplicate_key", name="uq_measurements_team_id_duplicate_key"),
     )
 
-    number: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
-    """Order of arrival; lists are paged by it."""
+    sequence: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
+    """Order of arrival; lists are paged by it, and what is newer than a mark lies above it. PostgreSQL gives numbers
+    before it commits, so that a row may appear below a mark that was just read: compare counts too."""
     id: Mapped[str] = mapped_column(String(40), unique=True)
-    source: Mapped[str] = mapped_column(ForeignKey("sources.name"), index=True)
+    source: Mapped[str | None] = mapped_column(String(200), index=True)
+    """`provenance.source`; one of `sources` for what ships, free text of a team's own else."""
     status: Mapped[str] = mapped_column(String(20), index=True)
     status_reason: Mapped[str | None]
     visibility: Mapped[str] = mapped_column(String(20))
-    team: Mapped[str | None] = mapped_column(String(200), index=True)
-    """Who submitted it; none for what ships."""
+    team_id: Mapped[str | None] = mapped_column(ForeignKey("teams.id"))
+    """Who submitted it, from the key; none for what ships."""
+    key_id: Mapped[str | None] = mapped_column(String(40))
+    """The key that it was submitted with."""
+    site: Mapped[str | None] = mapped_column(String(200))
+    """Where it ran, a name within the team; the team's own name unless the row says otherwise."""
     shipped: Mapped[bool]
     """Whether the row came with the service, so that a newer release may take it back."""
-    created_at: Mapped[datetime]
-    estimate_id: Mapped[str | None] = mapped_column(ForeignKey("estimates.id", ondelete="SET NULL"), index=True)
+    submitted_at: Mapped[datetime]
+    duplicate_key: Mapped[str | None] = mapped_column(String(64))
+    """Digest of configuration, result and source: a team submits it once. None for what ships and what was withdrawn,
+    so that a withdrawn row may be submitted anew."""
+    estimate_id: Mapped[str | None] = mapped_column(String(40), index=True)
+    """The saved estimate that the run was predicted by. No foreign key, for a restored row may outlive it."""
+    forecast_error_log: Mapped[float | None]
+    """ln(predicted / measured time) of the estimate that it names; None if it names none."""
+    forecast_covered: Mapped[bool | None]
+    """Whether the measured time lay in that estimate's 80 % interval."""
+    deviation_log: Mapped[float | None]
+    """ln(predicted / measured time) of the shared forecast when it was submitted; None where it could not be told."""
+    agreement_key: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Digest of model, chip, mode, precision and framework: rows of independent teams that share it may agree."""
 
     evidence: Mapped[str | None] = mapped_column(String(40))
     measured_on: Mapped[str | None] = mapped_column(String(40))

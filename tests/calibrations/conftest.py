@@ -1,9 +1,11 @@
-"""A few small lineages of the shipped measurements, to be held out in seconds."""
+"""Small sources of what ships: held out, or alone in a database whose calibrations are fitted in seconds."""
 
 import pytest
 
 from service.calibrations.shipped import Measured, measured, shipped_rows
 from service.catalog.catalog import Catalog, load_catalog
+from tests.conftest import Databases
+from tests.replicas import keep_only
 
 SMALL = ("internevo-train-performance", "megatron-sc21-paper", "mxnet-perf-faq", "detectron2-model-zoo")
 
@@ -19,3 +21,27 @@ def few(catalog: Catalog) -> Measured:
     rows, ids = shipped_rows()
     chosen = [index for index, row in enumerate(rows) if row.get("provenance.source") in SMALL]
     return measured([rows[index] for index in chosen], [ids[index] for index in chosen], catalog)
+
+
+SMALL_SOURCES = (
+    "jcjohnson-cnn-benchmarks",
+    "litgpt-resource-tables",
+    "maxtext-readme-tables",
+    "megatron-lm-repo",
+    "mxnet-perf-faq",
+    "soumith-convnet-benchmarks",
+)
+
+
+@pytest.fixture(scope="session")
+def small_template(databases: Databases) -> str:
+    """The URL of a database that holds the small sources only, to be copied."""
+    url = databases.seeded()
+    keep_only(url, SMALL_SOURCES)
+    return url
+
+
+@pytest.fixture
+def small_database(databases: Databases, small_template: str) -> str:
+    """The URL of a database of this test's own that holds the small sources only."""
+    return databases.copy(small_template)

@@ -1,8 +1,26 @@
-"""The calibration in use says what it is, what it learned, and how accurate it is."""
+"""Calibrations over HTTP: the one in use and its track record, lists, and who may fit and activate."""
+
+import math
 
 import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.app import create_app
+from service.calibrations.repository import CalibrationRepository
+from service.calibrations.service import track_record
 from service.estimates.schemas import GoodputAssumptions
+from service.settings import Settings
+from tests.conftest import Databases, serving
+from tests.replicas import in_database, make_key, submit
+
+RUN = {
+    "provenance.source": "ours",
+    "model.name": "resnet-50",
+    "hardware.accelerator": "V100-SXM2-16GB",
+    "result.value": 800.0,
+    "result.unit": "samples_per_second",
+}
 
 
 def test_the_current_calibration_is_described(client: httpx.Client) -> None:
@@ -58,3 +76,109 @@ def test_an_estimate_names_the_current_calibration(client: httpx.Client) -> None
     request = {"model": {"name": "resnet-50"}, "hardware": {"accelerator": "T4"}}
     answer = client.post("/v1/estimates", json=request).json()
     assert answer["evidence"]["calibration"] == current
+
+
+def test_the_list_says_which_one_is_in_use(client: httpx.Client) -> None:
+    body = client.get("/v1/calibrations").json()
+    (shipped,) = body["items"]
+    assert body["next_cursor"] is None
+    assert (shipped["status"], shipped["trigger"], shipped["in_use"]) == ("succeeded", "shipped", True)
+    one = client.get(f"/v1/calibrations/{shipped['version']}").json()
+    current = client.get("/v1/calibrations/current").json()
+    assert one["content"]["coefficients"] == current["coefficients"]
+
+
+def test_an_unknown_one_is_not_found(client: httpx.Client) -> None:
+    answer = client.get("/v1/calibrations/none-such")
+    assert answer.status_code == 404
+    assert "GET /v1/calibrations lists them" in answer.json()["detail"]
+
+
+def test_a_foreign_cursor_is_refused(client: httpx.Client) -> None:
+    for cursor in ("x", "MjAyNi0wMS0wMSB2"):
+        answer = client.get("/v1/calibrations", params={"cursor": cursor})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == "cursor"
+
+
+@pytest.mark.parametrize("path", ["", "/some-version/activate"])
+def test_fitting_and_activating_need_a_key_that_may(client: httpx.Client, service_database: str, path: str) -> None:
+    submitter, _ = make_key(service_database, "submitters", ["submit"])
+    assert client.post(f"/v1/calibrations{path}").status_code == 401
+    answer = client.post(f"/v1/calibrations{path}", headers=submitter)
+    assert answer.status_code == 403
+    assert "calibrate" in answer.json()["detail"]
+
+
+def test_what_cannot_be_activated_is_said(client: httpx.Client, service_database: str) -> None:
+    key, _ = make_key(service_database, "calibrators", ["calibrate"])
+    assert client.post("/v1/calibrations/none-such/activate", headers=key).status_code == 404
+
+
+def test_lists_are_paged_newest_first(seeded_database: str) -> None:
+    async def work(session: AsyncSession) -> None:
+        repository = CalibrationRepository(session)
+        made: list[str] = []
+        for _ in range(3):
+            row = await repository.request(trigger="request", forced=False, team_id=None)
+            await repository.fail(row.version, "no luck")
+            made.insert(0, row.version)
+        listed: list[str] = []
+        page, cursor = await repository.page(limit=1)
+        while cursor is not None:
+            listed += [row.version for row in page]
+            page, cursor = await repository.page(limit=1, cursor=cursor)
+        listed += [row.version for row in page]
+        assert listed[:3] == made
+        assert len(listed) == 4, "and the one that ships"
+
+    in_database(seeded_database, work)
+
+
+def test_requests_that_wait_are_joined_and_force_counts(seeded_database: str) -> None:
+    async def work(session: AsyncSession) -> None:
+        repository = CalibrationRepository(session)
+        first = await repository.request(trigger="request", forced=False, team_id=None)
+        second = await repository.request(trigger="request", forced=True, team_id=None)
+        assert second.version == first.version
+        await session.refresh(first)
+        assert first.forced
+
+    in_database(seeded_database, work)
+
+
+def test_the_track_record_is_of_what_the_caller_may_see(databases: Databases) -> None:
+    url = databases.seeded()
+    ours, team_id = make_key(url, "ours")
+    theirs, _ = make_key(url, "theirs")
+    forecast = {"team_id": team_id, "site": "ours", "forecast_covered": True}
+    submit(url, [RUN], forecast_error_log=0.1, **forecast)
+    submit(url, [RUN], forecast_error_log=0.3, status="quarantined", **forecast)
+    submit(url, [RUN], forecast_error_log=5.0, status="rejected", **forecast)
+    submit(url, [RUN], forecast_error_log=5.0, status="withdrawn", **forecast)
+    submit(url, [RUN], forecast_error_log=0.5, visibility="team", **(forecast | {"forecast_covered": False}))
+    with serving(create_app(Settings(database_url=url))) as address, httpx.Client(base_url=address) as client:
+        path = "/v1/calibrations/current"
+        everybody = client.get(path).json()["track_record"]
+        assert client.get(path, headers=theirs).json()["track_record"] == everybody
+        own = client.get(path, headers=ours).json()["track_record"]
+    assert (everybody["n"], everybody["coverage_80"]) == (2, 1.0)
+    assert everybody["bias"] == pytest.approx(0.2)
+    assert own["n"] == 3
+    assert own["bias"] == pytest.approx(0.3)
+    assert own["coverage_80"] == pytest.approx(2 / 3)
+
+
+def test_a_track_record_says_how_far_off_forecasts_were() -> None:
+    record = track_record([(math.log(1.1), True), (math.log(0.8), True), (math.log(2.0), False)])
+    assert record.n == 3
+    assert record.mape == pytest.approx((0.1 + 0.2 + 1.0) / 3)
+    assert record.median_ape == pytest.approx(0.2)
+    assert record.bias == pytest.approx(math.log(1.1))
+    assert record.coverage_80 == pytest.approx(2 / 3)
+
+
+def test_without_forecasts_there_is_no_track_record() -> None:
+    assert track_record([]).model_dump() == {
+        "n": 0, "mape": None, "median_ape": None, "bias": None, "coverage_80": None,
+    }  # fmt: skip

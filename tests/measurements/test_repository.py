@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.cursors import BadCursorError
 from service.database import Database
 from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
+from service.teams.repository import TeamRepository
 
 pytestmark = pytest.mark.anyio
 
@@ -118,10 +119,11 @@ async def test_a_stored_measurement_reads_back_word_for_word(session: AsyncSessi
         "result.unit": "seconds_per_step",
     }
     repository = MeasurementRepository(session)
-    stored = await repository.add(fields, team="ours", visibility="team", status="quarantined", status_reason="odd")
+    await TeamRepository(session).obtain("our team", team_id="ours")
+    stored = await repository.add(fields, team_id="ours", visibility="team", status="quarantined", status_reason="odd")
     session.expunge_all()
     assert await repository.get(stored.id) is None
-    seen = await repository.get(stored.id, team="ours")
+    seen = await repository.get(stored.id, team_id="ours")
     assert seen is not None
     assert seen.fields == fields
     assert (seen.status, seen.status_reason, seen.accelerator_count) == ("quarantined", "odd", 0.5)
@@ -131,9 +133,10 @@ async def test_what_one_team_keeps_to_itself_another_does_not_see(session: Async
     repository = MeasurementRepository(session)
     shared = await repository.count()
     fields = {"provenance.source": "fairseq-examples", "hardware.accelerator": "V100-SXM2-32GB"}
-    await repository.add(fields, team="ours", visibility="team")
-    assert await repository.count() == await repository.count(team="theirs") == shared
-    assert await repository.count(team="ours") == shared + 1
+    await TeamRepository(session).obtain("our team", team_id="ours")
+    await repository.add(fields, team_id="ours", visibility="team")
+    assert await repository.count() == await repository.count(team_id="theirs") == shared
+    assert await repository.count(team_id="ours") == shared + 1
 
 
 async def test_sources_are_listed_with_their_rows(session: AsyncSession) -> None:

@@ -1,0 +1,38 @@
+"""The `traincast` command.
+
+Imports of the server and the engine are inside the commands, so that `traincast --help` answers at once.
+Exit codes: 0 done, 1 it cannot be done (said on standard error), 2 the command was not understood.
+"""
+
+import typer
+
+from service.cli import estimating, evaluating, measuring, serving
+from service.cli.keys import keys
+
+app = typer.Typer(
+    name="traincast",
+    help="Predicts how long a training run takes, what it costs and what it emits, with calibrated intervals.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    serving.serve,
+    estimating.estimate,
+    evaluating.evaluate,
+    evaluating.calibrate,
+    measuring.submit,
+    measuring.export,
+    serving.migrate,
+    serving.seed,
+    serving.openapi,
+):
+    app.command()(command)
+app.command(name="import")(measuring.import_measurements)
+app.add_typer(keys)
+
+
+def main() -> None:
+    """Entry point of the `traincast` command."""
+    app()

@@ -1,0 +1,142 @@
+"""`traincast estimate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.cli.words import Json, fail, fail_with, literal, pair, shipped_forecaster, text_of
+
+# One flag each for what is asked most; every other field goes by its name with --set.
+FLAGS = {
+    "model": "model.name",
+    "parameters": "model.parameters",
+    "dataset": "data.name",
+    "tokens": "data.tokens",
+    "samples": "data.samples",
+    "epochs": "data.epochs",
+    "sequence_length": "data.sequence_length",
+    "image_size": "data.image_size",
+    "accelerator": "hardware.accelerator",
+    "count": "hardware.count",
+    "per_node": "hardware.per_node",
+    "mode": "training.mode",
+    "precision": "training.precision",
+    "global_batch": "training.global_batch",
+    "micro_batch": "training.micro_batch",
+    "framework": "software.framework",
+    "price": "pricing.usd_per_accelerator_hour",
+    "region": "location.region",
+}
+
+
+def estimate(
+    file: Annotated[
+        Path | None, typer.Argument(help="A request as JSON, as POST /v1/estimates takes it; - for standard input.")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Model, by catalog name.")] = None,
+    parameters: Annotated[float | None, typer.Option(help="Parameters, count (8e9).")] = None,
+    accelerator: Annotated[str | None, typer.Option("--accelerator", "-a", help="Chip, by slug or alias.")] = None,
+    count: Annotated[float | None, typer.Option("--count", "-n", help="Accelerators.")] = None,
+    per_node: Annotated[float | None, typer.Option(help="Accelerators in one machine.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set, by catalog name.")] = None,
+    tokens: Annotated[float | None, typer.Option(help="Tokens to train on (300e9).")] = None,
+    samples: Annotated[float | None, typer.Option(help="Samples to train on.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
+    sequence_length: Annotated[
+        float | None, typer.Option("--sequence-length", "-s", help="Tokens of a sample.")
+    ] = None,
+    image_size: Annotated[float | None, typer.Option(help="Pixels of a side.")] = None,
+    mode: Annotated[str | None, typer.Option(help="pretrain, finetune, lora, qlora, frozen, fwd_bwd.")] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", "-p", help="fp32, tf32, fp16, bf16, fp8, fp4.")
+    ] = None,
+    global_batch: Annotated[float | None, typer.Option(help="Samples of one optimizer step.")] = None,
+    micro_batch: Annotated[float | None, typer.Option(help="Samples a replica computes at once.")] = None,
+    framework: Annotated[str | None, typer.Option(help="Framework.")] = None,
+    price: Annotated[float | None, typer.Option(help="USD per accelerator and hour.")] = None,
+    region: Annotated[str | None, typer.Option(help="Grid: a country, state or cloud region.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Any other field by its dotted name; repeatable."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Ask the service there, instead of computing here.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Estimate one training run, from flags, or from a JSON file that flags then change.
+
+    Examples:
+
+    - `traincast estimate -m gpt-3-175b -a V100-SXM2-32GB -n 1024 --tokens 300e9 -s 2048 -p fp16 --global-batch 1536`
+    - `traincast estimate -m resnet-50 --dataset imagenet-1k --epochs 90 -a V100-SXM2-16GB -n 8 --json`
+    - `traincast estimate run.json --count 512 --set training.tensor_parallel=8`
+    - `traincast estimate -m llama-2-7b -a L40S --mode lora --set software.attention=flash2 --url http://localhost:8000`
+    """
+    given = {name: value for name, value in locals().items() if name in FLAGS and value is not None}
+    request = _request(file, {FLAGS[name]: value for name, value in given.items()}, setting or [])
+    answer = _ask(url, request) if url else _compute(request)
+    if as_json:
+        print(answer.model_dump_json(indent=2))
+        return
+    from service import rendering
+
+    rendering.console().print(rendering.estimate(answer))
+
+
+def _request(file: Path | None, flags: dict[str, object], settings: list[str]) -> dict[str, Any]:
+    """The request: the file's, changed by flags, changed by `--set`."""
+    request: dict[str, Any] = {}
+    if file is not None:
+        text = sys.stdin.read() if str(file) == "-" else text_of(file)
+        try:
+            request = json.loads(text)
+        except ValueError as error:
+            fail(f"{file} is not JSON: {error}")
+        if not isinstance(request, dict):
+            fail(f"{file}: a request is a JSON object")
+    fields = flags | {name: literal(value) for name, value in (pair(text, "--set") for text in settings)}
+    for path, value in fields.items():
+        section, dot, name = path.partition(".")
+        if not dot:
+            request[section] = value
+        elif isinstance(request.setdefault(section, {}), dict):
+            request[section][name] = value
+    if not request:
+        fail("say what to estimate: flags, --set, or a JSON file; see traincast estimate --help")
+    return request
+
+
+def _compute(request: dict[str, Any]) -> Any:
+    from service.catalog.catalog import load_catalog
+    from service.estimates.batch import cannot_run, read_request
+    from service.estimates.schemas import Estimate
+    from service.estimates.service import estimate_many
+    from service.problems import Problem
+    from service.sites.standpoint import Standpoint
+
+    read = read_request(request)
+    if isinstance(read, Problem):
+        fail_with(read.document())
+    (answer,) = estimate_many([read], load_catalog(), Standpoint(shipped_forecaster()))
+    if not isinstance(answer, Estimate):
+        fail_with(cannot_run(answer).document())
+    return answer
+
+
+def _ask(url: str, request: dict[str, Any]) -> Any:
+    import httpx
+
+    from service.client import Traincast, TraincastError
+
+    model, hardware = request.pop("model", {}), request.pop("hardware", {})
+    try:
+        with Traincast(url) as traincast:
+            return traincast.estimate(model=model, hardware=hardware, **request)
+    except TraincastError as error:
+        fail_with(error.problem)
+    except httpx.HTTPError as error:
+        fail(f"{url} cannot be reached: {error}")

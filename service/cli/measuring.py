@@ -1,0 +1,158 @@
+"""`traincast submit`, `import` and `export`: measurements in and out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.words import LOCAL, Json, Key, Url, fail, fail_with, pair, service_at, text_of
+
+if TYPE_CHECKING:
+    from service.calls import ImportMode
+    from service.submissions.schemas import ImportReport
+
+
+def submit(
+    file: Annotated[
+        Path, typer.Argument(help="One measurement as JSON, as POST /v1/measurements takes it; - for standard input.")
+    ],
+    url: Url = LOCAL,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Submit one measurement to a service. Needs a key with the scope `submit`.
+
+    Example: `echo '{"model": {"name": "resnet-50"}, "hardware": {"accelerator": "T4"}, "result": {"value": 300, "unit":
+    "samples_per_second"}}' | traincast submit - --key KEY`
+    """
+    try:
+        measured = json.loads(sys.stdin.read() if str(file) == "-" else text_of(file))
+    except ValueError as error:
+        fail(f"{file} is not JSON: {error}")
+    if not isinstance(measured, dict):
+        fail(f"{file}: a measurement is a JSON object")
+    parts = {"model": {}, "hardware": {}, "result": {}, **measured}
+    with service_at(url, key) as service:
+        stored = service.submit(**parts)
+    if as_json:
+        print(stored.model_dump_json(indent=2, exclude_unset=True))
+    else:
+        told = f": {stored.status_reason}" if stored.status_reason else ""
+        print(f"{stored.id} {'submitted before, ' if stored.duplicate else ''}{stored.status}{told}")
+
+
+def import_measurements(
+    files: Annotated[
+        list[Path], typer.Argument(help="Measurements: CSV with dotted columns, or NDJSON (.ndjson, .jsonl).")
+    ],
+    url: Url = LOCAL,
+    key: Key = None,
+    mode: Annotated[
+        str, typer.Option(help="best_effort: each row on its own; atomic: all rows of a file or none.")
+    ] = "best_effort",
+    restore: Annotated[
+        bool,
+        typer.Option("--restore", help="Store rows of `export --complete` as they were; needs the scope `admin`."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Submit files of measurements to a service. Needs a key with the scope `submit`.
+
+    Rows that the team has submitted before are not stored again: an import that was cut off is simply run again. Exits
+    with 1 if rows were refused.
+
+    Examples:
+
+    - `traincast import runs.csv --key KEY`
+    - `traincast import everything.ndjson --restore --url https://traincast.example --key KEY`
+    """
+    from rich.progress import Progress
+
+    from service import rendering
+
+    if mode not in ("best_effort", "atomic"):
+        raise typer.BadParameter("best_effort or atomic", param_hint="--mode")
+    chosen: ImportMode = "atomic" if mode == "atomic" else "best_effort"
+    reports: dict[str, ImportReport] = {}
+    with service_at(url, key) as service, Progress(console=rendering.console(stderr=True), transient=True) as progress:
+        task = progress.add_task("importing", total=sum(file.stat().st_size for file in files if file.exists()))
+        for file in files:
+            try:
+                reports[str(file)] = service.import_rows(file, mode=chosen, restore=restore)
+                progress.advance(task, file.stat().st_size)
+            except OSError as error:
+                fail(f"{file} cannot be read: {error.strerror}")
+    if as_json:
+        print(json.dumps({name: report.model_dump(mode="json", exclude_none=True) for name, report in reports.items()}))
+    else:
+        for name, report in reports.items():
+            _tell(name, report)
+    if any(report.refused for report in reports.values()):
+        raise typer.Exit(1)
+
+
+def export(
+    output: Annotated[Path | None, typer.Argument(help="File to write; standard output if none.")] = None,
+    form: Annotated[str, typer.Option("--format", help="csv or ndjson. [default: by the file's name, else csv]")] = "",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE",
+            help="Only such measurements; FIELD.at_least, .at_most, .contains compare; repeatable.",
+        ),
+    ] = None,
+    complete: Annotated[
+        bool,
+        typer.Option("--complete", help="Rows of every team and status, with ids, teams and times: for --restore."),
+    ] = False,
+) -> None:
+    """Write the database's measurements, in the columns that an import takes.
+
+    Examples:
+
+    - `traincast export measurements.csv`
+    - `traincast export --format ndjson --where model.family=decoder --where hardware.count.at_least=64 > large.ndjson`
+    """
+    import asyncio
+
+    named = form or ("ndjson" if output and output.suffix in (".ndjson", ".jsonl") else "csv")
+    if named not in ("csv", "ndjson"):
+        raise typer.BadParameter("csv or ndjson", param_hint="--format")
+    pairs = [pair(text, "--where") for text in where or []]
+    asyncio.run(_export(output, named, pairs, complete))
+
+
+async def _export(output: Path | None, form: str, where: list[tuple[str, str]], complete: bool) -> None:
+    from service.database import Database
+    from service.measurements.filters import read_filters
+    from service.measurements.service import export as stream
+    from service.problems import Problem
+    from service.settings import get_settings
+
+    try:
+        filters = read_filters(where)
+    except Problem as problem:
+        fail_with(problem.document())
+    database = Database(get_settings().database)
+    target = output.open("wb") if output else sys.stdout.buffer
+    try:
+        async for chunk in stream(database, filters, "ndjson" if form == "ndjson" else "csv", complete=complete):
+            target.write(chunk)
+    finally:
+        if output:
+            target.close()
+        await database.close()
+
+
+def _tell(name: str, report: ImportReport) -> None:
+    counts = {kind: getattr(report, kind) for kind in ("accepted", "quarantined", "duplicate", "refused", "restored")}
+    print(f"{name}: {report.rows} rows, " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
+    for item in report.items:
+        if item.outcome in ("refused", "quarantined"):
+            print(f"  row {item.row} {item.outcome}: {item.reason}", file=sys.stderr)
+    if report.omitted:
+        print(f"  and {report.omitted} rows that are not listed", file=sys.stderr)

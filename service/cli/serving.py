@@ -1,0 +1,114 @@
+"""`traincast serve`, and what prepares a database and the specification."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.words import fail
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+LARGEST_HEADERS = 64 * 1024
+"""Bytes of a request's line and headers."""
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than a proxy's own (nginx: 60 s), so that it sends into no closed one."""
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. [default: TRAINCAST_HOST or 127.0.0.1]")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. [default: TRAINCAST_PORT or 8000]")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+) -> None:
+    """Serve the HTTP API; migrate and seed the database first.
+
+    Examples:
+
+    - `traincast serve`
+    - `TRAINCAST_DATABASE_URL=postgresql://me@db/traincast traincast serve --host 0.0.0.0 --port 80`
+    """
+    import uvicorn
+    from pydantic import ValidationError
+
+    from service.settings import get_settings
+
+    try:
+        settings = get_settings()
+    except ValidationError as error:
+        wrong = [f"TRAINCAST_{str(flaw['loc'][0]).upper()}: {flaw['msg']}" for flaw in error.errors()]
+        fail("; ".join(wrong))
+    _first_key(settings)
+    uvicorn.run(
+        "service.app:create_app",
+        factory=True,
+        host=host or settings.host,
+        port=settings.port if port is None else port,
+        workers=workers,
+        log_level=settings.log_level,
+        proxy_headers=True,
+        forwarded_allow_ips=settings.trusted_proxies,
+        h11_max_incomplete_event_size=LARGEST_HEADERS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )
+
+
+def migrate() -> None:
+    """Bring the database's tables to this release. `serve` does so by itself."""
+    import asyncio
+
+    from service.database import Database
+    from service.seed import migrate_only
+    from service.settings import get_settings
+
+    async def run() -> None:
+        database = Database(get_settings().database)
+        try:
+            await migrate_only(database)
+        finally:
+            await database.close()
+
+    asyncio.run(run())
+
+
+def seed() -> None:
+    """Fill the database with the measurements and the calibration that ship. `serve` does so by itself."""
+    from service.seed import main as fill
+
+    fill()
+
+
+def openapi() -> None:
+    """Write `openapi/openapi.json` as the service serves it."""
+    from service.openapi import main as write
+
+    write()
+
+
+def _first_key(settings: Settings) -> None:
+    """On a new SQLite database, makes and prints a key; whoever runs a shared database makes their own."""
+    import asyncio
+
+    from service.database import Database
+    from service.seed import prepare
+    from service.teams.service import NewKey, first_key
+
+    async def run() -> NewKey | None:
+        database = Database(settings.database)
+        try:
+            if not database.is_sqlite:
+                return None
+            await prepare(database)
+            async with database.writing() as session:
+                made = await first_key(session)
+                await session.commit()
+                return made
+        finally:
+            await database.close()
+
+    made = asyncio.run(run())
+    if made is not None:
+        typer.echo(f"API key for this service (team {made.team}, all scopes; it is not shown again): {made.key}")

@@ -1,0 +1,85 @@
+"""What the commands share: how they read arguments and files, how they say what cannot be done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from service.client import Traincast
+    from service.engine.forecast import Forecaster
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Url = Annotated[
+    str,
+    typer.Option(help="Where the service is.", envvar="TRAINCAST_URL", show_envvar=True),
+]
+Key = Annotated[str | None, typer.Option(help="API key.", envvar="TRAINCAST_KEY", show_envvar=True, show_default=False)]
+LOCAL = "http://127.0.0.1:8000"
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        fail(f"{path} cannot be read: {error.strerror}")
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not FIELD=VALUE", param_hint=option)
+    return name.strip(), value.strip()
+
+
+def literal(text: str) -> object:
+    """Numbers, booleans and objects as JSON has them; anything else is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def shipped_forecaster() -> Forecaster:
+    from service.engine.forecast import Forecaster
+    from service.seed import CALIBRATION
+
+    if not CALIBRATION.exists():
+        fail("no calibration ships with this installation: fit one with traincast calibrate")
+    return Forecaster.load(CALIBRATION)
+
+
+def fail_with(problem: dict[str, Any]) -> NoReturn:
+    """Says what the problem document says, a line for each field at fault."""
+    errors = problem.get("errors") or []
+    lines = [
+        f"{error['field']}: {error['message']}" + (f" ({error['hint']})" if error.get("hint") else "")
+        for error in errors
+    ]
+    fail("\n".join(lines) or str(problem.get("detail", problem)))
+
+
+def fail(message: str) -> NoReturn:
+    typer.secho(message, err=True, fg=typer.colors.RED)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def service_at(url: str, key: str | None) -> Iterator[Traincast]:
+    """The service, whose refusals end the command with what it says."""
+    import httpx
+
+    from service.client import Traincast, TraincastError
+
+    try:
+        with Traincast(url, key=key) as service:
+            yield service
+    except TraincastError as error:
+        fail_with(error.problem)
+    except httpx.HTTPError as error:
+        fail(f"{url} cannot be reached: {error}")

@@ -1,0 +1,265 @@
+"""Who calls, what they may do, and how often: keys, scopes, rate limits and cost budgets at the service's door.
+
+The gate runs before anything of a request's body is read. A key is looked up once in a few seconds, so that it costs
+no query on most requests and a revoked one is refused soon. Limits are kept in the memory of each replica.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from cachetools import TTLCache
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import FixedWindowRateLimiter
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.database import Database
+from service.failures import problem_of
+from service.problems import Forbidden, Problem, TooManyRequests, Unauthorized, render
+from service.settings import Settings
+from service.teams.repository import Actor, TeamRepository
+from service.teams.service import Scope as KeyScope
+from service.teams.service import is_genuine, prefix_of
+
+logger = logging.getLogger(__name__)
+
+KEY_AGE_SECONDS = 4.0
+"""How long a looked-up key is believed; with the query it stays within the 5 s that are promised for a revocation."""
+KEYS_HELD = 10_000
+TOUCHED_AFTER = timedelta(minutes=1)
+"""How exactly a key's last use is known: once a minute is one write a minute."""
+ALWAYS_OPEN = frozenset({"/", "/healthz", "/readyz", "/metrics", "/openapi.json"})
+ALWAYS_OPEN_BELOW = "/docs"
+_BEARER = 'Bearer realm="traincast"'
+CHALLENGE = {"www-authenticate": _BEARER}
+BEARER = HTTPBearer(auto_error=False, description="An API key, from `traincast keys create`.")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls: a team by one of its keys, or an anonymous address (all None, no scopes)."""
+
+    team_id: str | None = None
+    team_name: str | None = None
+    scopes: frozenset[str] = frozenset()
+    key_id: str | None = None
+    address: str = ""
+
+    @property
+    def actor(self) -> Actor:
+        """The caller as the audit names it."""
+        return Actor(self.team_id, self.key_id)
+
+    @property
+    def account(self) -> str:
+        """Whose limits and budgets its requests count against."""
+        return self.key_id or f"address {self.address}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A key as it was looked up; None where there is none of that prefix."""
+
+    caller: Caller | None
+    hash: bytes
+    revoked: bool
+
+
+class Gate:
+    """Lets requests in: recognises the key, keeps a closed service closed, counts against the rate limit."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, database: Callable[[], Database]) -> None:
+        self.app = app
+        self.open_reading = settings.open_reading
+        self.keys = KeyRing(database)
+        self.limiter = FixedWindowRateLimiter(MemoryStorage())
+        self.per_key = RateLimitItemPerMinute(settings.key_requests_per_minute)
+        self.per_address = RateLimitItemPerMinute(settings.anonymous_requests_per_minute)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            scope.setdefault("state", {})["caller"] = await self._admitted(scope)
+        except Problem as problem:
+            await render(Request(scope), problem)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    async def _admitted(self, scope: Scope) -> Caller:
+        address = scope["client"][0] if scope.get("client") else ""
+        path = scope["path"]
+        given = Headers(scope=scope).get("authorization")
+        is_open = path in ALWAYS_OPEN or path.startswith(ALWAYS_OPEN_BELOW)
+        if given is None:
+            if not (is_open or self.open_reading):
+                raise Unauthorized(
+                    "This service answers to API keys only: send one as Authorization: Bearer KEY.", headers=CHALLENGE
+                )
+            caller = Caller(address=address)
+        else:
+            caller = await self._recognised(given, address)
+        if not is_open:
+            limit = self.per_address if caller.key_id is None else self.per_key
+            await _count(self.limiter, limit, caller.account, 1, "requests")
+        return caller
+
+    async def _recognised(self, authorization: str, address: str) -> Caller:
+        kind, _, key = authorization.partition(" ")
+        caller = await self.keys.caller(key.strip(), address) if kind.lower() == "bearer" else None
+        if caller is None:
+            # Guessing counts against the address, so that it ends soon and costs few queries.
+            await _count(self.limiter, self.per_address, f"address {address}", 1, "requests")
+            raise Unauthorized(
+                "The API key is not valid: it is mistyped, revoked or of another service. Send Authorization: Bearer "
+                "KEY with a key from `traincast keys create`, or no such header.",
+                headers=CHALLENGE,
+            )
+        return caller
+
+
+class KeyRing:
+    """Keys looked up in the database and believed for a few seconds."""
+
+    def __init__(self, database: Callable[[], Database]) -> None:
+        self.database = database
+        self.held: TTLCache[str, _Known] = TTLCache(KEYS_HELD, KEY_AGE_SECONDS, timer=time.monotonic)
+        self.touching: set[asyncio.Task[None]] = set()
+
+    async def caller(self, key: str, address: str) -> Caller | None:
+        """Whose key this is, or None if it opens nothing.
+
+        Raises:
+            NotReady: The database does not answer, and the key was not looked up lately.
+        """
+        prefix = prefix_of(key)
+        if prefix is None:
+            return None
+        known = self.held.get(prefix)
+        if known is None:
+            known = await self._looked_up(prefix)
+            self.held[prefix] = known
+        if not is_genuine(key, known.hash) or known.caller is None or known.revoked:
+            return None
+        found = known.caller
+        return Caller(found.team_id, found.team_name, found.scopes, found.key_id, address)
+
+    async def _looked_up(self, prefix: str) -> _Known:
+        try:
+            async with self.database().sessions() as session:
+                held = await TeamRepository(session).key_of_prefix(prefix)
+        except (SQLAlchemyError, OSError) as error:
+            # The gate stands outside the handlers that tell failures of the database from bugs.
+            raise problem_of(error) or error from error
+        if held is None:
+            return _Known(None, b"", True)
+        row = held.row
+        now = datetime.now(UTC)
+        if row.revoked_at is None and (row.last_used_at is None or now - row.last_used_at > TOUCHED_AFTER):
+            self._in_background(self._touch(row.id, now))
+        caller = Caller(row.team_id, held.team_name, frozenset(row.scopes.split()), row.id)
+        return _Known(caller, row.hash, row.revoked_at is not None)
+
+    async def _touch(self, key_id: str, at: datetime) -> None:
+        """Best effort: a request must not wait, let alone fail, because its key's last use cannot be written."""
+        try:
+            async with self.database().sessions() as session:
+                await TeamRepository(session).touch(key_id, at)
+                await session.commit()
+        except Exception as error:
+            logger.warning("the last use of key %s could not be noted: %s", key_id, error)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.touching.add(task)
+        task.add_done_callback(self.touching.discard)
+
+
+COST_OF_LINE = 1
+COST_OF_SAVING = 20
+COST_OF_LEARNING = 50
+"""What a line of a batch, a saved estimate and a row to learn from cost of a budget. Judgement: a unit is about a
+millisecond of one core; learning takes time with the square of its rows, fifty milliseconds each for a few hundred."""
+
+
+class Budgets:
+    """What expensive calls may cost an hour, in units of about a millisecond of one core."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.limiter = FixedWindowRateLimiter(MemoryStorage())
+        self.per_key = RateLimitItemPerHour(settings.key_budget_per_hour)
+        self.per_address = RateLimitItemPerHour(settings.anonymous_budget_per_hour)
+
+    async def spend(self, caller: Caller, cost: int, what: str) -> None:
+        """Counts the cost of a call before it is incurred.
+
+        Raises:
+            TooManyRequests: The caller's budget of this hour does not cover it.
+        """
+        limit = self.per_address if caller.key_id is None else self.per_key
+        await _count(self.limiter, limit, caller.account, cost, what)
+
+
+def caller(request: Request) -> Caller:
+    """Who calls, as the gate recognised it."""
+    found: Caller = request.state.caller
+    return found
+
+
+def require(scope: KeyScope) -> Callable[..., Caller]:
+    """A dependency that lets only keys with this scope pass, and gives the caller.
+
+    Raises:
+        Unauthorized: No key was sent.
+        Forbidden: The key has not this scope.
+    """
+
+    def allowed(request: Request, _documented: Annotated[object, Security(BEARER)]) -> Caller:
+        found = caller(request)
+        if found.key_id is None:
+            raise Unauthorized(
+                f"This call needs an API key with the scope {scope}: send Authorization: Bearer KEY "
+                f"(`traincast keys create --team NAME --scope {scope}`).",
+                headers=CHALLENGE,
+            )
+        if scope not in found.scopes:
+            raise Forbidden(
+                f"The API key lacks the scope {scope}: it has {', '.join(sorted(found.scopes))}.",
+                headers={"www-authenticate": f'{_BEARER}, error="insufficient_scope", scope="{scope}"'},
+            )
+        return found
+
+    return allowed
+
+
+def get_budgets(request: Request) -> Budgets:
+    """The budgets of this replica."""
+    budgets: Budgets = request.app.state.budgets
+    return budgets
+
+
+async def _count(limiter: FixedWindowRateLimiter, limit: RateLimitItem, account: str, cost: int, what: str) -> None:
+    # A refused call costs nothing, so that a large one does not use up what a small one could have had.
+    if await limiter.test(limit, account, cost=cost) and await limiter.hit(limit, account, cost=cost):
+        return
+    window = await limiter.get_window_stats(limit, account)
+    wait = max(1, math.ceil(window.reset_time - time.time()))
+    raise TooManyRequests(
+        f"Too many {what}: {limit.amount} are allowed each {limit.GRANULARITY.name}; try again in {wait} s.",
+        headers={"retry-after": str(wait)},
+    )
+
+
+CallerDependency = Annotated[Caller, Depends(caller)]
+BudgetsDependency = Annotated[Budgets, Depends(get_budgets)]

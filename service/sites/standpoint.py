@@ -1,0 +1,72 @@
+"""From where a configuration is predicted: as a site that nobody knows, or as one that has measured before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.calibrations.shipped import measured
+from service.catalog.catalog import Catalog
+from service.engine.evidence import Evidence, Neighbour, grade
+from service.engine.forecast import Forecast, Forecaster
+from service.engine.operations import work
+from service.engine.table import Table
+
+
+@dataclass(frozen=True, eq=False)
+class Standpoint:
+    """A forecaster and, if it is a site's, the version of what was learned and the site's own measurements."""
+
+    forecaster: Forecaster
+    site_version: str | None = None
+    own: Evidence | None = None
+
+    def predict(self, table: Table) -> Forecast:
+        """The forecast; a site's own measurements count among those that are near."""
+        if self.own is None:
+            return self.forecaster.predict(table)
+        shared = self.forecaster.evidence
+        grades = grade(table, np.minimum(shared.nearest_distance(table), self.own.nearest_distance(table)))
+        measured_models = np.concatenate([shared.names["model"], self.own.names["model"]])
+        # Neither its work nor a measured sibling is known: whatever is near is near to a stand-in.
+        grades[~work(table).known & ~np.isin(table.text("model"), measured_models)] = "extrapolated"
+        return self.forecaster.predict(table, grades=grades)
+
+    def nearest(self, table: Table, most: int) -> list[list[Neighbour]]:
+        """The nearest measurements, the site's own among them, nearest first."""
+        shared = self.forecaster.nearest(table, most)
+        if self.own is None:
+            return shared
+        mine = self.own.nearest(table, most)
+        return [_merged(near, far, most) for near, far in zip(mine, shared, strict=True)]
+
+
+def learned(
+    forecaster: Forecaster, rows: Sequence[Mapping[str, object]], ids: Sequence[str], catalog: Catalog, *, version: str
+) -> Standpoint:
+    """The standpoint of a site that measured these rows (dotted names); a new site's if none says a speed.
+
+    Args:
+        forecaster: the calibration.
+        rows: the site's measurements.
+        ids: what they are stored under.
+        catalog: the reference tables.
+        version: names what is learned.
+    """
+    data = measured(rows, ids, catalog)
+    timed = np.isfinite(data.log_seconds)
+    if not timed.any():
+        return Standpoint(forecaster)
+    table, log_seconds = data.table.take(timed), data.log_seconds[timed]
+    updated = forecaster.learn(table, log_seconds)
+    predicted, _, _ = updated.log_seconds(table)
+    return Standpoint(updated, version, Evidence.of(data.ids[timed], table, log_seconds, predicted, predicted))
+
+
+def _merged(own: Sequence[Neighbour], shared: Sequence[Neighbour], most: int) -> list[Neighbour]:
+    """The nearest of both, each measurement once: a site's shared rows may be in the calibration's evidence too."""
+    mine = {near.id for near in own}
+    both = [*own, *(near for near in shared if near.id not in mine)]
+    return sorted(both, key=lambda near: near.distance)[:most]

@@ -1,0 +1,162 @@
+"""Queries that store and change measurements; those that read them are in ``measurements``."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.database import insert_or_pass
+from service.estimates.tables import EstimateRow
+from service.measurements.tables import MeasurementRow, SourceRow
+from service.teams.tables import FirstAnswerRow
+
+MOST_PARAMETERS = 500
+"""Values of one IN list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A quarantined or vouched row as independent teams see each other's."""
+
+    id: str
+    team_id: str
+    status: str
+    agreement_key: str
+    deviation_log: float
+
+
+class SubmissionRepository:
+    """Measurements being stored and changed, in one session; the session's owner commits."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    async def store(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """Stores rows of one team, but for those it has submitted before, also if another replica does so right now.
+
+        Args:
+            rows: columns of each row; no two of them have the same ``duplicate_key``.
+
+        Returns: the id under which each ``duplicate_key`` is stored, the row's own or that of the first.
+        """
+        if not rows:
+            return {}
+        await self.session.execute(insert_or_pass(self.session, MeasurementRow), list(rows))
+        return await self.held(str(rows[0]["team_id"]), [row["duplicate_key"] for row in rows])
+
+    async def held(self, team_id: str, keys: Sequence[str]) -> dict[str, str]:
+        """The ids of a team's rows by duplicate key."""
+        found: dict[str, str] = {}
+        for start in range(0, len(keys), MOST_PARAMETERS):
+            query = select(MeasurementRow.duplicate_key, MeasurementRow.id).where(
+                MeasurementRow.team_id == team_id,
+                MeasurementRow.duplicate_key.in_(keys[start : start + MOST_PARAMETERS]),
+            )
+            found |= {str(key): name for key, name in await self.session.execute(query)}
+        return found
+
+    async def put(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Stores rows as they were exported, in place of those of the same ids."""
+        ids = [row["id"] for row in rows]
+        for start in range(0, len(ids), MOST_PARAMETERS):
+            chunk = ids[start : start + MOST_PARAMETERS]
+            await self.session.execute(
+                delete(MeasurementRow).where(MeasurementRow.id.in_(chunk)).execution_options(synchronize_session=False)
+            )
+        if rows:
+            await self.session.execute(insert(MeasurementRow), list(rows), execution_options={"render_nulls": True})
+
+    async def name_sources(self, names: Iterable[str]) -> None:
+        """Lists sources that shared rows name and nobody has described yet."""
+        rows = [{"name": name, "title": name, "lineage": name} for name in sorted(set(names))]
+        if rows:
+            await self.session.execute(insert_or_pass(self.session, SourceRow), rows)
+
+    async def lock(self, measurement_id: str) -> MeasurementRow | None:
+        """The row, so that nobody else changes it before this transaction ends; None if there is none."""
+        query = select(MeasurementRow).where(MeasurementRow.id == measurement_id).with_for_update()
+        return (await self.session.scalars(query)).one_or_none()
+
+    async def erase(self, row: MeasurementRow) -> None:
+        """Erases a row, and stored answers that repeat it."""
+        await self.session.execute(
+            delete(FirstAnswerRow).where(
+                FirstAnswerRow.team_id == row.team_id, FirstAnswerRow.location == f"/v1/measurements/{row.id}"
+            )
+        )
+        await self.session.delete(row)
+        await self.session.flush()
+
+    async def contested(self, keys: Iterable[str]) -> list[Claim]:
+        """Shared rows of those agreement keys that more than one team has rows of, one of them quarantined."""
+        wanted = sorted(set(keys))
+        shared = (
+            MeasurementRow.visibility == "shared",
+            MeasurementRow.status.in_(("quarantined", "accepted")),
+            MeasurementRow.team_id.is_not(None),
+            MeasurementRow.deviation_log.is_not(None),
+        )
+        claims: list[Claim] = []
+        for start in range(0, len(wanted), MOST_PARAMETERS):
+            several = (
+                select(MeasurementRow.agreement_key)
+                .where(MeasurementRow.agreement_key.in_(wanted[start : start + MOST_PARAMETERS]), *shared)
+                .group_by(MeasurementRow.agreement_key)
+                .having(func.count(MeasurementRow.team_id.distinct()) > 1)
+            )
+            query = select(
+                MeasurementRow.id,
+                MeasurementRow.team_id,
+                MeasurementRow.status,
+                MeasurementRow.agreement_key,
+                MeasurementRow.deviation_log,
+            ).where(MeasurementRow.agreement_key.in_(several), *shared)
+            claims += [Claim(**row._mapping) for row in await self.session.execute(query)]
+        return claims
+
+    async def accept(self, ids: Sequence[str], reason: str) -> None:
+        """Accepts quarantined rows."""
+        for start in range(0, len(ids), MOST_PARAMETERS):
+            await self.session.execute(
+                update(MeasurementRow)
+                .where(
+                    MeasurementRow.id.in_(ids[start : start + MOST_PARAMETERS]), MeasurementRow.status == "quarantined"
+                )
+                .values(status="accepted", status_reason=reason)
+                .execution_options(synchronize_session=False)
+            )
+
+    async def answers_of(self, estimate_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Saved estimates as they were answered, by id."""
+        wanted = sorted(set(estimate_ids))
+        found: dict[str, dict[str, Any]] = {}
+        for start in range(0, len(wanted), MOST_PARAMETERS):
+            query = select(EstimateRow.id, EstimateRow.answer).where(
+                EstimateRow.id.in_(wanted[start : start + MOST_PARAMETERS])
+            )
+            found |= {row.id: row.answer for row in await self.session.execute(query)}
+        return found
+
+
+class FirstAnswerRepository:
+    """First answers by idempotency key, in one session; the session's owner commits."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self.session = session
+
+    async def get(self, team_id: str, key: str) -> FirstAnswerRow | None:
+        """What the first request with that key was answered, or None if there was none."""
+        return await self.session.get(FirstAnswerRow, (team_id, key))
+
+    async def add(self, row: Mapping[str, Any]) -> bool:
+        """Remembers an answer; False if a request with the same key was answered meanwhile."""
+        made = {**row, "created_at": datetime.now(UTC)}
+        statement = insert_or_pass(self.session, FirstAnswerRow).values(made).returning(FirstAnswerRow.idempotency_key)
+        return (await self.session.execute(statement)).one_or_none() is not None
+
+    async def forget(self, before: timedelta) -> None:
+        """Forgets answers that are older than that."""
+        await self.session.execute(delete(FirstAnswerRow).where(FirstAnswerRow.created_at < datetime.now(UTC) - before))

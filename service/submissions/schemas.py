@@ -1,0 +1,61 @@
+"""What submitting and deciding are asked with and answered with."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.faults import FieldError
+from service.measurements.schemas import MeasurementEntry
+
+Mode = Literal["best_effort", "atomic"]
+Outcome = Literal["accepted", "quarantined", "duplicate", "refused", "restored"]
+
+
+class Submitted(MeasurementEntry):
+    """A measurement as it was stored."""
+
+    duplicate: bool = Field(
+        False, description="Whether the team had submitted the same before; what is shown is what it submitted then."
+    )
+
+
+class ImportedRow(BaseModel):
+    """What became of one row of an import."""
+
+    row: int = Field(description="Line in the file; a CSV header is 1.", examples=[17])
+    outcome: Outcome = Field(description="Stored and used, stored and kept aside, known already, or not stored.")
+    id: str | None = Field(None, description="Its id; of a duplicate, that of the first.")
+    reason: str | None = Field(None, description="Why it was kept aside or refused.")
+    errors: list[FieldError] | None = Field(None, description="The fields at fault, where it was refused.")
+
+
+class ImportReport(BaseModel):
+    """What became of an import; every row that is reported stored is on disk."""
+
+    mode: Mode = Field(description="atomic: all or nothing; best_effort: each row on its own.")
+    rows: int = Field(description="Rows read.")
+    accepted: int = Field(0, description="Stored and used.")
+    quarantined: int = Field(0, description="Stored and kept out of the shared fit until vouched for.")
+    duplicate: int = Field(0, description="Submitted by the team before; not stored again.")
+    refused: int = Field(0, description="Not stored: wrong or impossible.")
+    restored: int = Field(0, description="Stored as they were exported (restore).")
+    items: list[ImportedRow] = Field(
+        description="What became of each row, in order; of long imports only rows that were not accepted, and not all."
+    )
+    omitted: int = Field(0, description="Rows that are counted above and not listed.")
+
+
+class Decision(BaseModel):
+    """A curator's or administrator's decision."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str | None = Field(None, max_length=2000, description="Why, for the audit and for who submitted it.")
+
+
+class PurgeOrder(BaseModel):
+    """Why a measurement is erased."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(min_length=1, max_length=2000, description="The legal ground; kept in the audit.")

@@ -1,0 +1,276 @@
+"""Vetting: is a submitted row whole, can it be, and does the forecast expect it? Many rows at once, nothing stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from service.catalog.catalog import Catalog
+from service.catalog.normalise import normalise
+from service.catalog.operating_facts import operating_facts
+from service.catalog.resolution import Resolved, Unresolvable
+from service.catalog.resolve import resolve_table
+from service.engine.economics import step_seconds_per_sample
+from service.engine.observed import WHOLE_RUN_UNITS
+from service.engine.plausibility import Judge, Plausibility
+from service.engine.table import FloatArray, Table
+from service.problems import FieldError
+
+Fields = Mapping[str, object]
+
+# What the arithmetic of "faster than the chip can be" stands on: where one of these was assumed, the assumption may be
+# what errs, so that the row is kept aside instead of refused.
+DECISIVE = frozenset({"hardware.count", "training.precision", "model", "model.family"})
+DECISIVE_PER_SAMPLE = DECISIVE | {"data.sequence_length"}
+AGREES_ON = ("family", "model", "accelerator", "mode", "precision", "framework")
+DEEPEST_CONFIG = 100
+"""Levels of nesting in a pasted config.json; published ones have three or four."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A row that is stored: what it says in canonical spelling, its status and why, and how the forecast fared."""
+
+    fields: dict[str, object]
+    status: str
+    reason: str | None = None
+    deviation_log: float | None = None
+    agreement_key: str | None = None
+    forecast_error_log: float | None = None
+    forecast_covered: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that is not stored, and the fields at fault."""
+
+    errors: tuple[FieldError, ...]
+
+    @property
+    def detail(self) -> str:
+        """What is wrong, in a sentence."""
+        first = self.errors[0]
+        return f"{first.field}: {first.message}" if first.field else first.message
+
+
+@dataclass(frozen=True, slots=True)
+class SavedForecast:
+    """The interval of a saved estimate: seconds per sample of the whole job."""
+
+    p10: float
+    p50: float
+    p90: float
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> SavedForecast:
+        """The interval of an estimate as it was answered."""
+        rate = answer["throughput"]["samples_per_second"]
+        return cls(1.0 / rate["p90"], 1.0 / rate["p50"], 1.0 / rate["p10"])
+
+
+def vet(
+    rows: Sequence[Fields], catalog: Catalog, judge: Judge, estimates: Mapping[str, SavedForecast]
+) -> list[Verdict | Refusal]:
+    """A verdict or a refusal for each row, in order.
+
+    Args:
+        rows: stated fields by dotted name, each typed by the vocabulary.
+        catalog: the reference tables.
+        judge: of the shared forecaster.
+        estimates: the saved estimates that rows may name, by id.
+    """
+    verdicts: list[Verdict | Refusal | None] = [None] * len(rows)
+    known: list[tuple[int, dict[str, object]]] = []
+    for position, row in enumerate(rows):
+        errors = flaws(row, estimates)
+        if errors:
+            verdicts[position] = Refusal(tuple(errors))
+        else:
+            known.append((position, normalise(row)))
+    # Every row is judged as a new site's would be: its source's name must not choose who it is compared with.
+    asked = [{name: value for name, value in fields.items() if name != "provenance.source"} for _, fields in known]
+    table, answers = resolve_table(asked, catalog, measured=True)
+    resolved: list[tuple[int, dict[str, object], Resolved]] = []
+    for (position, fields), answer in zip(known, answers, strict=True):
+        if isinstance(answer, Unresolvable):
+            verdicts[position] = _unresolved(fields, answer)
+        else:
+            resolved.append((position, fields, answer))
+    if resolved:
+        for (position, _, _), verdict in zip(resolved, _judged(table, resolved, judge, estimates), strict=True):
+            verdicts[position] = verdict
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+def flaws(row: Fields, estimates: Mapping[str, SavedForecast]) -> list[FieldError]:
+    """What keeps a row from being a measurement at all, beyond the types of its fields."""
+    found: list[FieldError] = []
+    if row.get("hardware.accelerator") is None:
+        found.append(FieldError(field="hardware.accelerator", message="is required", hint="see GET /v1/accelerators"))
+    if not any(name.startswith("model.") for name in row):
+        found.append(
+            FieldError(
+                field="model",
+                message="nothing is said of the model",
+                hint="give model.name, a shape, model.parameters, model.forward_gmacs or model.huggingface_config",
+            )
+        )
+    value, unit = row.get("result.value"), row.get("result.unit")
+    if value is None and not row.get("result.out_of_memory"):
+        found.append(
+            FieldError(
+                field="result.value", message="is required", hint="give it with result.unit, or result.out_of_memory"
+            )
+        )
+    if (value is None) != (unit is None) and not row.get("result.out_of_memory"):
+        found.append(FieldError(field="result.unit", message="result.value and result.unit belong together"))
+    named = row.get("estimate_id")
+    if named is not None and named not in estimates:
+        found.append(
+            FieldError(
+                field="estimate_id",
+                message=f"there is no saved estimate {named!r}",
+                hint="give the id of POST /v1/estimates with save, or leave it out",
+            )
+        )
+    if (config := row.get("model.huggingface_config")) is not None and not _is_storable(config):
+        found.append(
+            FieldError(
+                field="model.huggingface_config",
+                message="holds what JSON does not (NaN, NUL characters) or is nested too deeply",
+                hint="paste the config.json as published",
+            )
+        )
+    return found
+
+
+def _is_storable(config: object, depth: int = 0) -> bool:
+    if depth > DEEPEST_CONFIG:
+        return False
+    if isinstance(config, dict):
+        return all(_is_storable(part, depth + 1) for pair in config.items() for part in pair)
+    if isinstance(config, list):
+        return all(_is_storable(part, depth + 1) for part in config)
+    if isinstance(config, str):
+        return "\0" not in config and not any("\ud800" <= character <= "\udfff" for character in config)
+    return not isinstance(config, float) or math.isfinite(config)
+
+
+def _unresolved(fields: dict[str, object], answer: Unresolvable) -> Verdict | Refusal:
+    """An unknown chip is a slip to put right; work that nothing tells of is kept, for a later catalog may know."""
+    slips = [flaw for flaw in answer.errors if flaw.field == "hardware.accelerator"]
+    if slips:
+        return Refusal(tuple(FieldError(field=flaw.field, message=flaw.message, hint=flaw.hint) for flaw in slips))
+    return Verdict(fields, "quarantined", f"It cannot be compared with a forecast: {answer}.")
+
+
+def _judged(
+    table: Table,
+    rows: Sequence[tuple[int, dict[str, object], Resolved]],
+    judge: Judge,
+    estimates: Mapping[str, SavedForecast],
+) -> list[Verdict | Refusal]:
+    value = np.array([_number(fields.get("result.value")) for _, fields, _ in rows])
+    unit = np.array([str(fields.get("result.unit") or "") for _, fields, _ in rows], dtype=object)
+    samples = np.array([answer.samples_to_train for _, _, answer in rows])
+    seconds = step_seconds_per_sample(table, value, unit, samples, operating_facts())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_seconds: FloatArray = np.log(seconds)
+    plausible = judge.judge(table, log_seconds)
+    keys = _agreement_keys(table)
+    verdicts: list[Verdict | Refusal] = []
+    for index, (_, fields, answer) in enumerate(rows):
+        made = _one(index, fields, answer, table, plausible)
+        if isinstance(made, Refusal):
+            verdicts.append(made)
+            continue
+        status, reason = made
+        deviation = float(plausible.deviation_log[index])
+        saved = estimates.get(str(fields.get("estimate_id")))
+        compared = saved is not None and math.isfinite(seconds[index])
+        verdicts.append(
+            Verdict(
+                fields,
+                status,
+                reason,
+                deviation if math.isfinite(deviation) else None,
+                keys[index] if math.isfinite(deviation) else None,
+                math.log(saved.p50 / float(seconds[index])) if saved and compared else None,
+                bool(saved.p10 <= seconds[index] <= saved.p90) if saved and compared else None,
+            )
+        )
+    return verdicts
+
+
+def _one(
+    index: int, fields: dict[str, object], answer: Resolved, table: Table, plausible: Plausibility
+) -> tuple[str, str | None] | Refusal:
+    """Status and reason of one row, or why it cannot be."""
+    if fields.get("result.value") is None:
+        return "accepted", None
+    times, deviation = float(plausible.times_peak[index]), float(plausible.deviation_log[index])
+    unit = str(fields["result.unit"])
+    if not math.isfinite(deviation):
+        return "quarantined", f"It cannot be compared with a forecast: {_no_time(unit, answer)}."
+    if times > 1.0:
+        arithmetic = _arithmetic(index, fields, table, plausible)
+        decisive = DECISIVE_PER_SAMPLE if unit.startswith("samples") or "step" in unit else DECISIVE
+        assumed = [made for made in answer.assumptions if made.field in decisive]
+        if times > plausible.impossible_beyond[index] and not assumed:
+            return Refusal(
+                (
+                    FieldError(
+                        field="result.value",
+                        message=f"is faster than the hardware can be: {arithmetic}",
+                        hint="check result.unit, hardware.count, training.precision and the size of the model",
+                    ),
+                )
+            )
+        unsaid = "".join(f"; {made.field} = {made.value} was assumed" for made in assumed)
+        return "quarantined", f"Faster than the chips' peak: {arithmetic}{unsaid}."
+    beyond = float(plausible.doubtful_beyond_log[index])
+    if abs(deviation) > beyond:
+        way = "faster" if deviation > 0 else "slower"
+        return "quarantined", (
+            f"It ran {math.exp(abs(deviation)):.3g} times {way} than forecast, and the forecast is good to within a "
+            f"factor of {math.exp(beyond):.3g} here."
+        )
+    return "accepted", None
+
+
+def _arithmetic(index: int, fields: dict[str, object], table: Table, plausible: Plausibility) -> str:
+    """The counted work and the peak in numbers: `412 samples/s x 1.2e+13 FLOP = 4940 TFLOP/s, ...`."""
+    times = float(plausible.times_peak[index])
+    peak, count = float(table["peak_tflops"][index]), float(table["count"][index])
+    flops = float(plausible.flops_per_sample[index])
+    rate = times * peak * 1e12 * count / flops
+    return (
+        f"{fields['result.value']:g} {fields['result.unit']} are {rate:.4g} samples/s x {flops:.4g} FLOP "
+        f"= {rate * flops / 1e12:.4g} TFLOP/s, but {count:g} x {table.text('accelerator')[index]} at "
+        f"{table.text('precision')[index]} peak at {count:g} x {peak:.4g} = {count * peak:.4g} TFLOP/s: "
+        f"{times:.3g} times the peak, and at most {plausible.impossible_beyond[index]:g} times can be explained"
+    )
+
+
+def _agreement_keys(table: Table) -> list[str]:
+    columns = [table.text(name).tolist() for name in AGREES_ON]
+    return [
+        hashlib.sha256(json.dumps(values, ensure_ascii=False).encode()).hexdigest()[:32]
+        for values in zip(*columns, strict=True)
+    ]
+
+
+def _no_time(unit: str, answer: Resolved) -> str:
+    if unit in WHOLE_RUN_UNITS and not math.isfinite(answer.samples_to_train):
+        return f"{unit} of a whole run need data.tokens, data.samples or a known data.name"
+    return "nothing relates the model to any work, or its unit to time"
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan

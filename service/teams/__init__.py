@@ -1,0 +1,1 @@
+"""Teams: who may do what, by which key, and what was done."""

@@ -1,0 +1,24 @@
+"""The audit as the API shows it."""
+
+import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class AuditEntry(BaseModel):
+    """Who did what, to what, and when."""
+
+    at: datetime.datetime = Field(description="When, UTC.")
+    team_id: str | None = Field(description="Whose key acted; null for the service itself and its command line.")
+    key_id: str | None = Field(description="The key that acted.")
+    action: str = Field(description="What was done.", examples=["measurement.withdraw", "key.revoke"])
+    subject: str = Field(description="Id of what it was done to.")
+    detail: dict[str, Any] | None = Field(description="What else there is to say.")
+
+
+class AuditPage(BaseModel):
+    """Some entries, newest first, and where the next ones start."""
+
+    items: list[AuditEntry] = Field(description="The entries.")
+    next_cursor: str | None = Field(description="Pass as `cursor` for the next ones; null: these were the last.")

