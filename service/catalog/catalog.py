@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -46,6 +47,16 @@ __all__ = [
 _DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _PUNCTUATION = re.compile(r"[^a-z0-9]+")
 _MEMORY = re.compile(r"[\s(_-]*\b(\d+)\s*(?:gb|gib|g)\b\)?\s*$")
+# What publishers append to a language model's name when they tune, quantise, date or lengthen it: its shape stays.
+_TUNED = re.compile(
+    r"(?<=\w)[-_ .](?:instruct|chat|base|it|pt|hf|sft|dpo|rlhf|deduped|text|thinking|preview"
+    r"|(?:unsloth[-_])?(?:bnb[-_])?[48]bit|unsloth|bnb|awq|gptq|gguf|mlx|qat|nf4|fp4|fp8|int4|int8|bf16|fp16"
+    r"|qlora|lora|\d{1,3}k|1m|(?:20)?2[3-6](?:0[1-9]|1[0-2])(?:\d\d)?|(?:0[1-9]|1[0-2])[0-3]\d)$",
+    re.IGNORECASE,
+)
+_TUNED_INSIDE = re.compile(r"(?<=\w)[-_ .](?:instruct|chat|base|it|sft)(?=[-_ .]\w)", re.IGNORECASE)
+_MOST_ENDINGS = 5
+_PUBLISHER = re.compile(r"^(?:meta|hf|google|nvidia|microsoft|openai|facebook)[-_ ](?=\w)", re.IGNORECASE)
 # What drivers and shops put around a chip's name without telling chips apart.
 _BRANDS = re.compile(
     r"\(r\)|\(tm\)|\b(?:nvidia|amd|intel|huawei|google|aws|habana|tesla|geforce|instinct|graphics|oam|gpu)\b"
@@ -97,8 +108,25 @@ class Catalog:
         """The model of that name or alias, as published (``meta-llama/Llama-3.1-8B``) or spoken; None if unknown."""
         found = self._found("models", name)
         if found is None and "/" in name:
-            found = self._found("models", name.rsplit("/", 1)[1])
-        return None if found is None else self.models[found]
+            name = name.rsplit("/", 1)[1]
+            found = self._found("models", name)
+        return self._untuned(name) if found is None else self.models[found]
+
+    def _untuned(self, name: str) -> CatalogModel | None:
+        """The language model that ``name`` is a tuned, quantised or dated edition of; None if there is none.
+
+        Only where a size remains in the name (``llama-3-8b-instruct``): ``bart-base`` without its ending is no model.
+        """
+        bare = name.strip()
+        for _ in range(_MOST_ENDINGS):
+            shorter = _PUBLISHER.sub("", _TUNED.sub("", _TUNED_INSIDE.sub("", bare)))
+            if shorter == bare:
+                break
+            bare = shorter
+            found = self._found("models", bare)
+            if found is not None and self.models[found].family in ("decoder", "moe"):
+                return self.models[found]
+        return None
 
     def dataset(self, name: str) -> Dataset | None:
         """The data set of that name or alias; None if unknown."""
@@ -129,8 +157,10 @@ class Catalog:
         if not key:
             return []
         close = difflib.get_close_matches(key, index, n=10, cutoff=0.6)
-        inside = [known for known in index if key in known][:20] if len(key) > 2 else []
-        return list(dict.fromkeys(index[known] for known in [*inside[:3], *close, *inside[3:]]))[:5]
+        inside = [known for known in index if key in known] if len(key) > 2 else []
+        spoken = Counter(index.values())  # what goes by many names is what most people mean
+        inside.sort(key=lambda known: (not name_key(index[known]).startswith(key), -spoken[index[known]]))
+        return list(dict.fromkeys(index[known] for known in [*inside[:20], *close]))[:5]
 
     def search_models(self, text: str, family: str | None = None) -> list[CatalogModel]:
         """Models whose name or an alias contains every word of ``text`` (any order), shortest name first."""
