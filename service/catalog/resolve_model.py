@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from service.catalog.catalog import Catalog, CatalogModel
-from service.catalog.huggingface import read_huggingface_config
+from service.catalog.huggingface import assumed_from_class, read_huggingface_config
 from service.catalog.records import MODEL_FIELDS
 from service.catalog.resolution import (
     Assumption,
@@ -48,6 +48,11 @@ def resolve_model(
         except ValueError as error:
             errors.append(Flaw("model.huggingface_config", str(error), "paste the config.json as published"))
             read = {}
+        kind, assumed = assumed_from_class(dict(config)) if read else ("", {})
+        if assumed:
+            assumptions.append(
+                Assumption("model.huggingface_config", assumed, f"not stated: defaults of transformers' {kind} class")
+            )
         family = family or str(read.get("family") or "")
         for name in SHAPE_FIELDS:
             if read.get(name) is not None:
