@@ -46,6 +46,14 @@ __all__ = [
 
 _DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _PUNCTUATION = re.compile(r"[^a-z0-9]+")
+_AZURE = "standard"  # what Azure's names begin with, and what people leave out
+_GOOGLE_MACHINE = re.compile(r"a\d-[a-z]+gpu-(\d+)g(?:-nolssd)?$", re.IGNORECASE)
+# Machines that no price is listed for (their clouds' documentation of instance types).
+_MACHINES = {
+    "p5e.48xlarge": 8.0, "trn2.48xlarge": 16.0, "Standard_NC6": 1.0, "Standard_NC12": 2.0, "Standard_NC24": 4.0,
+    "Standard_ND6s": 1.0, "Standard_NC6s_v2": 1.0, "Standard_NC12s_v3": 2.0,
+}  # fmt: skip
+_CLOUDS = frozenset({"aws", "azure", "gcp", "oci", "lambda"})
 _MEMORY = re.compile(r"[\s(_-]*\b(\d+)\s*(?:gb|gib|g)\b\)?\s*$")
 # What publishers append to a language model's name when they tune, quantise, date or lengthen it: its shape stays.
 _TUNED = re.compile(
@@ -86,6 +94,7 @@ class Catalog:
     facts: tuple[Fact, ...]
     grid_history: tuple[Grid, ...]
     _index: Mapping[str, Mapping[str, str]] = field(repr=False)
+    _index_of_machines: Mapping[str, float] = field(repr=False)
 
     def accelerator(self, name: str) -> Accelerator | None:
         """The accelerator of that slug, driver name, cloud instance or board name; None if there is none.
@@ -96,13 +105,21 @@ class Catalog:
         slug = index.get(name_key(name))
         if slug is None:
             lowered = _BRANDS.sub(" ", name.lower()).strip()
-            slug = index.get(name_key(lowered))
+            slug = index.get(name_key(lowered)) or index.get(_AZURE + name_key(name))
             memory = _MEMORY.search(lowered)
             if slug is None and memory:
                 bare = index.get(name_key(lowered[: memory.start()]))
                 if bare is not None and self.accelerators[bare].memory_gb == float(memory.group(1)):
                     slug = bare
         return None if slug is None else self.accelerators[slug]
+
+    def per_machine(self, name: str) -> float | None:
+        """Accelerators of the cloud machine of that name (``p4d.24xlarge``, ``a2-highgpu-8g``); None if none."""
+        key = name_key(name)
+        count = self._index_of_machines.get(key) or self._index_of_machines.get(_AZURE + key)
+        if count is None and (counted := _GOOGLE_MACHINE.match(name.strip())):
+            count = float(counted.group(1))
+        return count
 
     def model(self, name: str) -> CatalogModel | None:
         """The model of that name or alias, as published (``meta-llama/Llama-3.1-8B``) or spoken; None if unknown."""
@@ -190,6 +207,13 @@ def _index(names: Iterable[tuple[str, Iterable[str]]]) -> Mapping[str, str]:
     return MappingProxyType(index)
 
 
+def _machines(prices: Iterable[Price]) -> Mapping[str, float]:
+    """Keys of the large clouds' instance names → accelerators each has."""
+    priced = {price.instance: price.accelerators for price in prices if price.provider in _CLOUDS}
+    named = {name: count for name, count in {**priced, **_MACHINES}.items() if not name.startswith("TPU")}
+    return MappingProxyType({name_key(name): count for name, count in named.items()})
+
+
 def _latest(history: Iterable[Grid]) -> dict[str, Grid]:
     """Per region its latest year; a row without a year is a current figure of its publisher and wins."""
     latest: dict[str, Grid] = {}
@@ -252,4 +276,5 @@ def load_catalog(directory: Path = DATA) -> Catalog:
         facts=tuple(read_records(Fact, directory / "facts.csv")),
         grid_history=history,
         _index=MappingProxyType(index),
+        _index_of_machines=_machines(prices),
     )
