@@ -148,6 +148,8 @@ class Catalog:
     def dataset(self, name: str) -> Dataset | None:
         """The data set of that name or alias; None if unknown."""
         found = self._found("datasets", name)
+        if found is None and "/" in name:
+            found = self._found("datasets", name.rsplit("/", 1)[1])
         return None if found is None else self.datasets[found]
 
     def interconnect(self, name: str) -> Interconnect | None:
