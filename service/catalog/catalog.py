@@ -65,6 +65,8 @@ _TUNED = re.compile(
 _TUNED_INSIDE = re.compile(r"(?<=\w)[-_ .](?:instruct|chat|base|it|sft)(?=[-_ .]\w)", re.IGNORECASE)
 _MOST_ENDINGS = 5
 _PUBLISHER = re.compile(r"^(?:meta|hf|google|nvidia|microsoft|openai|facebook)[-_ ](?=\w)", re.IGNORECASE)
+_FIRST_WORD = re.compile(r"[a-z]{3,}(?![a-z])")
+_LANGUAGE = frozenset({"decoder", "moe", "encoder", "encoder_decoder"})
 # What drivers and shops put around a chip's name without telling chips apart.
 _BRANDS = re.compile(
     r"\(r\)|\(tm\)|\b(?:nvidia|amd|intel|huawei|google|aws|habana|tesla|geforce|instinct|graphics|oam|gpu)\b"
@@ -144,6 +146,24 @@ class Catalog:
             if found is not None and self.models[found].family in ("decoder", "moe"):
                 return self.models[found]
         return None
+
+    def language_family(self, name: str) -> str | None:
+        """The family of the language models whose names begin with the same word as ``name`` (``llama-9b``: decoder).
+
+        None where models of other kinds begin like it; dense and sparse ones together are decoders, and so is one whose
+        first word no model has: names that state a size in billions are mostly those of language models.
+        """
+        word = _FIRST_WORD.match(name.rsplit("/", 1)[-1].lower())
+        if word is None:
+            return None
+        kin = {
+            model.family
+            for model in self.models.values()
+            if (first := _FIRST_WORD.match(model.name)) and first.group() == word.group()
+        }
+        if not kin or kin == {"decoder", "moe"}:
+            return "decoder"
+        return kin.pop() if len(kin) == 1 and kin <= _LANGUAGE else None
 
     def dataset(self, name: str) -> Dataset | None:
         """The data set of that name or alias; None if unknown."""

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from service.catalog.catalog import load_catalog
+from service.catalog.resolve import resolve
 
 
 @pytest.mark.parametrize(
@@ -154,3 +155,22 @@ def test_a_model_states_only_what_is_known() -> None:
     stated = model.stated()
     assert "forward_gmacs" in stated
     assert "hidden_size" not in stated
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "parameters"),
+    [
+        ("llama-9b", "decoder", 9e9),
+        ("gpt3-30b", "decoder", 30e9),
+        ("org/Qwen9-50B-A5B", "moe", 50e9),
+        ("bert-5b", "encoder", 5e9),
+        ("nobody-has-this-7b", "decoder", 7e9),
+        ("vit-22b", "other", None),
+        ("resnet-50", "cnn", 25_557_032),
+    ],
+)
+def test_an_unknown_model_of_a_known_name_is_sized_by_it(name: str, family: str, parameters: float | None) -> None:
+    resolved = resolve({"model.name": name, "hardware.accelerator": "H100"}, load_catalog())
+    assert resolved.values["family"] == family
+    assert resolved.values.get("parameters") == parameters
+    assert resolved.values.get("active_parameters") == (5e9 if "A5B" in name else None)
