@@ -64,6 +64,7 @@ _TUNED = re.compile(
 )
 _TUNED_INSIDE = re.compile(r"(?<=\w)[-_ .](?:instruct|chat|base|it|sft)(?=[-_ .]\w)", re.IGNORECASE)
 _MOST_ENDINGS = 5
+_SHORTEST_BARE = 6
 _PUBLISHER = re.compile(r"^(?:meta|hf|google|nvidia|microsoft|openai|facebook)[-_ ](?=\w)", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"[a-z]{3,}(?![a-z])")
 _LANGUAGE = frozenset({"decoder", "moe", "encoder", "encoder_decoder"})
@@ -225,6 +226,11 @@ def _index(names: Iterable[tuple[str, Iterable[str]]]) -> Mapping[str, str]:
     for name, aliases in listed:
         for alias in aliases:
             index.setdefault(name_key(alias), name)
+    for name, aliases in listed:
+        for alias in aliases:
+            # openai/whisper-medium.en is whisper-medium.en too; the 2 of DiT-XL/2 is nothing by itself.
+            if (bare := name_key(alias.rpartition("/")[2])) and len(bare) >= _SHORTEST_BARE and not bare.isdigit():
+                index.setdefault(bare, name)
     index.pop("", None)
     return MappingProxyType(index)
 

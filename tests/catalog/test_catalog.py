@@ -103,6 +103,7 @@ def test_a_typo_gets_suggestions() -> None:
         ("state-spaces/mamba-2.8b", "mamba-2.8b"),
         ("facebook/esm2_t33_650M_UR50D", "esm2-650m"),
         ("WRN-28-10", "wrn-28-10"),
+        ("whisper-medium.en", "whisper-medium"),
     ],
 )
 def test_a_model_is_found_by_its_published_name(name: str, canonical: str) -> None:
