@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -45,7 +46,28 @@ __all__ = [
 
 _DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _PUNCTUATION = re.compile(r"[^a-z0-9]+")
+_AZURE = "standard"  # what Azure's names begin with, and what people leave out
+_GOOGLE_MACHINE = re.compile(r"a\d-[a-z]+gpu-(\d+)g(?:-nolssd)?$", re.IGNORECASE)
+# Machines that no price is listed for (their clouds' documentation of instance types).
+_MACHINES = {
+    "p5e.48xlarge": 8.0, "trn2.48xlarge": 16.0, "Standard_NC6": 1.0, "Standard_NC12": 2.0, "Standard_NC24": 4.0,
+    "Standard_ND6s": 1.0, "Standard_NC6s_v2": 1.0, "Standard_NC12s_v3": 2.0,
+}  # fmt: skip
+_CLOUDS = frozenset({"aws", "azure", "gcp", "oci", "lambda"})
 _MEMORY = re.compile(r"[\s(_-]*\b(\d+)\s*(?:gb|gib|g)\b\)?\s*$")
+# What publishers append to a language model's name when they tune, quantise, date or lengthen it: its shape stays.
+_TUNED = re.compile(
+    r"(?<=\w)[-_ .](?:instruct|chat|base|it|pt|hf|sft|dpo|rlhf|deduped|text|thinking|preview"
+    r"|(?:unsloth[-_])?(?:bnb[-_])?[48]bit|unsloth|bnb|awq|gptq|gguf|mlx|qat|nf4|fp4|fp8|int4|int8|bf16|fp16"
+    r"|qlora|lora|\d{1,3}k|1m|(?:20)?2[3-6](?:0[1-9]|1[0-2])(?:\d\d)?|(?:0[1-9]|1[0-2])[0-3]\d)$",
+    re.IGNORECASE,
+)
+_TUNED_INSIDE = re.compile(r"(?<=\w)[-_ .](?:instruct|chat|base|it|sft)(?=[-_ .]\w)", re.IGNORECASE)
+_MOST_ENDINGS = 5
+_SHORTEST_BARE = 6
+_PUBLISHER = re.compile(r"^(?:meta|hf|google|nvidia|microsoft|openai|facebook)[-_ ](?=\w)", re.IGNORECASE)
+_FIRST_WORD = re.compile(r"[a-z]{3,}(?![a-z])")
+_LANGUAGE = frozenset({"decoder", "moe", "encoder", "encoder_decoder"})
 # What drivers and shops put around a chip's name without telling chips apart.
 _BRANDS = re.compile(
     r"\(r\)|\(tm\)|\b(?:nvidia|amd|intel|huawei|google|aws|habana|tesla|geforce|instinct|graphics|oam|gpu)\b"
@@ -75,6 +97,7 @@ class Catalog:
     facts: tuple[Fact, ...]
     grid_history: tuple[Grid, ...]
     _index: Mapping[str, Mapping[str, str]] = field(repr=False)
+    _index_of_machines: Mapping[str, float] = field(repr=False)
 
     def accelerator(self, name: str) -> Accelerator | None:
         """The accelerator of that slug, driver name, cloud instance or board name; None if there is none.
@@ -85,7 +108,7 @@ class Catalog:
         slug = index.get(name_key(name))
         if slug is None:
             lowered = _BRANDS.sub(" ", name.lower()).strip()
-            slug = index.get(name_key(lowered))
+            slug = index.get(name_key(lowered)) or index.get(_AZURE + name_key(name))
             memory = _MEMORY.search(lowered)
             if slug is None and memory:
                 bare = index.get(name_key(lowered[: memory.start()]))
@@ -93,16 +116,61 @@ class Catalog:
                     slug = bare
         return None if slug is None else self.accelerators[slug]
 
+    def per_machine(self, name: str) -> float | None:
+        """Accelerators of the cloud machine of that name (``p4d.24xlarge``, ``a2-highgpu-8g``); None if none."""
+        key = name_key(name)
+        count = self._index_of_machines.get(key) or self._index_of_machines.get(_AZURE + key)
+        if count is None and (counted := _GOOGLE_MACHINE.match(name.strip())):
+            count = float(counted.group(1))
+        return count
+
     def model(self, name: str) -> CatalogModel | None:
         """The model of that name or alias, as published (``meta-llama/Llama-3.1-8B``) or spoken; None if unknown."""
         found = self._found("models", name)
         if found is None and "/" in name:
-            found = self._found("models", name.rsplit("/", 1)[1])
-        return None if found is None else self.models[found]
+            name = name.rsplit("/", 1)[1]
+            found = self._found("models", name)
+        return self._untuned(name) if found is None else self.models[found]
+
+    def _untuned(self, name: str) -> CatalogModel | None:
+        """The language model that ``name`` is a tuned, quantised or dated edition of; None if there is none.
+
+        Only where a size remains in the name (``llama-3-8b-instruct``): ``bart-base`` without its ending is no model.
+        """
+        bare = name.strip()
+        for _ in range(_MOST_ENDINGS):
+            shorter = _PUBLISHER.sub("", _TUNED.sub("", _TUNED_INSIDE.sub("", bare)))
+            if shorter == bare:
+                break
+            bare = shorter
+            found = self._found("models", bare)
+            if found is not None and self.models[found].family in ("decoder", "moe"):
+                return self.models[found]
+        return None
+
+    def language_family(self, name: str) -> str | None:
+        """The family of the language models whose names begin with the same word as ``name`` (``llama-9b``: decoder).
+
+        None where models of other kinds begin like it; dense and sparse ones together are decoders, and so is one whose
+        first word no model has: names that state a size in billions are mostly those of language models.
+        """
+        word = _FIRST_WORD.match(name.rsplit("/", 1)[-1].lower())
+        if word is None:
+            return None
+        kin = {
+            model.family
+            for model in self.models.values()
+            if (first := _FIRST_WORD.match(model.name)) and first.group() == word.group()
+        }
+        if not kin or kin == {"decoder", "moe"}:
+            return "decoder"
+        return kin.pop() if len(kin) == 1 and kin <= _LANGUAGE else None
 
     def dataset(self, name: str) -> Dataset | None:
         """The data set of that name or alias; None if unknown."""
         found = self._found("datasets", name)
+        if found is None and "/" in name:
+            found = self._found("datasets", name.rsplit("/", 1)[1])
         return None if found is None else self.datasets[found]
 
     def interconnect(self, name: str) -> Interconnect | None:
@@ -150,8 +218,10 @@ def _suggested(catalog: Catalog, kind: str, key: str) -> tuple[str, ...]:
         return ()
     index = catalog._index[kind]
     close = difflib.get_close_matches(key, index, n=10, cutoff=0.6)
-    inside = [known for known in index if key in known][:20] if len(key) > 2 else []
-    return tuple(dict.fromkeys(index[known] for known in [*inside[:3], *close, *inside[3:]]))[:5]
+    inside = [known for known in index if key in known] if len(key) > 2 else []
+    spoken = Counter(index.values())  # what goes by many names is what most people mean
+    inside.sort(key=lambda known: (not name_key(index[known]).startswith(key), -spoken[index[known]]))
+    return tuple(dict.fromkeys(index[known] for known in [*inside[:20], *close]))[:5]
 
 
 def _index(names: Iterable[tuple[str, Iterable[str]]]) -> Mapping[str, str]:
@@ -161,8 +231,20 @@ def _index(names: Iterable[tuple[str, Iterable[str]]]) -> Mapping[str, str]:
     for name, aliases in listed:
         for alias in aliases:
             index.setdefault(name_key(alias), name)
+    for name, aliases in listed:
+        for alias in aliases:
+            # openai/whisper-medium.en is whisper-medium.en too; the 2 of DiT-XL/2 is nothing by itself.
+            if (bare := name_key(alias.rpartition("/")[2])) and len(bare) >= _SHORTEST_BARE and not bare.isdigit():
+                index.setdefault(bare, name)
     index.pop("", None)
     return MappingProxyType(index)
+
+
+def _machines(prices: Iterable[Price]) -> Mapping[str, float]:
+    """Keys of the large clouds' instance names → accelerators each has."""
+    priced = {price.instance: price.accelerators for price in prices if price.provider in _CLOUDS}
+    named = {name: count for name, count in {**priced, **_MACHINES}.items() if not name.startswith("TPU")}
+    return MappingProxyType({name_key(name): count for name, count in named.items()})
 
 
 def _latest(history: Iterable[Grid]) -> dict[str, Grid]:
@@ -227,4 +309,5 @@ def load_catalog(directory: Path = DATA) -> Catalog:
         facts=tuple(read_records(Fact, directory / "facts.csv")),
         grid_history=history,
         _index=MappingProxyType(index),
+        _index_of_machines=_machines(prices),
     )

@@ -8,6 +8,8 @@ four times the hidden size) is filled in as the class does.
 from collections.abc import Mapping
 from typing import Any, cast
 
+from service.catalog.huggingface_defaults import class_defaults
+
 DEEPEST = 12
 MOST_ENTRIES = 20_000
 
@@ -98,7 +100,8 @@ def read_huggingface_config(config: Mapping[str, Any]) -> dict[str, object]:
             f"{kind!r} is a state-space model, without the attention layers that the shape fields describe: "
             "give model.name or model.parameters instead"
         )
-    fields: dict[str, object] = {name: value for name in _NAMES if (value := _first(config, name)) is not None}
+    fields: dict[str, object] = dict(class_defaults(config, kind, _NAMES))
+    fields.update({name: value for name in _NAMES if (value := _first(config, name)) is not None})
     _read_towers(config, kind, fields)
     missing = [_NAMES[name][0] for name in ("hidden_size", "layers", "attention_heads") if name not in fields]
     if missing:
@@ -117,6 +120,16 @@ def read_huggingface_config(config: Mapping[str, Any]) -> dict[str, object]:
     if config.get("kv_lora_rank") and "vocab_size" in fields:
         fields["parameters"], fields["active_parameters"] = _latent_attention_parameters(config, fields)
     return fields
+
+
+def assumed_from_class(config: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+    """The model type of a ``config.json`` and the shape fields that it leaves to the defaults of its class.
+
+    Returns them by the name that transformers gives them; none for a class whose defaults are not known here.
+    """
+    tower = _text_tower(config)
+    kind = str(tower.get("model_type") or config.get("model_type") or "").strip()
+    return kind, {_NAMES[name][0]: value for name, value in class_defaults(tower, kind, _NAMES).items()}
 
 
 def _check_size(config: object) -> None:
@@ -189,7 +202,8 @@ def _read_attention(config: Mapping[str, Any], kind: str, fields: dict[str, obje
     multi_query = config.get("multi_query") and not config.get("new_decoder_architecture")
     if multi_query or (kind == "chatglm" and not config.get("multi_query_attention")):
         fields["kv_heads"] = 1.0 if multi_query else heads
-    fields.setdefault("kv_heads", heads)
+    if cast(float, fields.setdefault("kv_heads", heads)) > heads and "num_key_value_heads" not in config:
+        fields["kv_heads"] = heads  # a class's default for more heads than this model has
     if config.get("kv_lora_rank"):
         width = (_number(config.get("qk_nope_head_dim")) or 0.0) + (_number(config.get("qk_rope_head_dim")) or 0.0)
         if width:

@@ -102,7 +102,8 @@ def framework(text: str) -> tuple[str, str | None]:
 
 
 def normalise(flat: Mapping[str, object]) -> dict[str, object]:
-    """Dotted fields with canonical spellings; nothing is added but a framework's version where its name carried it.
+    """Dotted fields with canonical spellings; nothing is added but what a name carried: a framework's version, and how
+    many accelerators a cloud machine named as the accelerator has (``p4d.24xlarge``: 8 per node).
 
     Unknown accelerators and data sets keep their text. Applying it again changes nothing.
     """
@@ -125,6 +126,11 @@ def normalise(flat: Mapping[str, object]) -> dict[str, object]:
     accelerator = fields.get("hardware.accelerator")
     if isinstance(accelerator, str) and (chip := catalog.accelerator(accelerator)) is not None:
         fields["hardware.accelerator"] = chip.slug
+        machine = catalog.per_machine(accelerator)
+        count = fields.get("hardware.count")
+        whole = not isinstance(count, int | float) or count % machine == 0 if machine else False
+        if machine and whole and fields.get("hardware.per_node") is None:
+            fields["hardware.per_node"] = int(machine)
     dataset = fields.get("data.name")
     if isinstance(dataset, str) and (known := catalog.dataset(dataset)) is not None:
         fields["data.name"] = known.name

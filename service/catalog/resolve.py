@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 from service.catalog.catalog import Accelerator, Catalog, CatalogModel
+from service.catalog.contradictions import contradictions
 from service.catalog.links import links
 from service.catalog.resolution import (
     Assumption,
@@ -66,6 +67,7 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
     resolved = Resolved(values, assumptions)
     if not measured:
         resolved.warnings.extend(_doubts(flat, values, entry, chip))
+        errors.extend(contradictions(flat, values, chip))
     if errors:
         raise Unresolvable(errors)
     if measured:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from service.catalog.catalog import Catalog, CatalogModel
-from service.catalog.huggingface import read_huggingface_config
+from service.catalog.huggingface import assumed_from_class, read_huggingface_config
 from service.catalog.records import MODEL_FIELDS
 from service.catalog.resolution import (
     Assumption,
@@ -32,6 +32,10 @@ _SIZE_IN_NAME = re.compile(
 )
 
 
+_BILLIONS_IN_NAME = re.compile(r"(?<![\w.])(?:\d+x)?\d+(?:\.\d+)?\s*b(?![\w])", re.IGNORECASE)
+_ACTIVE_IN_NAME = re.compile(r"(?<![a-z0-9])a(?P<size>\d+(?:\.\d+)?)b(?![a-z0-9])", re.IGNORECASE)
+
+
 def resolve_model(
     flat: Flat, catalog: Catalog, assumptions: list[Assumption], errors: list[Flaw], *, measured: bool
 ) -> tuple[Values, CatalogModel | None]:
@@ -48,6 +52,11 @@ def resolve_model(
         except ValueError as error:
             errors.append(Flaw("model.huggingface_config", str(error), "paste the config.json as published"))
             read = {}
+        kind, assumed = assumed_from_class(dict(config)) if read else ("", {})
+        if assumed:
+            assumptions.append(
+                Assumption("model.huggingface_config", assumed, f"not stated: defaults of transformers' {kind} class")
+            )
         family = family or str(read.get("family") or "")
         for name in SHAPE_FIELDS:
             if read.get(name) is not None:
@@ -57,9 +66,14 @@ def resolve_model(
     values: Values = dict(given)
     if entry is not None:
         _fill_from_catalog(values, given, entry, flat)
-        family = family or entry.family
+        family = entry.family if family in ("", "other") else family
         if entry.name in catalog.launches and "layers" not in given:
             values["kernels"] = catalog.launches[entry.name].kernels
+    elif not family and _BILLIONS_IN_NAME.search(name) and (kin := catalog.language_family(name)):
+        family = "moe" if kin == "moe" or _ACTIVE_IN_NAME.search(name) else kin
+        assumptions.append(
+            Assumption("model.family", family, "a size in billions in its name, and models of that name are")
+        )
     spoken = stated_number(flat, "data.tokens") > 0 or stated_number(flat, "data.sequence_length") > 0
     if not family and number(values, "parameters") > 0 and "forward_gmacs" not in values and spoken:
         family = "decoder"
@@ -112,6 +126,8 @@ def _size_by_name(name: str, values: Values, assumptions: list[Assumption]) -> N
         size *= float(found["experts"])
     values["parameters"] = size
     assumptions.append(Assumption("model.parameters", size, "the size in the model's name"))
+    if values["family"] == "moe" and (active := _ACTIVE_IN_NAME.search(name)):
+        values["active_parameters"] = float(active["size"]) * 1e9
 
 
 def _fill_from_catalog(values: Values, given: Values, entry: CatalogModel, flat: Flat) -> None:

@@ -237,17 +237,17 @@ def _transformer_work(table: Table) -> Work:
 
 
 # Where a row's model states no work at all, a typical figure of GMACs per sample stands in and the model's own effect
-# (wide prior) does the rest. Medians of the catalog's models of the family that state GMACs; where there are none,
-# round figures: a small graph net, and Transformers of usual size at usual length.
+# (wide prior) does the rest. Medians of the family's models that the shipped measurements train and the catalog knows
+# the GMACs of; where there are none, round figures: a small graph net, and Transformers of usual size and length.
 TYPICAL_GMACS = {
     "cnn": 4.26,
     "vit": 16.7,
-    "rnn": 3.19,
-    "diffusion": 402.0,
-    "detection": 152.0,
-    "segmentation": 166.0,
-    "speech": 18.5,
-    "recommender": 0.0039,
+    "rnn": 2.07,
+    "diffusion": 29.1,
+    "detection": 91,
+    "segmentation": 74.3,
+    "speech": 131,
+    "recommender": 0.00343,
     "other": 8.91,
     "gnn": 1.0,
     "encoder": 30.0,

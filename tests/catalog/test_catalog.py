@@ -5,6 +5,7 @@ import math
 import pytest
 
 from service.catalog.catalog import load_catalog
+from service.catalog.resolve import resolve
 
 
 @pytest.mark.parametrize(
@@ -87,12 +88,38 @@ def test_a_typo_gets_suggestions() -> None:
         ("Qwen/Qwen2.5-7B", "qwen2.5-7b"),
         ("deepseek-ai/DeepSeek-V3", "deepseek-v3-671b"),
         ("Command R+", "command-r-plus-104b"),
+        ("unsloth/Meta-Llama-3.1-8B-Instruct-bnb-4bit", "llama-3.1-8b"),
+        ("TheBloke/Llama-2-13B-chat-GPTQ", "llama-2-13b"),
+        ("Qwen/Qwen3-4B-Instruct-2507", "qwen3-4b"),
+        ("mistral-7b-instruct-v0.3", "mistral-7b-v0.3"),
+        ("internlm/internlm2-chat-20b", "internlm2-20b"),
+        ("deepseek-v3-0324", "deepseek-v3-671b"),
+        ("phi-3-mini-128k-instruct", "phi-3-mini-3.8b"),
+        ("bert_base_uncased", "bert-base"),
+        ("distilbert-base-cased", "distilbert-base-cased"),
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", "stable-diffusion-v1.5"),
+        ("yolov5s", "yolov5s"),
+        ("DiT-XL/2", "dit-xl-2"),
+        ("state-spaces/mamba-2.8b", "mamba-2.8b"),
+        ("facebook/esm2_t33_650M_UR50D", "esm2-650m"),
+        ("WRN-28-10", "wrn-28-10"),
+        ("whisper-medium.en", "whisper-medium"),
     ],
 )
 def test_a_model_is_found_by_its_published_name(name: str, canonical: str) -> None:
     found = load_catalog().model(name)
     assert found is not None
     assert found.name == canonical
+
+
+@pytest.mark.parametrize("name", ["llama3", "bert", "swin", "gpt-base", "resnet50-base", "unknown-model-base"])
+def test_a_name_that_may_mean_several_models_means_none(name: str) -> None:
+    assert load_catalog().model(name) is None
+
+
+def test_a_name_without_a_size_gets_the_sizes_suggested() -> None:
+    assert "llama-3-8b" in load_catalog().suggest("models", "llama3")
+    assert {"bert-base", "bert-large"} <= set(load_catalog().suggest("models", "bert"))
 
 
 def test_sizes_are_told_apart_by_their_decimal_point() -> None:
@@ -129,3 +156,22 @@ def test_a_model_states_only_what_is_known() -> None:
     stated = model.stated()
     assert "forward_gmacs" in stated
     assert "hidden_size" not in stated
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "parameters"),
+    [
+        ("llama-9b", "decoder", 9e9),
+        ("gpt3-30b", "decoder", 30e9),
+        ("org/Qwen9-50B-A5B", "moe", 50e9),
+        ("bert-5b", "encoder", 5e9),
+        ("nobody-has-this-7b", "decoder", 7e9),
+        ("vit-22b", "other", None),
+        ("resnet-50", "cnn", 25_557_032),
+    ],
+)
+def test_an_unknown_model_of_a_known_name_is_sized_by_it(name: str, family: str, parameters: float | None) -> None:
+    resolved = resolve({"model.name": name, "hardware.accelerator": "H100"}, load_catalog())
+    assert resolved.values["family"] == family
+    assert resolved.values.get("parameters") == parameters
+    assert resolved.values.get("active_parameters") == (5e9 if "A5B" in name else None)

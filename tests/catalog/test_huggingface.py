@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from service.catalog.catalog import load_catalog
-from service.catalog.huggingface import read_huggingface_config
+from service.catalog.huggingface import assumed_from_class, read_huggingface_config
+from service.catalog.resolve import resolve
 
 LLAMA_3_8B: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 4096,
@@ -128,6 +129,40 @@ def test_the_text_tower_of_a_multimodal_model(tower: str) -> None:
 def test_towers_within_towers() -> None:
     thinker = {"thinker_config": {"text_config": LLAMA_3_8B, "audio_config": {"d_model": 1280}}}
     assert read_huggingface_config({"model_type": "omni", **thinker})["layers"] == 32
+
+
+def test_a_text_tower_is_filled_from_the_defaults_of_its_class() -> None:
+    """gemma-3-4b-it and llava-1.5-7b-hf as published: heads, or everything, are left to the class."""
+    gemma = {
+        "model_type": "gemma3", "vision_config": {"hidden_size": 1152},
+        "text_config": {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240,
+                        "num_hidden_layers": 34, "sliding_window": 1024},
+    }  # fmt: skip
+    read = read_huggingface_config(gemma)
+    assert (read["attention_heads"], read["kv_heads"], read["head_dim"], read["vocab_size"]) == (8, 4, 256, 262208)
+    assert (read["layers"], read["hidden_size"]) == (34, 2560)
+    assert assumed_from_class(gemma)[1]["num_attention_heads"] == 8
+    llava = {"model_type": "llava", "text_config": {"model_type": "llama", "vocab_size": 32064}}
+    read = read_huggingface_config(llava)
+    assert (read["layers"], read["hidden_size"], read["intermediate_size"], read["kv_heads"]) == (32, 4096, 11008, 32)
+    assert read["vocab_size"] == 32064
+    assert assumed_from_class(LLAMA_3_8B)[1] == {}
+
+
+def test_a_mixture_is_filled_from_the_defaults_of_its_class() -> None:
+    read = read_huggingface_config({"model_type": "mixtral", "num_hidden_layers": 56, "hidden_size": 6144})
+    assert (read["experts"], read["experts_per_token"], read["kv_heads"]) == (8, 2, 8)
+    read = read_huggingface_config({"model_type": "qwen2_moe", "shared_expert_intermediate_size": 5632})
+    assert (read["experts"], read["intermediate_size"], read["shared_experts"]) == (60, 1408, 4)
+
+
+def test_what_was_left_to_the_class_is_listed_as_assumed() -> None:
+    config = {"model_type": "mistral", "hidden_size": 4096, "num_hidden_layers": 32}
+    flat = {"model.huggingface_config": config, "hardware.accelerator": "H100"}
+    assumed = {item.field: item.value for item in resolve(flat, load_catalog()).assumptions}
+    left_out = assumed["model.huggingface_config"]
+    assert isinstance(left_out, dict)
+    assert left_out["num_key_value_heads"] == 8
 
 
 def test_gemma_ties_its_embeddings_and_gates_with_gelu() -> None:

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.catalog.catalog import load_catalog
 from service.catalog.normalise import framework, normalise
+from service.catalog.resolve import resolve
 
 
 @pytest.mark.parametrize(
@@ -59,3 +61,29 @@ def test_the_unknown_is_left_alone() -> None:
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise({"software.framework": text, "training.precision": text})
     assert normalise(once) == once
+
+
+@pytest.mark.parametrize(
+    ("machine", "chip", "per_node"),
+    [
+        ("p4d.24xlarge", "A100-SXM4-40GB", 8),
+        ("a2-highgpu-4g", "A100-SXM4-40GB", 4),
+        ("ND96asr_v4", "A100-SXM4-40GB", 8),
+        ("p3.2xlarge", "V100-SXM2-16GB", 1),
+        ("trn1.32xlarge", "Trainium1", 16),
+    ],
+)
+def test_a_cloud_machine_says_how_many_accelerators_it_has(machine: str, chip: str, per_node: int) -> None:
+    fields = normalise({"hardware.accelerator": machine})
+    assert fields == {"hardware.accelerator": chip, "hardware.per_node": per_node}
+    assert normalise(fields) == fields
+    known = resolve({**fields, "model.name": "llama-3-8b", "hardware.nodes": 2}, load_catalog())
+    assert known.values["count"] == 2 * per_node
+    assert "hardware.count" in [item.field for item in known.assumptions]
+
+
+def test_a_machine_does_not_contradict_what_is_stated() -> None:
+    assert "hardware.per_node" not in normalise({"hardware.accelerator": "p4d.24xlarge", "hardware.count": 4})
+    stated = normalise({"hardware.accelerator": "p4d.24xlarge", "hardware.count": 16, "hardware.per_node": 4})
+    assert stated["hardware.per_node"] == 4
+    assert "hardware.per_node" not in normalise({"hardware.accelerator": "H100"})
