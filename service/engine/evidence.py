@@ -28,8 +28,8 @@ NAME_PENALTIES = (
     ("evidence", 0.5),
 )
 # What a configuration near this one kept of its own speed beyond all effects fades over this distance, and a single
-# lineage is believed by 1 / (1 + LINEAGES_TO_BELIEVE). Judgement: on held-out lineages, lengths of 0.7 and 1.2 were worse
-# (mean error of Transformers 27.7 and 28.9 %, of others 91 and 102 %, against 27.2 and 85 %), as was no correction at all.
+# lineage is believed by 1 / (1 + LINEAGES_TO_BELIEVE). Judgement: on held-out lineages, lengths of 0.7 and 1.2 were
+# worse (mean error of Transformers 27.7 and 28.9 %, of others 91 and 102 %, against 27.2 and 85 %), and so was none.
 CORRECTION_LENGTH = 0.35
 LINEAGES_TO_BELIEVE = 1.0
 # A correction is of the model, the chip and the software. Were it of batch or count as well, it could make scaling look
