@@ -93,6 +93,9 @@ def widening(table: Table, log_seconds: FloatArray, held_out: HeldOut, grades: T
     classes, sources = family_class(table), table.text("site").astype(str)
     cold = np.abs(held_out.predicted - log_seconds) / np.sqrt(held_out.variance)
     warm = np.abs(held_out.warm_predicted - log_seconds) / np.sqrt(held_out.warm_variance)
+    _, inverse, counts = np.unique(sources, return_inverse=True, return_counts=True)
+    # As scored: every source of `LEAST_ROWS` rows counts as one; those of a handful only where there are no others.
+    source_weight = np.where(counts[inverse] >= LEAST_ROWS, 1.0 / counts[inverse], 1e-6)
     result: dict[str, float] = {}
     for name, standardised, members in (
         ("transformer", cold, classes == "transformer"),
@@ -104,9 +107,7 @@ def widening(table: Table, log_seconds: FloatArray, held_out: HeldOut, grades: T
             mask = members & (grades == level) & np.isfinite(standardised)
             factor = 1.0
             if mask.sum() >= LEAST_ROWS:
-                _, inverse, counts = np.unique(sources[mask], return_inverse=True, return_counts=True)
-                # A source of a handful of rows is a handful of rows, one of thousands still one source.
-                weight = 1.0 / np.maximum(counts[inverse], LEAST_ROWS)
+                weight = source_weight[mask]
                 factor = weighted_quantile(standardised[mask], weight, NOMINAL_COVERAGE) / Z90
             least = float(np.clip(factor, least, WIDENING_RANGE[1]))
             result[f"{name}/{level}"] = round(least, 4)
