@@ -30,6 +30,9 @@ class Flaw:
     hint: str
 
 
+FULL_BEYOND = 1.5
+
+
 def assumed(table: Table) -> Table:
     """A table of measured runs with the sharding and recomputation that nobody stated filled in.
 
@@ -52,9 +55,11 @@ def assumed(table: Table) -> Table:
     for wanted, possible in (("zero1", np.ones(len(table), dtype=bool)), ("fsdp", table["pipeline_parallel"] <= 1)):
         needs = open_sharding & replicated & possible & (prior_peak_gb(plain.replace(sharding=sharding)) > room)
         sharding = np.where(needs, wanted, sharding).astype(object)
-    kept = plain.replace(sharding=sharding, recompute=np.where(open_policy, "none", policy).astype(object))
-    tight = open_policy & language & (prior_peak_gb(kept) > room)
-    return kept.replace(recompute=np.where(tight, "full", kept.text("recompute")).astype(object))
+    recompute = np.where(open_policy, "none", policy)
+    for more, limit in (("selective", room), ("full", FULL_BEYOND * room)):
+        kept = plain.replace(sharding=sharding, recompute=recompute.astype(object))
+        recompute = np.where(open_policy & language & (prior_peak_gb(kept) > limit), more, recompute)
+    return plain.replace(sharding=sharding, recompute=recompute.astype(object))
 
 
 def flaws(row: Row) -> list[Flaw]:
