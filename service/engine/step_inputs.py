@@ -326,16 +326,12 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
         "input_units": units * samples,
         "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
         "global_batch": layout.global_batch,
-        # Dispatch on the host goes layer by layer, whatever the framework; a bare layer's kernels are timed without it.
+        # The optimizer is dispatched tensor by tensor, whatever the framework: of those a model has as many as kernels.
+        # What each image of a batch launches besides is counted with the launches; a bare layer is timed without a host.
         "host_units": np.where(
             timed_alone & (table["layers"] == 1.0),
             0.0,
-            np.clip(
-                (work.kernels + work.sample_kernels * layout.micro_batch)
-                / np.where(language, HOST_TRANSFORMER_KERNELS, HOST_KERNELS),
-                0.01,
-                MOST_HOST_UNITS,
-            ),
+            np.clip(work.kernels / np.where(language, HOST_TRANSFORMER_KERNELS, HOST_KERNELS), 0.01, MOST_HOST_UNITS),
         )
         * _turns(table)
         * _eager_share(table),
