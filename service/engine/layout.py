@@ -30,8 +30,8 @@ class Flaw:
     hint: str
 
 
-# Judgement: held out, whole layers assumed wherever memory is short (1.1 x) made such rows 30 % too slow; 1.5 and 3 score
-# alike.
+# Judgement: held out, whole layers assumed wherever memory is short (1.1 x) made such rows 30 % too slow; 1.5 and 3
+# score alike.
 FULL_BEYOND = 1.5
 
 

@@ -327,7 +327,7 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
         "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
         "global_batch": layout.global_batch,
         # The optimizer is dispatched tensor by tensor, whatever the framework: of those a model has as many as kernels.
-        # What each image of a batch launches besides is counted with the launches; a bare layer is timed without a host.
+        # What each image of a batch launches besides is among the launches; a bare layer is timed without a host.
         "host_units": np.where(
             timed_alone & (table["layers"] == 1.0),
             0.0,
