@@ -265,7 +265,7 @@ TYPICAL_GMACS = {
     "diffusion": 402.0,
     "detection": 348.0,
     "segmentation": 150.0,
-    "speech": 22.2,
+    "speech": 18.3,
     "recommender": 0.00241,
     "other": 5.62,
     "gnn": 1.0,
