@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format accuracy accuracy-full readme bench kill-loop poison calibrate openapi lock clean
+.PHONY: help setup run test test-slow lint format accuracy accuracy-full readme bench kill-loop poison calibrate openapi lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -23,8 +23,14 @@ $(STAMP): requirements.lock pyproject.toml
 run: setup ## migrate, seed and serve on TRAINCAST_HOST:TRAINCAST_PORT (127.0.0.1:8000)
 	@$(BIN)/traincast serve
 
-test: lint ## everything CI checks: lint, types, architecture, tests
-	$(BIN)/python -m pytest
+# Two processes, one a dialect; of each the linear algebra stays on one thread, for two would get into each other's way.
+PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+test: lint ## lint, types, architecture, tests on SQLite and PostgreSQL
+	$(PYTEST) -m "not slow"
+
+test-slow: setup ## what `make test` runs on one dialect for its length, on the other
+	$(PYTEST) -m slow
 
 lint: setup ## style, types and the rules of the house
 	$(BIN)/ruff check .

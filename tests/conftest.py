@@ -1,7 +1,6 @@
 """Real parts for all tests: a SQLite file, an embedded PostgreSQL server, and the service over HTTP."""
 
 import asyncio
-import itertools
 import shutil
 import threading
 import time
@@ -34,17 +33,16 @@ class Databases:
         self.dialect = dialect
         self.folder = folder
         self.server = server
-        self.numbers = itertools.count()
         self._seeded: str | None = None
 
     def empty(self, template: str = "template0") -> str:
         """The URL of a new, empty database."""
-        number = next(self.numbers)
+        name = f"traincast_{uuid.uuid4().hex}"
         if self.server is None:
-            return f"sqlite:///{self.folder / f'{number}.sqlite3'}"
+            return f"sqlite:///{self.folder / name}.sqlite3"
         with psycopg.connect(self.server, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE traincast_{number} TEMPLATE {template}".encode())
-        return self.server.replace("/postgres?", f"/traincast_{number}?")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+        return self.server.replace("/postgres?", f"/{name}?")
 
     def seeded(self) -> str:
         """The URL of a new database that holds all that ships."""
@@ -114,6 +112,20 @@ def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """Databases of each dialect in turn: every test that takes this runs on both."""
     server = request.getfixturevalue("postgresql_server") if request.param == "postgresql" else None
     return Databases(request.param, tmp_path_factory.mktemp(request.param), server)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests that run side by side, those of a dialect share a process: they share its server and what is seeded.
+
+    What is marked `slow_on` a dialect is `slow` there.
+    """
+    for item in items:
+        dialect = item.callspec.params.get("databases") if hasattr(item, "callspec") else None
+        if dialect is not None:
+            item.add_marker(pytest.mark.xdist_group(dialect))
+            if any(dialect in mark.args for mark in item.iter_markers("slow_on")):
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ async def submit_measurement(
     once = idempotency(request, _team(caller), hashlib.sha256(await request.body()).digest())
     if (first := await once.first(database)) is not None:
         return _repeated(first)
-    estimates = await service.saved_forecasts(database, [measured.flat()])
+    estimates = await service.saved_forecasts(database, [measured.flat()], _team(caller))
     verdict = await run_in_threadpool(service.vet_alone, measured.flat(), catalog, forecaster, estimates)
     if isinstance(verdict, Refusal):
         raise Unprocessable(verdict.detail, verdict.errors)

@@ -161,7 +161,7 @@ class Import:
         """The next rows, vetted; none at the end."""
         chunk = await run_in_threadpool(_next, rows)
         readable = [row.values for row in chunk if row.values is not None]
-        estimates = await saved_forecasts(self.database, readable)
+        estimates = await saved_forecasts(self.database, readable, self.submitter.team_id)
         verdicts = iter(await run_in_threadpool(vet, readable, self.catalog, judge, estimates))
         return [(row.line, next(verdicts) if row.values is not None else _unreadable(row)) for row in chunk]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.database import insert_or_pass
@@ -129,13 +129,14 @@ class SubmissionRepository:
                 .execution_options(synchronize_session=False)
             )
 
-    async def answers_of(self, estimate_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Saved estimates as they were answered, by id."""
+    async def answers_of(self, estimate_ids: Iterable[str], team_id: str) -> dict[str, dict[str, Any]]:
+        """Saved estimates as they were answered, by id: those that the team saved, and those saved without a key."""
         wanted = sorted(set(estimate_ids))
         found: dict[str, dict[str, Any]] = {}
         for start in range(0, len(wanted), MOST_PARAMETERS):
             query = select(EstimateRow.id, EstimateRow.answer).where(
-                EstimateRow.id.in_(wanted[start : start + MOST_PARAMETERS])
+                EstimateRow.id.in_(wanted[start : start + MOST_PARAMETERS]),
+                or_(EstimateRow.team.is_(None), EstimateRow.team == team_id),
             )
             found |= {row.id: row.answer for row in await self.session.execute(query)}
         return found

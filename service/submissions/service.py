@@ -60,13 +60,13 @@ class Stored:
     duplicate: bool
 
 
-async def saved_forecasts(database: Database, rows: Iterable[Fields]) -> dict[str, SavedForecast]:
-    """The saved estimates that rows name, by id; ids that name none are left out."""
+async def saved_forecasts(database: Database, rows: Iterable[Fields], team_id: str) -> dict[str, SavedForecast]:
+    """The saved estimates that a team's rows name, by id; ids of none, or of another team's, are left out."""
     named = {str(row["estimate_id"]) for row in rows if row.get("estimate_id")}
     if not named:
         return {}
     async with database.sessions() as session:
-        answers = await SubmissionRepository(session).answers_of(named)
+        answers = await SubmissionRepository(session).answers_of(named, team_id)
     return {name: SavedForecast.of(answer) for name, answer in answers.items()}
 
 

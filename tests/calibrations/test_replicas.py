@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.calibrations.job import MOST_ATTEMPTS
 from service.teams.tables import AuditRow
 from tests.replicas import Replica, in_database, make_key, replicas, submit, wait_until
+
+# Replicas are PostgreSQL's business; that SQLite, too, fits one at a time is left to the slow tests.
+pytestmark = pytest.mark.slow_on("sqlite")
 
 QUESTION = {"model": {"name": "resnet-50"}, "hardware": {"accelerator": "V100-SXM2-16GB"}}
 RUN = {
@@ -86,7 +90,8 @@ def asked_all_the_while(replica: Replica) -> Iterator[Counter[int]]:
 
     def ask() -> None:
         with httpx.Client(base_url=replica.url, timeout=60) as client:
-            while not ended.is_set():
+            # A few callers' load: without a pause, these would leave the fit, which steps back, no processor.
+            while not ended.wait(0.05):
                 statuses[client.post("/v1/estimates", json=QUESTION).status_code] += 1
 
     thread = threading.Thread(target=ask)
@@ -127,7 +132,7 @@ def test_one_is_fitted_at_a_time_and_every_replica_serves_what_is_current(small_
         assert max(seen_running) == 1
         assert set(of_first) == set(of_second) == {200}, "no request was dropped"
 
-    # Six sources know less than all that ship.
+    # A few sources know less than all that ship.
     assert worse["activated_at"] is None
     assert worse["verdict"].startswith("Not put in use")
     assert worse["comparison"]["after"]["median_ape"] > worse["comparison"]["before"]["median_ape"]
@@ -184,13 +189,16 @@ def test_enough_new_measurements_are_fitted_by_themselves_and_any_by_command(sma
     with replicas(small_database, 1, TRAINCAST_CALIBRATE_AFTER="20") as (replica,):
         assert [one["trigger"] for one in calibrations(replica)] == ["shipped"], "ten usable ones are too few"
         ids += submit(small_database, rows[10:], team_id=team_id, site="ours")
-        wait_until(lambda: calibrations(replica)[0]["status"] == "succeeded" and len(calibrations(replica)) == 2, "fit")
-        newest = calibrations(replica)[0]
+
+        def fitted() -> list[dict[str, Any]]:
+            return [one for one in calibrations(replica) if one["trigger"] == "automatic" and one["finished_at"]]
+
+        wait_until(lambda: bool(fitted()), "a fit begins and ends by itself")
+        (newest,) = fitted()
         command = "from service.cli import main; main()"
         flags = ["calibrate", "--url", replica.url, "--key", key["authorization"].removeprefix("Bearer "), "--json"]
         told = subprocess.run([sys.executable, "-c", command, *flags], capture_output=True, text=True, check=True)
     by_command = json.loads(told.stdout)
     assert (by_command["status"], by_command["trigger"]) == ("succeeded", "request")
     assert by_command["digest"] == newest["digest"], "the same measurements give the same calibration"
-    assert newest["trigger"] == "automatic"
     assert newest["submitted_rows"] == len(ids)

@@ -51,7 +51,12 @@ def width(answer: dict[str, Any]) -> float:
 
 
 def runs(seconds_per_step: float, count: int) -> list[dict[str, Any]]:
-    """So many of a site's runs, of several batch sizes, as slow in proportion."""
+    """So many of a site's runs, of several batch sizes, as slow in proportion, a twentieth of scatter to either side.
+
+    Args:
+        seconds_per_step: the middle of those at the question's batch size.
+        count: how many.
+    """
     return [
         {
             "provenance.source": "our runs",
@@ -63,7 +68,7 @@ def runs(seconds_per_step: float, count: int) -> list[dict[str, Any]]:
             "training.global_batch": 32 * (1 + number % 4),
             "training.micro_batch": 32 * (1 + number % 4),
             "training.recompute": "none",
-            "result.value": seconds_per_step * (1 + number % 4) / 2 * (1 + 0.005 * number),
+            "result.value": seconds_per_step * (1 + number % 4) / 2 * (1 + 0.1 * (number / (count - 1) - 0.5)),
             "result.unit": "seconds_per_step",
         }
         for number in range(count)
@@ -96,7 +101,7 @@ def test_after_twenty_submissions_a_team_sees_its_predictions_tighten(client: ht
     assert width(after) < 0.75 * width(before)
     measured = before["step_seconds"]["p50"] * SLOWER
     assert after["step_seconds"]["p10"] < measured < after["step_seconds"]["p90"]
-    assert abs(after["step_seconds"]["p50"] / measured - 1) < 0.15
+    assert abs(after["step_seconds"]["p50"] / measured - 1) < 0.1
     nearest = after["evidence"]["nearest"]
     assert nearest[0]["id"] in ids
     assert after["evidence"]["grade"] == "measured"

@@ -63,6 +63,26 @@ def test_its_id_opens_nothing_to_others(ours: Team, theirs: Team, call: str) -> 
     assert hidden.json()["detail"].replace(secret, "X") == absent.json()["detail"].replace("m_0123456789", "X")
 
 
+def test_another_teams_forecast_is_no_forecast_of_mine(ours: Team, theirs: Team, anybody: httpx.Client) -> None:
+    configuration = {name: part for name, part in sample().items() if name not in ("result", "provenance")}
+    hidden, open_to_all = (
+        http.post("/v1/estimates", json=configuration | {"save": True}).json()["id"] for http in (ours.http, anybody)
+    )
+    for saved, status in ((hidden, 422), (open_to_all, 201), ("e_unknown", 422)):
+        answer = theirs.http.post(PATH, json=sample(estimate_id=saved))
+        assert answer.status_code == status, answer.text
+        row = theirs.http.post(
+            f"{PATH}/import", json=sample(estimate_id=saved), headers={"content-type": "application/x-ndjson"}
+        ).json()
+        assert row["items"][0]["outcome"] == ("accepted" if status == 201 else "refused")
+    refused, unknown = (
+        str(theirs.http.post(PATH, json=sample(estimate_id=name)).json()["errors"]).replace(name, "")
+        for name in (hidden, "e_unknown")
+    )
+    assert refused == unknown, "that there is one is not told"
+    assert ours.http.post(PATH, json=sample(estimate_id=hidden)).status_code == 201
+
+
 def test_cursors_count_no_hidden_rows_and_open_none(ours: Team, theirs: Team, anybody: httpx.Client) -> None:
     secret = secrets(ours)[0]["id"]
     position = base64.urlsafe_b64encode(secret.encode()).decode().rstrip("=")

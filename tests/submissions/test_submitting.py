@@ -1,11 +1,17 @@
 """One measurement over HTTP: stored once, vetted, answered the same again."""
 
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.conftest import Team
+from service.app import create_app
+from service.settings import Settings
+from tests.conftest import Team, serving
 from tests.submissions.samples import USUAL_RATE, sample
 
 PATH = "/v1/measurements"
@@ -174,6 +180,32 @@ def test_a_retry_is_answered_as_the_first_time(ours: Team) -> None:
     again = ours.http.post(PATH, json=submitted, headers=key)
     assert (again.status_code, again.json()) == (201, first.json())
     assert again.headers["location"] == first.headers["location"]
+
+
+@pytest.fixture
+def other_replica(ours: Team, writable: tuple[str, str]) -> Iterator[httpx.Client]:
+    """The same team at another replica on the same database."""
+    replica = create_app(Settings(database_url=writable[1]))
+    with serving(replica) as url, httpx.Client(base_url=url, headers=ours.http.headers, timeout=120) as http:
+        yield http
+
+
+def test_many_at_once_under_one_key_store_one_row(ours: Team, other_replica: httpx.Client) -> None:
+    def at_once(key: str, rows: list[dict[str, Any]]) -> list[httpx.Response]:
+        replicas = itertools.cycle((ours.http, other_replica))
+        with ThreadPoolExecutor(len(rows)) as pool:
+            sent = [pool.submit(next(replicas).post, PATH, json=row, headers={"idempotency-key": key}) for row in rows]
+        return [answer.result() for answer in sent]
+
+    retried, rivals = sample(), [sample() for _ in range(8)]
+    answers = at_once("retried", [retried] * 8)
+    assert {answer.status_code for answer in answers} == {201}
+    assert all(answer.json() == answers[0].json() for answer in answers)
+    assert Counter(answer.status_code for answer in at_once("contested", rivals)) == {201: 1, 409: 7}
+    sources = [row["provenance"]["source"] for row in (retried, *rivals)]
+    found = [ours.http.get(PATH, params={"provenance.source": source}).json()["items"] for source in sources]
+    assert len(found[0]) == 1
+    assert sum(len(rows) for rows in found[1:]) == 1
 
 
 def test_a_used_key_with_another_body_is_a_conflict_but_not_another_teams(ours: Team, theirs: Team) -> None:
