@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -123,6 +124,7 @@ class CalibrationJobs:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environment,
+            process_group=0,
         )
         assert process.stdout is not None
         assert process.stderr is not None
@@ -134,7 +136,8 @@ class CalibrationJobs:
             words = await last_words
         finally:
             if process.returncode is None:
-                process.kill()
+                # With the workers that it forked: they hold its pipes, and the wait would last until they notice.
+                os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
             last_words.cancel()
         if code == 0:
