@@ -159,20 +159,22 @@ def chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
                 )
             ]
         ) from error
-    flaws = layouts.flaws(chosen)
+    # An uneven batch is the caller's to mend only where the caller said how to split it.
+    flaws = [flaw for flaw in layouts.flaws(chosen) if flaw.field != "global_batch" or "micro_batch" in stated]
     if flaws:
         raise Unresolvable([replace(flaw, field=f"training.{flaw.field}") for flaw in flaws])
     values.update(chosen)
     resolved.fits = fits
     values.setdefault("virtual_pipeline", 1.0)
-    values["gradient_accumulation"] = float(values["global_batch"]) / (
-        float(values["data_parallel"]) * float(values["micro_batch"])
-    )
+    steps = float(values["global_batch"]) / (float(values["data_parallel"]) * float(values["micro_batch"]))
+    values["gradient_accumulation"] = float(math.ceil(steps - 1e-9))
     reason = (
         "quickest layout that divides evenly and fits in memory"
         if fits
         else "least memory of the layouts that divide evenly"
     )
+    if not math.isclose(steps, round(steps), rel_tol=1e-9):
+        reason += "; the batch doesn't divide by the replicas, so some do more than others"
     for name in (
         "tensor_parallel",
         "pipeline_parallel",

@@ -242,9 +242,11 @@ def _micro_batches(row: Row, stated: set[str], batch: float, data: float, langua
         return [max(share / max(_number(row, "gradient_accumulation", 1.0), 1.0), 1e-6)]
     if not language:
         # Vision and speech rarely accumulate: the largest even split that fits is the whole share.
-        return [share / k for k in (1, 2, 4, 8, 16) if share / k >= 1 or k == 1]
-    options = [float(m) for m in MICRO_BATCHES[:7] if m <= share and math.isclose(share % m, 0.0, abs_tol=1e-9)]
-    return options or [share]
+        # Where the batch doesn't divide, some replicas have a sample more.
+        return [float(math.ceil(share / k - 1e-9)) for k in (1, 2, 4, 8, 16) if share / k >= 1 or k == 1]
+    options = [float(m) for m in MICRO_BATCHES[:7] if m <= share]
+    even = [m for m in options if math.isclose(share % m, 0.0, abs_tol=1e-9)]
+    return even or options or [1.0]
 
 
 def _shardings(language: bool, data: float, pipeline: float, tensor: float) -> list[str]:

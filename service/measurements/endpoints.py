@@ -49,7 +49,8 @@ async def list_measurements(
         page = await MeasurementRepository(session).page(filters, team_id=caller.team_id, limit=limit, cursor=cursor)
     except BadCursorError as error:
         raise _bad_cursor(error) from None
-    return MeasurementPage(items=[MeasurementEntry.from_row(row) for row in page.items], next_cursor=page.next_cursor)
+    items = [MeasurementEntry.from_row(row, caller.team_id) for row in page.items]
+    return MeasurementPage(items=items, next_cursor=page.next_cursor)
 
 
 @router.get(
@@ -115,6 +116,7 @@ async def get_measurement(
     compared = isinstance(made, Residual)
     return MeasurementDetail.from_row(
         row,
+        caller.team_id,
         source=SourceEntry.from_row(source, None, source_errors(forecaster).get(source.name)) if source else None,
         residual=made if compared else None,
         residual_reason=None if compared else made,

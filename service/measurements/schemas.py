@@ -19,6 +19,14 @@ class StoredMeasurement(Protocol):
         """Every stated field by its dotted name."""
 
     @property
+    def estimate_id(self) -> Any:
+        """As in `MeasurementRow`."""
+
+    @property
+    def team_id(self) -> Any:
+        """As in `MeasurementRow`."""
+
+    @property
     def forecast_error_log(self) -> Any:
         """As in `MeasurementRow`."""
 
@@ -56,15 +64,16 @@ class MeasurementEntry(BaseModel):
     result: Result = Field(description="What was observed.")
 
     @classmethod
-    def from_row(cls, row: StoredMeasurement, **more: Any) -> Self:
-        """The entry of a stored row; `more` fields come on top."""
-        about = {
-            name: getattr(row, name)
-            for name in ("id", "status", "status_reason", "visibility", "submitted_at", "estimate_id")
-        }
-        error = row.forecast_error_log
-        if error is not None:
-            about["forecast"] = {"error_log": error, "covered": row.forecast_covered}
+    def from_row(cls, row: StoredMeasurement, reader: str | None, **more: Any) -> Self:
+        """The entry of a stored row as the team `reader` may see it; `more` fields come on top.
+
+        Which forecast a run was, and how that fared, would tell others what a team's own runs taught its forecasts.
+        """
+        about = {name: getattr(row, name) for name in ("id", "status", "status_reason", "visibility", "submitted_at")}
+        own = reader is not None and row.team_id == reader
+        about["estimate_id"] = row.estimate_id if own else None
+        if own and row.forecast_error_log is not None:
+            about["forecast"] = {"error_log": row.forecast_error_log, "covered": row.forecast_covered}
         # Visibility and estimate are the row's to say; what it was submitted with may have changed since.
         stated = {name: value for name, value in nest(row.fields).items() if isinstance(value, dict)}
         return cls.model_validate(stated | about | more)

@@ -110,7 +110,7 @@ async def submit_measurement(
                 raise NotReady("The measurement was purged while it was submitted.")
             if not place.duplicate:
                 await AuditRepository(session).add(caller.actor, "measurement.submit", [place.id])
-            entry = Submitted.from_row(row, duplicate=place.duplicate)
+            entry = Submitted.from_row(row, caller.team_id, duplicate=place.duplicate)
             answer = FirstAnswer(
                 200 if place.duplicate else 201,
                 f"/v1/measurements/{place.id}",
@@ -226,7 +226,7 @@ async def withdraw_measurement(
             raise Forbidden("Only the team that submitted a measurement can withdraw it.")
         await service.withdraw(session, row, caller.actor)
         await session.commit()
-        return MeasurementEntry.from_row(row)
+        return MeasurementEntry.from_row(row, caller.team_id)
 
 
 @router.post(
@@ -242,6 +242,7 @@ async def purge_measurement(
     async with database.writing() as session:
         await service.purge(session, measurement_id, order.reason, caller.actor)
         await session.commit()
+    await database.forget()
 
 
 async def _decided(
@@ -252,7 +253,7 @@ async def _decided(
         reason = decision.reason if decision else None
         await service.decide(session, row, status, reason or f"{status} by a curator", caller.actor)
         await session.commit()
-        return MeasurementEntry.from_row(row)
+        return MeasurementEntry.from_row(row, caller.team_id)
 
 
 async def _visible(session: Any, measurement_id: str, caller: Caller) -> MeasurementRow:

@@ -231,3 +231,21 @@ def test_spellings_do_not_change_the_answer(client: httpx.Client) -> None:
     assert estimate(client, alias) == estimate(client, LLAMA)
     as_text = {**LLAMA, "training": {"precision": "bfloat16"}}
     assert estimate(client, as_text) == estimate(client, LLAMA, training={"precision": "bf16"})
+
+
+def test_a_batch_that_does_not_divide_leaves_whole_samples_and_more_chips_no_slower(client: httpx.Client) -> None:
+    hours = []
+    for count in (16, 24, 48):
+        answer = client.post(
+            "/v1/estimates",
+            json={
+                "model": {"name": "llama-2-7b"},
+                "data": {"tokens": 1e9},
+                "hardware": {"accelerator": "H100-SXM5-80GB", "count": count},
+                "training": {"precision": "bf16", "global_batch": 512},
+            },
+        ).json()
+        assert answer["layout"]["micro_batch"] == round(answer["layout"]["micro_batch"])
+        assert answer["memory"]["fits"]
+        hours.append(answer["duration_hours"]["p50"])
+    assert hours == sorted(hours, reverse=True)

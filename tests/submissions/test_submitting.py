@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -217,13 +218,16 @@ def test_a_used_key_with_another_body_is_a_conflict_but_not_another_teams(ours: 
     assert theirs.http.post(PATH, json=sample(), headers=key).status_code == 201
 
 
-def test_a_saved_estimate_is_judged_by_the_run_it_predicted(ours: Team) -> None:
+def test_a_saved_estimate_is_judged_by_the_run_it_predicted(ours: Team, theirs: Team) -> None:
     configuration = {name: part for name, part in sample().items() if name not in ("result", "provenance")}
     saved = ours.http.post("/v1/estimates", json=configuration | {"save": True}).json()
     middle = saved["throughput"]["samples_per_second"]["p50"]
     exactly = stored(ours.http.post(PATH, json=sample(middle, estimate_id=saved["id"])))
     slower = stored(ours.http.post(PATH, json=sample(middle / 1.5, estimate_id=saved["id"])))
     assert exactly["estimate_id"] == saved["id"]
+    # How a team's own forecasts fare is not told to others, though the run is shared.
+    seen = theirs.http.get(f"{PATH}/{exactly['id']}").json()
+    assert (seen["estimate_id"], seen.get("forecast")) == (None, None)
     assert exactly["forecast"] == {"error_log": pytest.approx(0, abs=1e-3), "covered": True}
     assert slower["forecast"]["error_log"] == pytest.approx(-0.405, abs=1e-2)
 
@@ -265,7 +269,10 @@ def test_a_withdrawn_row_stays_visible_and_may_come_again(ours: Team, theirs: Te
     assert stored(ours.http.post(PATH, json=submitted))["id"] != made["id"]
 
 
-def test_a_purge_leaves_nothing_but_its_trace(ours: Team, theirs: Team) -> None:
+SECRET = "a-name-that-must-go"
+
+
+def test_a_purge_leaves_nothing_but_its_trace(ours: Team, theirs: Team, writable: tuple[str, str]) -> None:
     submitted = sample(visibility="team")
     made = stored(theirs.http.post(PATH, json=submitted, headers={"idempotency-key": "p"}))
     assert theirs.http.post(f"{PATH}/{made['id']}/purge", json={"reason": "court order"}).status_code == 403
@@ -273,5 +280,8 @@ def test_a_purge_leaves_nothing_but_its_trace(ours: Team, theirs: Team) -> None:
     assert theirs.http.get(f"{PATH}/{made['id']}").status_code == 404
     entry = ours.http.get("/v1/audit", params={"subject": made["id"]}).json()["items"][0]
     assert (entry["action"], entry["detail"]) == ("measurement.purge", {"reason": "court order"})
+    if writable[1].startswith("sqlite:///"):
+        file = Path(writable[1].removeprefix("sqlite:///"))
+        assert not any(SECRET.encode() in path.read_bytes() for path in file.parent.glob(f"{file.name}*"))
     # The stored first answer repeated the row, so that it went too.
     assert stored(theirs.http.post(PATH, json=submitted, headers={"idempotency-key": "p"}))["id"] != made["id"]
