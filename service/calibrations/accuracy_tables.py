@@ -72,9 +72,10 @@ def tables(report: Mapping[str, Any]) -> list[RichTable]:
     return [score_table(title, part, columns) for title, part, columns in named if part]
 
 
-def score_table(title: str, part: Mapping[str, Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> RichTable:
-    """One table of scores by name; columns that nothing has are left out."""
+def score_table(title: str, part: Mapping[str, Mapping[str, Any]], columns: Sequence[str] = ()) -> RichTable:
+    """One table of scores by name, of these columns or of all there are; columns that nothing has are left out."""
     rows = {name: {"rows": entry.get("n"), **entry} for name, entry in part.items()}
+    columns = columns or list(dict.fromkeys(key for entry in part.values() for key in entry))
     shown = [column for column in columns if any(entry.get(column) is not None for entry in rows.values())]
     table = RichTable(title=title, title_justify="left")
     table.add_column("")

@@ -18,7 +18,7 @@ from rich.table import Table as RichTable
 
 from service.calibrations import accuracy
 from service.calibrations.accuracy_figures import draw_curve
-from service.calibrations.accuracy_tables import cell, printer, read_report
+from service.calibrations.accuracy_tables import printer, read_report, score_table
 from service.calibrations.fit import CALIBRATION, Calibrated, calibrate, load_shipped
 from service.calibrations.goodput_check import published_shares, whole_runs
 from service.calibrations.residual_layers import compare
@@ -182,16 +182,16 @@ def tables(part: str, found: Any) -> list[RichTable]:
         case "chips" | "architectures" | "models":
             goal = f", goal {CHIP_GOAL:.0%}" if part == "chips" else ""
             rows = {"mean": found["mean"], **found["by_level"]}
-            return [_table(f"Leaving {part} out one at a time (means over sources){goal}", rows)]
+            return [score_table(f"Leaving {part} out one at a time (means over sources){goal}", rows)]
         case "layers":
             rows = {f"{layer}: {name}": entry for layer, entries in found.items() for name, entry in entries.items()}
             shown = ("sources", "mape", "median_source_mape", "median_ape")
-            return [_table("What learns what the mechanics leave", rows, shown)]
+            return [score_table("What learns what the mechanics leave", rows, shown)]
         case "curve":
             rows = {f"{name}, {count} rows": entry for name, points in found.items() for count, entry in points.items()}
-            return [_table("Error after learning own rows", rows, ("sources", "mape", "median_ape"))]
+            return [score_table("Error after learning own rows", rows, ("sources", "mape", "median_ape"))]
         case "repeats":
-            return [_table(f"A source's own scatter beside its warm score; goal reached: {found['reached']}",
+            return [score_table(f"A source's own scatter beside its warm score; goal reached: {found['reached']}",
                            found["by_source"])]  # fmt: skip
         case _:
             published = {
@@ -213,20 +213,9 @@ def tables(part: str, found: Any) -> list[RichTable]:
             )
             second = ("runs", "hours", "reported", "predicted", "wall_mape")
             return [
-                _table(f"Published goodput (n = {len(published)})", published, first),
-                _table("Whole runs whose step speed the same source measured", runs, second),
+                score_table(f"Published goodput (n = {len(published)})", published, first),
+                score_table("Whole runs whose step speed the same source measured", runs, second),
             ]
-
-
-def _table(title: str, rows: dict[str, dict[str, Any]], shown: Sequence[str] = ()) -> RichTable:
-    columns = shown or list(dict.fromkeys(key for entry in rows.values() for key in entry))
-    table = RichTable(title=title, title_justify="left")
-    table.add_column("")
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
-    for name, entry in rows.items():
-        table.add_row(name, *(cell(entry.get(column)) for column in columns))
-    return table
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ uncertainty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,6 +155,17 @@ class Design:
     def fixed(self) -> int:
         """Number of unknowns that are not group effects."""
         return len(COEFFICIENTS) + len(SLOPES)
+
+    def with_room(self, wanted: Iterable[Iterable[str]], spreads: FloatArray) -> tuple[Design, FloatArray]:
+        """The same with the wanted levels (per term) that it lacks behind its own, and their prior variances."""
+        levels = [dict(known) for known in self.levels]
+        extra: list[float] = []
+        for known, names, spread in zip(levels, wanted, spreads, strict=True):
+            for name in names:
+                if name not in known:
+                    known[name] = self.size + len(extra)
+                    extra.append(float(spread) ** 2)
+        return Design(tuple(levels), self.size + len(extra)), np.array(extra)
 
     def prior_mean(self) -> FloatArray:
         """Prior mean of every unknown, shape (size,)."""

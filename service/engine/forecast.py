@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import linalg
 from scipy.special import ndtr
 
-from service.engine.calibration import Fit, predict_with, sensitivities
+from service.engine.calibration import Fit, predict_with, sampled_rows, sensitivities
 from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
-from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, grade
+from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, graded
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.memory_fit import OwnMemory, learn_peaks
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.own_rows import OWN_SITE, OwnRows, sampled, weigh
+from service.engine.own_rows import MOST_OWN_ROWS, OWN_SITE, OwnRows, weigh
 from service.engine.roofline import allowance, fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import step_parts
@@ -209,10 +210,7 @@ class Forecaster:
         inputs = prepare(table)
         median, variance, coefficients = self.log_seconds(table, inputs)
         if grades is None:
-            grades = grade(table, self.evidence.nearest_distance(table))
-            # Neither its work nor a measured sibling is known: whatever is near is near to a stand-in.
-            strange = ~inputs.work.known & ~np.isin(table.text("model"), self.evidence.names["model"])
-            grades[strange] = "extrapolated"
+            grades = graded(table, inputs.work.known, [self.evidence])
         spread = np.sqrt(variance) * self._widening(table, grades)
         parts = step_parts(inputs, coefficients)
         mechanics = sum(parts.values())
@@ -285,10 +283,10 @@ class Forecaster:
         memory = None
         if peak_memory_gb is not None:
             memory = learn_peaks(table, peak_memory_gb, self.memory_unknowns, self.memory_sigma)
-        kept = sampled(len(table))
-        target = log_seconds[kept]
-        mine = np.full(int(kept.sum()), OWN_SITE, dtype=object)
-        own = table.take(kept).replace(lineage=mine, site=mine)
+        mine = np.full(len(table), OWN_SITE, dtype=object)
+        whole = table.replace(lineage=mine, site=mine)
+        kept = sampled_rows(whole, MOST_OWN_ROWS)
+        own, target = whole.take(kept), log_seconds[kept]
         extended = self._with_levels(own)
         inputs = prepare(own)
         positions, multipliers, targets = extended.design.columns(own)
@@ -307,23 +305,18 @@ class Forecaster:
 
     def _with_levels(self, table: Table) -> Forecaster:
         """Room for levels that the fit hasn't seen (the site itself, new models), at their prior."""
-        levels = [dict(known) for known in self.design.levels]
-        extra: list[float] = []
-        size = self.design.size
-        for index, term in enumerate(TERMS):
-            for name in sorted(set(grouping(table, term.grouping).tolist()) - {""}):
-                if name not in levels[index] and (term.least_rows == 1 or term.grouping in SITE_TERMS):
-                    levels[index][name] = size
-                    extra.append(float(self.spreads[index]) ** 2)
-                    size += 1
-        covariance = np.zeros((size, size))
-        covariance[: self.design.size, : self.design.size] = self.covariance
-        covariance[range(self.design.size, size), range(self.design.size, size)] = extra
+        wanted = [
+            sorted(set(grouping(table, term.grouping).tolist()) - {""})
+            if term.least_rows == 1 or term.grouping in SITE_TERMS
+            else []
+            for term in TERMS
+        ]
+        design, extra = self.design.with_room(wanted, self.spreads)
         return replace(
             self,
-            design=Design(tuple(levels), size),
+            design=design,
             unknowns=np.concatenate([self.unknowns, np.zeros(len(extra))]),
-            covariance=covariance,
+            covariance=linalg.block_diag(self.covariance, np.diag(extra)),
         )
 
     def _as_own(self, table: Table) -> Table:

@@ -48,7 +48,7 @@ def leave_lineages_out(
     *,
     lineages: Sequence[str] | None = None,
     processes: int = 2,
-    refine: Callable[[Fit], Fit] | None = None,
+    refine: Callable[[Fit], Fit] = lambda without: without,
 ) -> HeldOut:
     """Predict every lineage (or those named) by a fit that hasn't seen it; spreads are kept from the full fit.
 
@@ -56,11 +56,7 @@ def leave_lineages_out(
     what submitted rows teach it.
     """
     names = sorted(set(table.text("lineage").tolist())) if lineages is None else list(lineages)
-    _refine.append(refine)
-    try:
-        return HeldOut(*_each(_one_lineage, "lineage", names, (table, log_seconds, fitted), 5, processes))
-    finally:
-        _refine.clear()
+    return HeldOut(*_each(_one_lineage, names, _Task(table, log_seconds, fitted, refine=refine), 5, processes))
 
 
 def leave_levels_out(
@@ -71,11 +67,7 @@ def leave_levels_out(
     Returns: natural log of seconds per sample at the row's own site, as far as other rows tell of it, and as a new
     site; shapes (n,), NaN elsewhere.
     """
-    _column.append(column)
-    try:
-        known, new = _each(_one_level, column, list(levels), (table, log_seconds, fitted), 2, processes)
-    finally:
-        _column.clear()
+    known, new = _each(_one_level, list(levels), _Task(table, log_seconds, fitted, column), 2, processes)
     return known, new
 
 
@@ -93,51 +85,54 @@ def learning_curve(
     for sources with less than twice as many.
     """
     names = sorted(set(table.text("lineage").tolist())) if lineages is None else list(lineages)
-    return _each(_one_curve, "lineage", names, (table, log_seconds, fitted), len(CURVE_ROWS), processes)
+    return _each(_one_curve, names, _Task(table, log_seconds, fitted), len(CURVE_ROWS), processes)
 
 
-_shared: list[tuple[Table, FloatArray, Fit]] = []
-_column: list[str] = []
-_refine: list[Callable[[Fit], Fit] | None] = []
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What the workers share: measurements, the fit of all of them, and what is left out by which column."""
+
+    table: Table
+    log_seconds: FloatArray
+    fitted: Fit
+    column: str = "lineage"
+    refine: Callable[[Fit], Fit] = lambda without: without
+
+
+_tasks: list[_Task] = []  # the one under way, put here before the fork, so that no worker has to be sent it
 
 
 def _each(
-    work: Callable[[str], FloatArray],
-    column: str,
-    names: Sequence[str],
-    shared: tuple[Table, FloatArray, Fit],
-    width: int,
-    processes: int,
+    work: Callable[[str], FloatArray], names: Sequence[str], task: _Task, width: int, processes: int
 ) -> FloatArray:
-    """Answers of `work` for the rows of every name of a column, shape (width, n)."""
-    table = shared[0]
-    result = np.full((width, len(table)), np.nan)
-    _shared.append(shared)  # before the fork, so that no worker has to be sent it
+    """Answers of `work` for the rows of every name of the task's column, shape (width, n)."""
+    result = np.full((width, len(task.table)), np.nan)
+    _tasks.append(task)
     try:
         with multiprocessing.get_context("fork").Pool(processes) as pool:
             answers = pool.map(work, names, chunksize=1)
     finally:
-        _shared.clear()
+        _tasks.clear()
     for name, answer in zip(names, answers, strict=True):
-        result[:, table.text(column) == name] = answer
+        result[:, task.table.text(task.column) == name] = answer
     return result
 
 
 def _without(left_out: BoolArray) -> Forecaster:
     """A forecaster that hasn't seen some rows."""
-    table, log_seconds, fitted = _shared[-1]
+    task = _tasks[-1]
+    table, log_seconds = task.table, task.log_seconds
     without = fit(
         table,
         log_seconds,
         rows=~left_out,
-        design=fitted.design,
-        start=fitted,
+        design=task.fitted.design,
+        start=task.fitted,
         iterations=HELD_OUT_ITERATIONS,
         learn_spreads=False,
         most_rows=HELD_OUT_ROWS,
     )
-    if _refine and _refine[-1] is not None:
-        without = _refine[-1](without)
+    without = task.refine(without)
     others = np.flatnonzero(~left_out & sampled_rows(table, HELD_OUT_ROWS))
     evidence = evidence_of(without, others.astype(object), table.take(others), log_seconds[others])
     return Forecaster.of(without, evidence)
@@ -145,7 +140,7 @@ def _without(left_out: BoolArray) -> Forecaster:
 
 def _one_lineage(name: str) -> FloatArray:
     """The columns of `HeldOut` for the rows of one lineage."""
-    table, log_seconds, _ = _shared[-1]
+    table, log_seconds = _tasks[-1].table, _tasks[-1].log_seconds
     mine = np.asarray(table.text("lineage") == name, dtype=bool)
     own, measured = table.take(mine), log_seconds[mine]
     cold = _without(mine)
@@ -167,7 +162,7 @@ def _one_lineage(name: str) -> FloatArray:
 
 def _one_curve(name: str) -> FloatArray:
     """`learning_curve` for the rows of one lineage."""
-    table, log_seconds, _ = _shared[-1]
+    table, log_seconds = _tasks[-1].table, _tasks[-1].log_seconds
     mine = np.asarray(table.text("lineage") == name, dtype=bool)
     own, measured = table.take(mine), log_seconds[mine]
     columns = np.full((len(CURVE_ROWS), len(own)), np.nan)
@@ -190,8 +185,8 @@ def _one_curve(name: str) -> FloatArray:
 
 def _one_level(name: str) -> FloatArray:
     """Predictions of the rows of one level at their site and as a new site, shape (2, rows)."""
-    table = _shared[-1][0]
-    mine = np.asarray(table.text(_column[-1]) == name, dtype=bool)
+    table = _tasks[-1].table
+    mine = np.asarray(table.text(_tasks[-1].column) == name, dtype=bool)
     forecaster = _without(mine)
     own = table.take(mine)
     at_home, _, _ = forecaster.log_seconds(own)

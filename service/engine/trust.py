@@ -27,7 +27,7 @@ from service.engine.calibration import (
     sampled_rows,
     sensitivities,
 )
-from service.engine.effects import TERMS, Design, jacobian, make_design, row_coefficients
+from service.engine.effects import jacobian, make_design, row_coefficients
 from service.engine.step_inputs import prepare
 from service.engine.table import BoolArray, FloatArray, Table
 
@@ -89,7 +89,7 @@ def refine(anchor: Fit, table: Table, log_seconds: FloatArray) -> Fit:
     if not len(rows):
         return anchor
     subset, target, sigma = table.take(rows), vouched.log_seconds[rows], vouched.sigma[rows]
-    design, extra = _with_room(anchor, make_design(subset))
+    design, extra = anchor.design.with_room(make_design(subset).levels, anchor.spreads)
     mean = np.concatenate([anchor.unknowns, np.zeros(len(extra))])
     prior = linalg.block_diag(anchor.covariance, np.diag(extra))
     precision = linalg.inv(prior, check_finite=False)
@@ -109,16 +109,3 @@ def refine(anchor: Fit, table: Table, log_seconds: FloatArray) -> Fit:
         step = covariance @ (scaled.T @ residual + precision @ (mean - unknowns))
         unknowns = unknowns + np.clip(step, -STEP_LIMIT, STEP_LIMIT)
     return Fit(design, unknowns, covariance, anchor.spreads, anchor.sigma, anchor.sigmas)
-
-
-def _with_room(anchor: Fit, wanted: Design) -> tuple[Design, FloatArray]:
-    """The anchor's design with the wanted levels that it lacks behind its own, and their prior variances."""
-    levels = [dict(known) for known in anchor.design.levels]
-    extra: list[float] = []
-    for index, names in enumerate(wanted.levels):
-        for name in names:
-            if name not in levels[index]:
-                levels[index][name] = anchor.design.size + len(extra)
-                extra.append(float(anchor.spreads[index]) ** 2)
-    assert len(levels) == len(TERMS)
-    return Design(tuple(levels), anchor.design.size + len(extra)), np.array(extra)

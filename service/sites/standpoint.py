@@ -9,7 +9,7 @@ import numpy as np
 
 from service.calibrations.shipped import measured
 from service.catalog.catalog import Catalog
-from service.engine.evidence import Evidence, Neighbour, grade
+from service.engine.evidence import Evidence, Neighbour, graded
 from service.engine.forecast import Forecast, Forecaster
 from service.engine.operations import work
 from service.engine.table import Table
@@ -27,11 +27,7 @@ class Standpoint:
         """The forecast; a site's own measurements count among those that are near."""
         if self.own is None:
             return self.forecaster.predict(table)
-        shared = self.forecaster.evidence
-        grades = grade(table, np.minimum(shared.nearest_distance(table), self.own.nearest_distance(table)))
-        measured_models = np.concatenate([shared.names["model"], self.own.names["model"]])
-        # Neither its work nor a measured sibling is known: whatever is near is near to a stand-in.
-        grades[~work(table).known & ~np.isin(table.text("model"), measured_models)] = "extrapolated"
+        grades = graded(table, work(table).known, [self.forecaster.evidence, self.own])
         return self.forecaster.predict(table, grades=grades)
 
     def nearest(self, table: Table, most: int) -> list[list[Neighbour]]:
@@ -60,7 +56,7 @@ def learned(
     if not timed.any():
         return Standpoint(forecaster)
     table, log_seconds = data.table.take(timed), data.log_seconds[timed]
-    updated = forecaster.learn(table, log_seconds)
+    updated = forecaster.learn(table, log_seconds, data.peak_memory_gb[timed])
     predicted, _, _ = updated.log_seconds(table)
     return Standpoint(updated, version, Evidence.of(data.ids[timed], table, log_seconds, predicted, predicted))
 

@@ -157,3 +157,15 @@ def test_twenty_own_runs_pull_a_site_to_its_own_speed_and_tighten_its_intervals(
 def test_learning_nothing_changes_nothing(forecaster: Forecaster, table_of: TableOf) -> None:
     table = table_of(GPT3)
     assert forecaster.learn(table.take(slice(0, 0)), np.array([])) is forecaster
+
+
+def test_a_sites_own_peaks_shift_its_memory_and_narrow_it(forecaster: Forecaster, table_of: TableOf) -> None:
+    flats = [{**LLAMA, "data.sequence_length": length} for length in (1024, 2048, 4096, 8192)]
+    table = table_of(*flats)
+    before = forecaster.predict(table)
+    mine = table.take(slice(0, 3))
+    learned = forecaster.learn(mine, np.log(seconds(forecaster, mine)), before.memory_gb.p50[:3] * 1.25)
+    after = learned.predict(table.take(slice(3, None)))
+    assert 1.0 < after.memory_gb.p50[0] / before.memory_gb.p50[3] < 1.25
+    assert after.memory_gb.p90[0] / after.memory_gb.p10[0] < before.memory_gb.p90[3] / before.memory_gb.p10[3]
+    assert np.allclose(sum(after.memory_parts.values()), after.memory_gb.p50)

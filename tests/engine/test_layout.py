@@ -7,7 +7,7 @@ import pytest
 
 from service.catalog.catalog import Catalog
 from service.catalog.resolution import Unresolvable
-from service.catalog.resolve import resolve
+from service.catalog.resolve import resolve, resolve_table
 from tests.engine.conftest import GPT3, LLAMA
 
 
@@ -82,3 +82,31 @@ def test_parameters_and_tokens_make_a_decoder(catalog: Catalog) -> None:
     resolved = resolve(flat, catalog)
     assert resolved.values["family"] == "decoder"
     assert "model.family" in {assumption.field for assumption in resolved.assumptions}
+
+
+def test_a_measured_run_that_says_nothing_repeats_no_more_than_its_memory_asks_for(catalog: Catalog) -> None:
+    run = {**LLAMA, "hardware.count": 64}
+    del run["training.recompute"]
+    table, _ = resolve_table(
+        [{**run, "training.micro_batch": micro, "training.global_batch": 64 * micro} for micro in (1, 4, 6, 32)],
+        catalog,
+        measured=True,
+    )
+    policies = ["none", "selective", "full"]
+    chosen = [policies.index(name) for name in table.text("recompute")]
+    assert chosen == sorted(chosen)
+    assert (chosen[0], chosen[-1]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "attention"),
+    [
+        ({"hardware.accelerator": "V100-SXM2-32GB", "training.precision": "fp16"}, "math"),
+        ({}, "flash"),
+        ({"provenance.measured_on": "2022-06"}, "math"),
+    ],
+)
+def test_who_names_no_attention_kernel_had_that_of_the_time_and_chip(
+    catalog: Catalog, change: dict[str, Any], attention: str
+) -> None:
+    assert resolve({**LLAMA, **change}, catalog, measured=True).values["attention"] == attention

@@ -81,3 +81,11 @@ def test_what_stands_in_for_unknown_work_is_the_median_of_what_is_measured(catal
         if m.family in ("cnn", "vit") and m.forward_gmacs > 0 and m.activations > 0
     ]
     assert pytest.approx(float(np.median(written)), rel=0.02) == ACTIVATIONS_PER_GMAC
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3-671b", "deepseek-v2-236b", "kimi-k2-1t", "mixtral-8x7b"])
+def test_a_token_meets_the_active_parameters_of_a_mixture(table_of: TableOf, catalog: Catalog, name: str) -> None:
+    counted = work(table_of({"model.name": name, "data.sequence_length": 4096, "hardware.accelerator": "H100"}))
+    weights = counted.gemm_flops[0] / 2.0 / 4096
+    # All but the embedding, which is looked up.
+    assert weights == pytest.approx(catalog.models[name].active_parameters, rel=0.05)
