@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.table import BoolArray, FloatArray, Table
+from service.engine.table import BoolArray, FloatArray, Table, once_a_table
 
 TRANSFORMER_FAMILIES = frozenset({"decoder", "encoder", "moe", "encoder_decoder"})
 # T5-style span corruption feeds the decoder about a quarter of the encoder's tokens: 512 against 114, rounded up to 128
@@ -114,7 +114,7 @@ def parameter_count(table: Table) -> FloatArray:
     )
     sparse_layers = np.maximum(layers - dense_layers, 0.0)
     per_layer_norms = 2.0 * hidden
-    cross = np.where(table.text("family") == "encoder_decoder", np.nan_to_num(table["decoder_layers"]), 0.0)
+    cross = np.where(table.among("family", ("encoder_decoder",)), np.nan_to_num(table["decoder_layers"]), 0.0)
     vocabulary = np.nan_to_num(table["vocab_size"]) * hidden * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
     total: FloatArray = (
         vocabulary
@@ -126,14 +126,14 @@ def parameter_count(table: Table) -> FloatArray:
     return total
 
 
+@once_a_table
 def work(table: Table) -> Work:
     """Cost of one sample of every configuration; see `Work`."""
-    family = table.text("family")
-    transformer = np.isin(family.astype(str), list(TRANSFORMER_FAMILIES))
+    transformer = table.among("family", TRANSFORMER_FAMILIES)
     shaped = transformer & (table["hidden_size"] > 0) & (_all_layers(table) > 0) & (table["sequence_length"] > 0)
     by_shape = _transformer_work(table)
     by_macs = _convolution_work(table)
-    recurrent = (np.isin(family.astype(str), ["rnn"])) & (table["sequence_length"] > 0)
+    recurrent = table.among("family", ("rnn",)) & (table["sequence_length"] > 0)
 
     def choose(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.where(shaped, a, b)
@@ -151,7 +151,7 @@ def work(table: Table) -> Work:
             RECURRENT_KERNELS * np.nan_to_num(table["layers"], nan=1.0) * steps,
             choose(by_shape.kernels, by_macs.kernels),
         ),
-        sample_kernels=np.where(family == "detection", KERNELS_PER_DETECTED_IMAGE, 0.0),
+        sample_kernels=np.where(table.among("family", ("detection",)), KERNELS_PER_DETECTED_IMAGE, 0.0),
         sequential_steps=steps,
         stepwise_share=np.where(
             steps > 1, STEPWISE_PASSES * np.where(table["layers"] == 1.0, 1.0, RECURRENT_SHARE), 0.0
@@ -164,10 +164,16 @@ def work(table: Table) -> Work:
     )
 
 
+def is_albert(table: Table) -> BoolArray:
+    """Which models are of the ALBERT kind, shape (n,): their layers share one layer's weights."""
+    models = table.texts["model"]
+    return models.among({name for name in models.vocabulary if "albert" in name})
+
+
 def _all_layers(table: Table) -> FloatArray:
     """Layers of the whole model: encoder plus decoder where both are stated."""
     both = np.nan_to_num(table["encoder_layers"]) + np.nan_to_num(table["decoder_layers"])
-    two_towers = (table.text("family") == "encoder_decoder") & (both > 0)
+    two_towers = table.among("family", ("encoder_decoder",)) & (both > 0)
     return np.where(two_towers, both, table["layers"])
 
 
@@ -182,7 +188,7 @@ def _transformer_work(table: Table) -> Work:
     dense_block = np.where((experts > 0) & (dense_layers > 0), dense * (active + shared), dense)
     sparse_layers = np.maximum(layers - dense_layers, 0.0)
 
-    encoder_decoder = table.text("family") == "encoder_decoder"
+    encoder_decoder = table.among("family", ("encoder_decoder",))
     decoder_share = np.where(
         layers > 0, np.where(encoder_decoder, np.nan_to_num(table["decoder_layers"]), 0.0) / layers, 0.0
     )
@@ -206,7 +212,7 @@ def _transformer_work(table: Table) -> Work:
     vocabulary = np.nan_to_num(table["vocab_size"]) * hidden
     embeddings = vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
     # ALBERT shares one layer's weights: its parameters say nothing about its work.
-    shared_layers = np.char.find(table.text("model").astype(str), "albert") >= 0
+    shared_layers = is_albert(table)
     scale = np.where(
         guessed & ~shared_layers,
         np.clip((stated - embeddings) / np.maximum(computed - embeddings, 1.0), 0.4, 2.5),
@@ -285,32 +291,31 @@ PIXELS_OF_FAMILY = {"detection": 800.0, "segmentation": 512.0}  # usual sides wh
 
 
 def _convolution_work(table: Table) -> Work:
-    family = table.text("family")
-    typical = np.array([TYPICAL_GMACS.get(str(name), TYPICAL_GMACS["other"]) for name in family], dtype=np.float64)
+    typical = table.mapped("family", TYPICAL_GMACS, TYPICAL_GMACS["other"])
     stated = table["forward_gmacs"] > 0
     by_parameters = (
         ~stated
         & (table["parameters"] > 0)
         & (table["sequence_length"] > 0)
-        & np.isin(family.astype(str), [*TRANSFORMER_FAMILIES, "vit", "speech", "rnn"])
+        & table.among("family", {*TRANSFORMER_FAMILIES, "vit", "speech", "rnn"})
     )
     pixels = np.where(table["image_size"] > 0, table["image_size"], TYPICAL_IMAGE)
-    visual = np.isin(family.astype(str), ["cnn", "vit"])
+    visual = table.among("family", ("cnn", "vit"))
     typical = np.where(visual, typical * (pixels / TYPICAL_IMAGE) ** 2, typical)
     gmacs = np.where(stated, table["forward_gmacs"], typical)
     gmacs = np.where(by_parameters, table["parameters"] * table["sequence_length"] / 1e9, gmacs)
-    usual = np.array([PIXELS_OF_FAMILY.get(str(name), TYPICAL_IMAGE) for name in family], dtype=np.float64)
+    usual = table.mapped("family", PIXELS_OF_FAMILY, TYPICAL_IMAGE)
     area = (np.where(table["image_size"] > 0, table["image_size"], usual) / TYPICAL_IMAGE) ** 2
-    pictures = np.isin(family.astype(str), ["cnn", "vit", "detection", "segmentation", "diffusion"])
+    pictures = table.among("family", ("cnn", "vit", "detection", "segmentation", "diffusion"))
     typical_elements = np.where(pictures, ACTIVATIONS_OF_ONE_GMAC * np.sqrt(area * gmacs), ACTIVATIONS_PER_GMAC * gmacs)
     activations = np.where(table["activations"] > 0, table["activations"], typical_elements)
     image = np.where(table["image_size"] > 0, table["image_size"], 224.0)
     parameters = np.where(table["parameters"] > 0, table["parameters"], TYPICAL_PARAMETERS)
     # Embedding tables of recommenders are looked up, a few rows a sample; only the dense part is read and
     # reduced whole, and it has one weight per multiply-accumulate.
-    recommender = family == "recommender"
+    recommender = table.among("family", ("recommender",))
     parameters = np.where(recommender, np.minimum(parameters, np.maximum(1e9 * gmacs, 1e5)), parameters)
-    launches = np.array([TYPICAL_KERNELS.get(str(name), KERNELS_PER_OTHER) for name in family])
+    launches = table.mapped("family", TYPICAL_KERNELS, KERNELS_PER_OTHER)
     launches = np.where(table["layers"] == 1.0, KERNELS_PER_LAYER, launches)
     zeros = np.zeros(len(table))
     return Work(

@@ -6,7 +6,7 @@ import numpy as np
 
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.step_inputs import Inputs, among
+from service.engine.step_inputs import Inputs
 from service.engine.table import FloatArray, Table
 
 # Winograd and FFT convolutions do fewer multiplications than are counted; packed samples hold fewer real tokens.
@@ -18,7 +18,7 @@ def fastest_seconds_per_sample(inputs: Inputs) -> FloatArray:
     """No run is faster than its counted FLOPs at the chips' peak (roofline), shape (n,)."""
     table, columns = inputs.table, inputs.columns
     # A causal mask spares half of the attention that is counted.
-    language = among(table.text("family"), TRANSFORMER_FAMILIES)
+    language = table.among("family", TRANSFORMER_FAMILIES)
     done = np.where(
         language,
         3.0 * (inputs.work.gemm_flops + 0.5 * inputs.work.attention_flops),
@@ -31,6 +31,6 @@ def fastest_seconds_per_sample(inputs: Inputs) -> FloatArray:
 
 def allowance(table: Table) -> FloatArray:
     """How many times the peak counted FLOPs may come to, shape (n,)."""
-    usual = np.array([FASTER_THAN_COUNTED.get(str(name), 1.0) for name in table.text("family")])
-    packed = among(table.text("packing"), ("packed", "unpadded"))
+    usual = table.mapped("family", FASTER_THAN_COUNTED, 1.0)
+    packed = table.among("packing", ("packed", "unpadded"))
     return np.asarray(usual * np.where(packed, FASTER_WHEN_PACKED, 1.0))
