@@ -23,6 +23,7 @@ from service.engine.table import (
     TextArray,
     coded,
     combinations,
+    filled,
     once_a_table,
 )
 
@@ -67,7 +68,7 @@ def features(table: Table) -> FloatArray:
     cost = work(table)
     columns = (
         np.log(np.maximum(cost.gemm_flops + cost.attention_flops, 1.0)),
-        np.log(np.maximum(np.nan_to_num(table["sequence_length"], nan=1.0), 1.0)),
+        np.log(np.maximum(filled(table["sequence_length"], 1.0), 1.0)),
         np.log(np.maximum(table["micro_batch"], 1e-3)),
         np.log(np.maximum(table["global_batch"] / np.maximum(table["count"], 1e-3), 1e-3)),
         np.log(np.maximum(table["tensor_parallel"], 1.0)),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.table import BoolArray, FloatArray, Table, once_a_table
+from service.engine.table import BoolArray, FloatArray, Table, filled, once_a_table
 
 TRANSFORMER_FAMILIES = frozenset({"decoder", "encoder", "moe", "encoder_decoder"})
 # T5-style span corruption feeds the decoder about a quarter of the encoder's tokens: 512 against 114, rounded up to 128
@@ -105,17 +105,17 @@ def parameter_count(table: Table) -> FloatArray:
     """
     hidden, layers = table["hidden_size"], _all_layers(table)
     attention, dense, expert = layer_parameters(table)
-    experts = np.nan_to_num(table["experts"])
-    shared = np.nan_to_num(table["shared_experts"])
-    dense_layers = np.where(experts > 0, np.nan_to_num(table["dense_layers"]), layers)
+    experts = filled(table["experts"], 0.0)
+    shared = filled(table["shared_experts"], 0.0)
+    dense_layers = np.where(experts > 0, filled(table["dense_layers"], 0.0), layers)
     # DeepSeek-style models give their few dense layers a feed-forward block as wide as all active experts together.
     dense_block = np.where(
-        (experts > 0) & (dense_layers > 0), dense * (np.nan_to_num(table["experts_per_token"]) + shared), dense
+        (experts > 0) & (dense_layers > 0), dense * (filled(table["experts_per_token"], 0.0) + shared), dense
     )
     sparse_layers = np.maximum(layers - dense_layers, 0.0)
     per_layer_norms = 2.0 * hidden
-    cross = np.where(table.among("family", ("encoder_decoder",)), np.nan_to_num(table["decoder_layers"]), 0.0)
-    vocabulary = np.nan_to_num(table["vocab_size"]) * hidden * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
+    cross = np.where(table.among("family", ("encoder_decoder",)), filled(table["decoder_layers"], 0.0), 0.0)
+    vocabulary = filled(table["vocab_size"], 0.0) * hidden * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
     total: FloatArray = (
         vocabulary
         + layers * (attention + per_layer_norms)
@@ -148,7 +148,7 @@ def work(table: Table) -> Work:
         score_elements=choose(by_shape.score_elements, by_macs.score_elements),
         kernels=np.where(
             steps > 1,
-            RECURRENT_KERNELS * np.nan_to_num(table["layers"], nan=1.0) * steps,
+            RECURRENT_KERNELS * filled(table["layers"], 1.0) * steps,
             choose(by_shape.kernels, by_macs.kernels),
         ),
         sample_kernels=np.where(table.among("family", ("detection",)), KERNELS_PER_DETECTED_IMAGE, 0.0),
@@ -172,7 +172,7 @@ def is_albert(table: Table) -> BoolArray:
 
 def _all_layers(table: Table) -> FloatArray:
     """Layers of the whole model: encoder plus decoder where both are stated."""
-    both = np.nan_to_num(table["encoder_layers"]) + np.nan_to_num(table["decoder_layers"])
+    both = filled(table["encoder_layers"], 0.0) + filled(table["decoder_layers"], 0.0)
     two_towers = table.among("family", ("encoder_decoder",)) & (both > 0)
     return np.where(two_towers, both, table["layers"])
 
@@ -181,16 +181,16 @@ def _transformer_work(table: Table) -> Work:
     hidden, sequence, layers = table["hidden_size"], table["sequence_length"], _all_layers(table)
     query, _ = attention_heads_width(table)
     attention, dense, expert = layer_parameters(table)
-    experts = np.nan_to_num(table["experts"])
-    active = np.where(experts > 0, np.nan_to_num(table["experts_per_token"]), 0.0)
-    shared = np.nan_to_num(table["shared_experts"])
-    dense_layers = np.where(experts > 0, np.nan_to_num(table["dense_layers"]), layers)
+    experts = filled(table["experts"], 0.0)
+    active = np.where(experts > 0, filled(table["experts_per_token"], 0.0), 0.0)
+    shared = filled(table["shared_experts"], 0.0)
+    dense_layers = np.where(experts > 0, filled(table["dense_layers"], 0.0), layers)
     dense_block = np.where((experts > 0) & (dense_layers > 0), dense * (active + shared), dense)
     sparse_layers = np.maximum(layers - dense_layers, 0.0)
 
     encoder_decoder = table.among("family", ("encoder_decoder",))
     decoder_share = np.where(
-        layers > 0, np.where(encoder_decoder, np.nan_to_num(table["decoder_layers"]), 0.0) / layers, 0.0
+        layers > 0, np.where(encoder_decoder, filled(table["decoder_layers"], 0.0), 0.0) / layers, 0.0
     )
     decoder_share = np.where(encoder_decoder & (decoder_share == 0), 0.5, decoder_share)
     # average tokens a layer sees, per token of the stated sequence
@@ -209,7 +209,7 @@ def _transformer_work(table: Table) -> Work:
     parameters = np.where(stated > 0, stated, computed)
     # A stated parameter count wins over a shape whose feed-forward or heads had to be assumed.
     guessed = ~(table["intermediate_size"] > 0) & (experts == 0) & (stated > 0) & (computed > 0)
-    vocabulary = np.nan_to_num(table["vocab_size"]) * hidden
+    vocabulary = filled(table["vocab_size"], 0.0) * hidden
     embeddings = vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
     # ALBERT shares one layer's weights: its parameters say nothing about its work.
     shared_layers = is_albert(table)
@@ -255,7 +255,7 @@ def _held_to_active(
     `LEAST_DENSE_SHARE` of it, then off the experts.
     """
     active = table["active_parameters"] - vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
-    too_much = (np.nan_to_num(table["experts"]) > 0) & (active > 0) & (experts + body > ACTIVE_TOLERANCE * active)
+    too_much = (filled(table["experts"], 0.0) > 0) & (active > 0) & (experts + body > ACTIVE_TOLERANCE * active)
     dense = np.maximum(active - experts, LEAST_DENSE_SHARE * body)
     routed = np.minimum(experts, np.maximum(active - dense, 0.0))
     return np.where(too_much, routed, experts), np.where(too_much, dense, body)

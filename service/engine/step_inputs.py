@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import BoolArray, FloatArray, Table, TextArray
+from service.engine.table import BoolArray, FloatArray, Table, TextArray, filled
 
 MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
@@ -142,11 +142,11 @@ def prepare(table: Table) -> Inputs:
 
 def _layout(table: Table) -> Layout:
     def degree(name: str) -> FloatArray:
-        return np.maximum(np.nan_to_num(table[name], nan=1.0), 1e-6)
+        return np.maximum(filled(table[name], 1.0), 1e-6)
 
     data = degree("data_parallel")
-    micro_batch = np.maximum(np.nan_to_num(table["micro_batch"], nan=1.0), 1e-9)
-    global_batch = np.maximum(np.nan_to_num(table["global_batch"], nan=1.0), 1e-9)
+    micro_batch = np.maximum(filled(table["micro_batch"], 1.0), 1e-9)
+    global_batch = np.maximum(filled(table["global_batch"], 1.0), 1e-9)
     micro_batches = np.maximum(global_batch / (data * micro_batch), 1e-6)
     return Layout(
         degree("tensor_parallel"),
@@ -171,8 +171,8 @@ def _kernels(
     """FLOPs, bytes and launches of one micro-batch on one rank, and what the rank has to do them with."""
     repeated = table.among("recompute", ("full", "selective"))
     attention_passes = 1.0 + np.where(backward >= 1.0, 2.0, backward) + repeated
-    filled = table.mapped("packing", FILLED_SHARE, 1.0)
-    samples = layout.micro_batch * filled
+    real_share = table.mapped("packing", FILLED_SHARE, 1.0)
+    samples = layout.micro_batch * real_share
     split = layout.tensor * layout.context
     # Where degrees count cores or tiles (two ranks a chip), a rank has its share of the chip; where they multiply to
     # less than the count, the remaining accelerators are taken to share the work.
@@ -183,8 +183,8 @@ def _kernels(
     tokens = samples * work.tokens / layout.context
     # The head sits on the last pipeline stage, and the slowest stage sets the pace.
     body = (work.gemm_flops - work.head_flops - work.expert_flops) / layout.pipeline + work.head_flops
-    experts = np.maximum(np.nan_to_num(table["experts"]), 1.0)
-    active = np.maximum(np.nan_to_num(table["experts_per_token"]), 1.0)
+    experts = np.maximum(filled(table["experts"], 0.0), 1.0)
+    active = np.maximum(filled(table["experts_per_token"], 0.0), 1.0)
     expert_width = np.where(table["intermediate_size"] > 0, table["intermediate_size"], work.width)
     element_bytes = table.mapped("precision", BYTES_PER_ELEMENT, 4.0)
     per_rank = samples / layout.pipeline / split
@@ -212,7 +212,7 @@ def _kernels(
 
 def _launches(table: Table, work: operations.Work, layout: Layout, passes: FloatArray) -> FloatArray:
     """Kernels that the host of one rank launches for a micro-batch, all passes, shape (n,)."""
-    layers = np.where(work.sequential_steps > 1, 0.0, np.nan_to_num(table["layers"]))
+    layers = np.where(work.sequential_steps > 1, 0.0, filled(table["layers"], 0.0))
     collectives = np.where(layout.tensor > 1, layers * TENSOR_PARALLEL_KERNELS, 0.0)
     whole = table.among("framework", WHOLE_GRAPH_FRAMEWORKS)
     kernels = (work.kernels + collectives) * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch
@@ -228,7 +228,7 @@ def _eager_share(table: Table) -> FloatArray:
 
 def _domain(table: Table) -> FloatArray:
     """Accelerators joined by the fast link, shape (n,)."""
-    return np.maximum(np.nan_to_num(table["domain"], nan=8.0), 1.0)
+    return np.maximum(filled(table["domain"], 8.0), 1.0)
 
 
 def _turns(table: Table) -> FloatArray:
@@ -242,18 +242,18 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     """Bytes and messages between the ranks of one copy of the model, per micro-batch."""
     tensor, expert, context = layout.tensor, layout.expert, layout.context
     node, inter = _domain(table), table["inter_gbs"] * 1e9
-    filled = table.mapped("packing", FILLED_SHARE, 1.0)
-    hidden, layers = np.nan_to_num(table["hidden_size"]), np.nan_to_num(table["layers"]) / layout.pipeline
-    tokens = layout.micro_batch * work.tokens * filled / context
+    real_share = table.mapped("packing", FILLED_SHARE, 1.0)
+    hidden, layers = filled(table["hidden_size"], 0.0), filled(table["layers"], 0.0) / layout.pipeline
+    tokens = layout.micro_batch * work.tokens * real_share / context
     activation = tokens * hidden * MESSAGE_BYTES
     # Two all-reduces forward, two backward, two more where the forward pass is repeated.
     reductions = layers * 4.0 * np.where(table.among("recompute", ("full",)), 1.5, 1.0)
-    experts = np.nan_to_num(table["experts"])
-    active = np.clip(np.nan_to_num(table["experts_per_token"]), 1.0, NODE_LIMITED_EXPERTS)
+    experts = filled(table["experts"], 0.0)
+    active = np.clip(filled(table["experts_per_token"], 0.0), 1.0, NODE_LIMITED_EXPERTS)
     routed = (expert > 1) & (experts > 1)
     _, key_width = operations.attention_heads_width(table)
-    keys = tokens * np.nan_to_num(key_width) * MESSAGE_BYTES
-    virtual = np.maximum(np.nan_to_num(table["virtual_pipeline"], nan=1.0), 1.0)
+    keys = tokens * filled(key_width, 0.0) * MESSAGE_BYTES
+    virtual = np.maximum(filled(table["virtual_pipeline"], 1.0), 1.0)
 
     def beyond(ranks: FloatArray) -> FloatArray:
         """Bandwidth between nodes where a group of `ranks` leaves its node, else no limit."""
@@ -295,7 +295,7 @@ def _replica_messages(
     node = _domain(table)
     across = (replicas * layout.tensor > node) & (table["count"] > node)
     ranks_in_node = np.maximum(np.minimum(node / layout.tensor, replicas), 1.0)
-    rounds = np.where(sharded, np.nan_to_num(table["layers"]) * layout.micro_batches, 1.0)
+    rounds = np.where(sharded, filled(table["layers"], 0.0) * layout.micro_batches, 1.0)
     states = trained / np.where(table.among("sharding", SHARDS_OPTIMIZER), np.maximum(replicas, 1.0), 1.0)
     optimizer_bytes = table.mapped("optimizer", OPTIMIZER_BYTES, 28.0)
     offload_bytes = table.mapped("offload", OFFLOAD_BYTES, 0.0)

@@ -223,6 +223,11 @@ def joined(columns: Sequence[Names]) -> Names:
     return Names(tuple(positions), np.concatenate(codes))
 
 
+def filled(column: FloatArray, value: float) -> FloatArray:
+    """The column with `value` where nothing is known, shape (n,)."""
+    return np.where(np.isnan(column), value, column)
+
+
 def coded(column: FloatArray) -> IntArray:
     """Codes that equal numbers share, shape (n,)."""
     if not len(column) or (column == column[0]).all():
