@@ -1,7 +1,7 @@
 """What a fit says of rows that belong to the same groups: one normal distribution of their coefficients.
 
 Rows of the same chip, framework, model and so on depend on the same unknowns. Their sums and covariances are worked
-out once for each combination of groups, and what a row adds of its own is small: its gradient and its year.
+out once for each combination of groups, and what a row adds of its own is small: its gradient and its covariates.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.engine.coefficients import COEFFICIENTS, INDEX
-from service.engine.effects import SLOPES, TARGETS, TERMS, UNSEEN, Design, groupings, position, years
+from service.engine.effects import SLOPES, TARGETS, TERMS, UNSEEN, Design, covariates, groupings, position
 from service.engine.table import FloatArray, IntArray, Table, combinations
 
 FIXED = len(COEFFICIENTS) + len(SLOPES)
@@ -49,7 +49,7 @@ class Posterior:
     def coefficients(self, table: Table) -> FloatArray:
         """Mean coefficients of every row, shape (n, k), on the scale of `COEFFICIENTS`."""
         beliefs, combination = self.beliefs(table)
-        return mean_coefficients(beliefs, combination, years(table))
+        return mean_coefficients(beliefs, combination, covariates(table))
 
     def _belief(self, names: tuple[str, ...], key: tuple[str, ...]) -> Belief:
         found = self._remembered.get(key)
@@ -73,18 +73,18 @@ class Posterior:
         return Belief(fold.T @ self.unknowns[where], covariance + np.diag(prior))
 
 
-def mean_coefficients(beliefs: list[Belief], combination: IntArray, year: FloatArray) -> FloatArray:
-    """Mean coefficients of n rows, shape (n, k), from the belief of each one's combination and its year."""
+def mean_coefficients(beliefs: list[Belief], combination: IntArray, slopes: FloatArray) -> FloatArray:
+    """Mean coefficients of n rows, shape (n, k), from the belief of each one's combination and its covariates."""
     means = np.stack([belief.mean for belief in beliefs])[combination]
     for offset, (coefficient, _, _) in enumerate(SLOPES, start=len(COEFFICIENTS)):
-        means[:, INDEX[coefficient]] += means[:, offset] * year
+        means[:, INDEX[coefficient]] += means[:, offset] * slopes[offset - len(COEFFICIENTS)]
     return means[:, : len(COEFFICIENTS)]
 
 
-def variances(beliefs: list[Belief], combination: IntArray, year: FloatArray, derivative: FloatArray) -> FloatArray:
+def variances(beliefs: list[Belief], combination: IntArray, slopes: FloatArray, derivative: FloatArray) -> FloatArray:
     """Variance of what has the `derivative` (n, k) to the coefficients of n rows, shape (n,)."""
-    slopes = [derivative[:, INDEX[coefficient]] * year for coefficient, _, _ in SLOPES]
-    gradient = np.column_stack([derivative, *slopes])
+    to_slopes = [derivative[:, INDEX[slope[0]]] * covariate for slope, covariate in zip(SLOPES, slopes, strict=True)]
+    gradient = np.column_stack([derivative, *to_slopes])
     if len(beliefs) == 1:
         return _quadratic(gradient, beliefs[0].covariance)
     result = np.empty(len(gradient))

@@ -16,10 +16,10 @@ from scipy import linalg
 
 from service.engine.beliefs import Posterior, mean_coefficients, variances
 from service.engine.coefficients import HIGH, LOW
-from service.engine.effects import TERMS, Design, jacobian, make_design, row_coefficients, years
+from service.engine.effects import TERMS, Design, covariates, jacobian, make_design, row_coefficients
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import PARTS, shifted_parts
-from service.engine.table import BoolArray, FloatArray, Table
+from service.engine.table import BoolArray, FloatArray, IntArray, Table
 
 FULL_ROWS = 15.0
 # More rows of one lineage than this tell nothing new about other lineages; a seeded sample of them is fitted.
@@ -206,18 +206,27 @@ def predict(fitted: Fit, table: Table) -> tuple[FloatArray, FloatArray, FloatArr
 class Mechanics:
     """What the mechanics say of n rows, and how that depends on the k coefficients of each."""
 
+    table: Table
+    design: Design
     median: FloatArray  # (n,), natural log of seconds per sample
     variance: FloatArray  # (n,), from uncertain unknowns
     coefficients: FloatArray  # (n, k)
     derivative: FloatArray  # (n, k), of the median to the coefficients
     parts: dict[str, FloatArray]  # seconds of the median step by part, (n,) each
 
+    def gradient(self) -> tuple[IntArray, FloatArray]:
+        """Positions of the w unknowns that each row depends on (`Design.columns`), shape (n, w), and the derivatives of
+        the median to them."""
+        positions, multipliers, targets = self.design.columns(self.table)
+        return positions, self.derivative[:, targets] * multipliers
+
 
 def predict_with(inputs: Inputs, posterior: Posterior) -> Mechanics:
     """`predict` of prepared rows, from a fit's posterior."""
-    beliefs, combination = posterior.beliefs(inputs.table)
-    year = years(inputs.table)
-    coefficients = mean_coefficients(beliefs, combination, year)
+    table = inputs.table
+    beliefs, combination = posterior.beliefs(table)
+    slopes = covariates(table)
+    coefficients = mean_coefficients(beliefs, combination, slopes)
     predicted, derivative, parts = linearised(inputs, coefficients)
-    variance = variances(beliefs, combination, year, derivative)
-    return Mechanics(predicted, variance, coefficients, derivative, parts)
+    variance = variances(beliefs, combination, slopes, derivative)
+    return Mechanics(table, posterior.design, predicted, variance, coefficients, derivative, parts)

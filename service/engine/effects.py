@@ -16,7 +16,7 @@ from scipy import sparse
 
 from service.engine.coefficients import COEFFICIENTS, INDEX
 from service.engine.operations import TRANSFORMER_FAMILIES, work
-from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, combinations
+from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, combinations, filled
 
 SITE_TERMS = ("lineage", "site")
 # Positions of unknowns that are none: a row belongs to no level of a grouping, or to one that the fit hasn't seen.
@@ -159,10 +159,9 @@ def groupings(table: Table) -> dict[str, Names]:
     return {name: grouping(table, name) for name in dict.fromkeys(term.grouping for term in TERMS)}
 
 
-def years(table: Table) -> FloatArray:
-    """The covariate of `SLOPES`: years from where the data are centred, held to where they are, shape (n,)."""
-    year = table["year"]
-    return np.clip(np.where(np.isnan(year), 0.0, year - YEAR_CENTRE), -8.0, 4.0)
+def covariates(table: Table) -> FloatArray:
+    """The covariate of each of `SLOPES`, shape (len(SLOPES), n): centred and held to where the data are."""
+    return np.stack([np.clip(filled(table[name] - YEAR_CENTRE, 0.0), -8.0, 4.0) for _, name, _ in SLOPES])
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,11 +209,8 @@ class Design:
         multipliers (n, w), and the coefficient index (w,) that each column adds to.
         """
         n = len(table)
-        positions: list[IntArray] = []
-        multipliers: list[FloatArray] = []
-        for index in range(self.fixed):
-            positions.append(np.full(n, index))
-            multipliers.append(years(table) if index >= len(COEFFICIENTS) else np.ones(n))
+        positions = [np.full(n, index) for index in range(self.fixed)]
+        multipliers = [*np.ones((len(COEFFICIENTS), n)), *covariates(table)]
         names = groupings(table)
         for term, levels in zip(TERMS, self.levels, strict=True):
             column = names[term.grouping]

@@ -270,9 +270,7 @@ class Forecaster:
         median = mechanics.median + self.evidence.correction(table)
         if self.own is None:
             return median, mechanics.variance + self.sigma**2
-        positions, multipliers, targets = self.design.columns(self._as_own(table))
-        gradient = mechanics.derivative[:, targets] * multipliers
-        shift, variance = self.own.shift_and_variance(table, positions, gradient, mechanics.variance)
+        shift, variance = self.own.shift_and_variance(table, *mechanics.gradient(), mechanics.variance)
         return median + shift, variance
 
     def nearest(self, table: Table, k: int = 5) -> list[list[Neighbour]]:
