@@ -277,6 +277,8 @@ class _Places:
     @classmethod
     def of(cls, table: Table, columns: list[int] | slice = slice(None), *, by_lineage: bool = False) -> _Places:
         coordinates = features(table)[:, columns]
+        if len(table) == 1:
+            return cls(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), coordinates)
         names = ["family", *(name for name, _ in NAME_PENALTIES), *(["lineage"] if by_lineage else [])]
         first, of_row = combinations(
             [*(table.texts[name].codes for name in names), *(coded(column) for column in coordinates.T)]

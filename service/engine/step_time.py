@@ -65,7 +65,11 @@ def shifted_parts(inputs: Inputs, coefficients: FloatArray, shift: float, rows: 
     each = np.arange(width)
     values[each, 1 + each] = there
     parts = _parts({name: column[rows] for name, column in inputs.columns.items()}, values)
-    return {name: np.broadcast_to(seconds, (1 + width, count)) for name, seconds in parts.items()}
+    # No coefficient is in some parts.
+    return {
+        name: seconds if seconds.ndim == 2 else np.broadcast_to(seconds, (1 + width, count))
+        for name, seconds in parts.items()
+    }
 
 
 def _physical(coefficients: FloatArray) -> FloatArray:

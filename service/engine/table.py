@@ -138,6 +138,8 @@ class Names:
 
     def among(self, names: Collection[str]) -> BoolArray:
         """Which rows say one of `names`, shape (n,)."""
+        if len(self.vocabulary) == 1:
+            return np.ones(len(self.codes), dtype=bool) & (self.vocabulary[0] in names)
         return np.asarray(np.array([value in names for value in self.vocabulary], dtype=bool)[self.codes])
 
     def mapped(self, values: Mapping[str, float], default: float) -> FloatArray:

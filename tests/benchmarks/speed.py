@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -27,13 +28,13 @@ from service.catalog.catalog import load_catalog
 from service.catalog.resolve import resolve
 from service.database import Database
 from service.engine.forecast import Forecaster
-from service.engine.table import Names, Table
+from service.engine.table import FloatArray, Names, Table
 from service.estimates.schemas import EstimateRequest
 from service.seed import CALIBRATION, prepare
 from tests.benchmarks.callers import Load, load
 from tests.replicas import Replica, wait_until
 
-QUESTION = {
+QUESTION: dict[str, Any] = {
     "model": {"name": "llama-3-8b"},
     "data": {"tokens": 1e12, "sequence_length": 8192},
     "hardware": {"accelerator": "H100-SXM5-80GB", "count": 256},
@@ -71,8 +72,11 @@ def many(table: Table, count: int) -> Table:
     """So many configurations that differ in layout, batch, count and length, from a table of one."""
     generator = np.random.default_rng(0)
 
-    def powers(most: int) -> np.ndarray:
-        return 2.0 ** generator.integers(0, most + 1, count)
+    def times(unit: float, most: int) -> FloatArray:
+        return np.asarray(unit * generator.integers(1, most + 1, count), dtype=np.float64)
+
+    def powers(most: int) -> FloatArray:
+        return np.asarray(2.0 ** generator.integers(0, most + 1, count), dtype=np.float64)
 
     def names(*vocabulary: str) -> Names:
         return Names(vocabulary, generator.integers(0, len(vocabulary), count))
@@ -82,8 +86,8 @@ def many(table: Table, count: int) -> Table:
         pipeline_parallel=powers(3),
         micro_batch=powers(4),
         count=16.0 * powers(7),
-        global_batch=64.0 * generator.integers(1, 33, count),
-        sequence_length=1024.0 * generator.integers(1, 17, count),
+        global_batch=times(64.0, 32),
+        sequence_length=times(1024.0, 16),
         sharding=names("ddp", "zero1", "zero2", "fsdp"),
         recompute=names("none", "selective", "full"),
     )
@@ -120,9 +124,11 @@ def bare(answer: bytes, folder: Path) -> Iterator[str]:
     held = folder / "answer.json"
     held.write_bytes(answer)
     port = Replica.free_port()
-    command = ["-m", "uvicorn", "--factory", "tests.benchmarks.bare:create_app", "--log-level", "warning"]
+    command = ["-m", "uvicorn", "--factory", "tests.benchmarks.bare:create_app"]
     environment = os.environ | {"TRAINCAST_BARE_ANSWER": str(held)}
-    process = subprocess.Popen([sys.executable, *command, "--port", str(port)], env=environment)
+    process = subprocess.Popen(
+        [sys.executable, *command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL
+    )
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(f"{url}/readyz"), "the bare endpoint answers")
