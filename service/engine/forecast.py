@@ -6,7 +6,8 @@ import base64
 import gzip
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, graded
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.memory_fit import OwnMemory, learn_peaks
 from service.engine.observed import model_flops_per_sample
-from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.operations import TRANSFORMER_FAMILIES, work
 from service.engine.own_rows import MOST_OWN_ROWS, OWN_SITE, OwnRows, weigh
 from service.engine.roofline import allowance, fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
@@ -34,6 +35,7 @@ from service.engine.table import BoolArray, FloatArray, Names, Table, TextArray
 LEAF_GROUPINGS = ("model", "unknown_model")
 MEMORY_SIGMA = 1.5  # widening of `log_spread` before any memory peaks were fitted
 LINEARISATIONS = 3  # times the mechanics are linearised anew around what own rows taught
+PREDICTED_AT_ONCE = 8192  # rows whose columns, some hundreds, stay near the processor
 MOST_MOVED = 3.0  # natural-log units that own rows may move an unknown by
 
 
@@ -51,6 +53,21 @@ class Forecast:
     mfu: Distribution
     flops_per_sample: FloatArray
     grade: TextArray
+
+
+def concatenate(forecasts: Sequence[Forecast]) -> Forecast:
+    """One forecast of the configurations of all, in order."""
+
+    def columns(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], dict):
+            return {name: columns([part[name] for part in parts]) for name in parts[0]}
+        if isinstance(parts[0], Distribution):
+            return Distribution(
+                *(columns(sides) for sides in zip(*((d.p10, d.p50, d.p90) for d in parts), strict=True))
+            )
+        return np.concatenate(parts)
+
+    return Forecast(*(columns([getattr(one, field.name) for one in forecasts]) for field in fields(Forecast)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +141,14 @@ class Forecaster:
         core = np.array(document["core"], dtype=np.int64)
         deviation = np.array(document["deviations"])
         covariance = np.diag(deviation**2)
-        correlation = _decode(document["correlation"], np.float16).astype(np.float64)
+        # In place: a few copies of it would be most of the memory that a worker ever takes.
         block = np.zeros((len(core), len(core)))
-        block[np.triu_indices(len(core), 1)] = correlation
-        block = block + block.T + np.eye(len(core))
-        covariance[np.ix_(core, core)] = block * np.outer(deviation[core], deviation[core])
+        block[~np.tri(len(core), dtype=bool)] = _decode(document["correlation"], np.float16)
+        block += block.T
+        np.fill_diagonal(block, 1.0)
+        block *= deviation[core]
+        block *= deviation[core][:, None]
+        covariance[np.ix_(core, core)] = block
         stored = document["evidence"]
         count = len(stored["ids"])
 
@@ -212,11 +232,17 @@ class Forecaster:
 
     def predict(self, table: Table, *, grades: TextArray | None = None) -> Forecast:
         """Predict every configuration of a table. Rows without a known site are predicted as a new site would be."""
-        inputs = prepare(table)
-        mechanics = self._mechanics(inputs)
-        median, variance = self._log_seconds(table, mechanics)
         if grades is None:
-            grades = graded(table, inputs.work.known, [self.evidence])
+            grades = graded(table, work(table).known, [self.evidence])
+        if len(table) <= PREDICTED_AT_ONCE:
+            return self._predict(table, grades)
+        blocks = [slice(begin, begin + PREDICTED_AT_ONCE) for begin in range(0, len(table), PREDICTED_AT_ONCE)]
+        return concatenate([self._predict(table.take(rows), grades[rows]) for rows in blocks])
+
+    def _predict(self, table: Table, grades: TextArray) -> Forecast:
+        inputs = prepare(table)
+        mechanics = self.mechanics(table, inputs)
+        median, variance = self._log_seconds(table, mechanics)
         spread = np.sqrt(variance) * self._widening(table, grades)
         floor = np.log(fastest_seconds_per_sample(inputs))
         median = np.maximum(median, floor)
@@ -260,11 +286,13 @@ class Forecaster:
 
     def log_seconds(self, table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Median natural log of seconds per sample, its variance, and the rows' coefficients."""
-        mechanics = self._mechanics(prepare(table))
+        mechanics = self.mechanics(table)
         return *self._log_seconds(table, mechanics), mechanics.coefficients
 
-    def _mechanics(self, inputs: Inputs) -> Mechanics:
-        return predict_with(replace(inputs, table=self._as_own(inputs.table)), self.posterior)
+    def mechanics(self, table: Table, inputs: Inputs | None = None) -> Mechanics:
+        """What the mechanics alone say, without what evidence and own rows add; `inputs`: of the same table."""
+        inputs = inputs or prepare(table)
+        return predict_with(replace(inputs, table=self._as_own(table)), self.posterior)
 
     def _log_seconds(self, table: Table, mechanics: Mechanics) -> tuple[FloatArray, FloatArray]:
         median = mechanics.median + self.evidence.correction(table)

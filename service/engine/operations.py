@@ -131,8 +131,10 @@ def work(table: Table) -> Work:
     """Cost of one sample of every configuration; see `Work`."""
     transformer = table.among("family", TRANSFORMER_FAMILIES)
     shaped = transformer & (table["hidden_size"] > 0) & (_all_layers(table) > 0) & (table["sequence_length"] > 0)
-    by_shape = _transformer_work(table)
+    if shaped.all():
+        return _transformer_work(table)
     by_macs = _convolution_work(table)
+    by_shape = _transformer_work(table) if shaped.any() else by_macs
     recurrent = table.among("family", ("rnn",)) & (table["sequence_length"] > 0)
 
     def choose(a: FloatArray, b: FloatArray) -> FloatArray:
