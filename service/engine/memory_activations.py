@@ -98,7 +98,8 @@ def activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tu
     vocabulary = np.nan_to_num(table["vocab_size"])
     in_place = is_fused(table) | (table.text("mode") == "pretrain")
     logit_bytes = np.where(in_place, FUSED_LOGIT_BYTES, LOGIT_BYTES)
-    logits = np.where(language & (vocabulary > 0), tokens * vocabulary / tensor * logit_bytes, 0.0)
+    predicted = tokens * operations.predicted_share(table)
+    logits = np.where(language & (vocabulary > 0), predicted * vocabulary / tensor * logit_bytes, 0.0)
     # The last stage holds the logits and keeps one micro-batch: they count by what they exceed the first stage's rest.
     logits = np.maximum(logits - np.where(pipeline > 1, kept * np.maximum(flight - 1.0, 0.0), 0.0), 0.0)
     convolution = layout.micro_batch * work.elements * np.where(half, 2.0, 4.0) * _kept_per_written(inputs)

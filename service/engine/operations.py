@@ -50,6 +50,9 @@ RECURRENT_SHARE = 0.5
 # normalisation and activation around it (statistics, normalise, clip, and their gradients), which a bare layer lacks.
 BARE_LAYER_TRAFFIC = 6.0 / 19.0
 ACTIVE_TOLERANCE = 1.1  # counted over published active parameters that rounding explains ("active 22B")
+# Encoders predict the tokens that were masked, 15 % of all (Devlin et al. 2019, arXiv 1810.04805, section 3.1), and the
+# reference code gathers them before the vocabulary's head; fine-tuning puts a small head of its own in its place.
+MASKED_SHARE = 0.15
 LEAST_DENSE_SHARE = 0.3  # judgement: hybrid stacks keep a mixer in every layer
 PIXELS_PER_TOKEN = 16.0  # side of the patch that a mid-network feature map stands for
 
@@ -95,6 +98,12 @@ def layer_parameters(table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
     matrices = np.where(table["gated_mlp"] == 1.0, 3.0, 2.0)
     feed_forward = matrices * hidden * intermediate
     return hidden * (2.0 * query + 2.0 * key), feed_forward, feed_forward
+
+
+def predicted_share(table: Table) -> FloatArray:
+    """Share of a sample's tokens that go through the vocabulary's head, shape (n,)."""
+    encoder = table.text("family") == "encoder"
+    return np.where(encoder, np.where(table.text("mode") == "pretrain", MASKED_SHARE, 0.0), 1.0)
 
 
 def parameter_count(table: Table) -> FloatArray:
@@ -213,7 +222,7 @@ def _transformer_work(table: Table) -> Work:
         1.0,
     )
     expert_weights, body = _held_to_active(table, expert_weights, body, vocabulary)
-    head_flops = 2.0 * vocabulary * sequence * np.where(encoder_decoder, layer_tokens, 1.0)
+    head_flops = 2.0 * vocabulary * sequence * np.where(encoder_decoder, layer_tokens, predicted_share(table))
     window = np.where(table["sliding_window"] > 0, np.minimum(table["sliding_window"], sequence), sequence)
     expert_flops = 2.0 * expert_weights * sequence
     gemm_flops = 2.0 * body * scale * sequence * layer_tokens + expert_flops + head_flops
