@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from service.catalog.achievable import matmul_share
 from service.catalog.catalog import Accelerator, Catalog, CatalogModel
 from service.catalog.contradictions import contradictions
 from service.catalog.links import links
@@ -60,7 +61,7 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
         raise Unresolvable(errors)
     values, entry = resolve_model(flat, catalog, assumptions, errors, measured=measured)
     resolve_data(flat, catalog, values, entry, assumptions)
-    _training(flat, values, chip, assumptions, errors, measured=measured)
+    _training(flat, catalog, values, chip, assumptions, errors, measured=measured)
     _hardware(flat, catalog, values, chip, assumptions)
     _software(flat, values, assumptions, measured=measured)
     _provenance(flat, values)
@@ -165,6 +166,7 @@ def usual_precision(chip: Accelerator, family: str) -> str:
 
 def _training(
     flat: Flat,
+    catalog: Catalog,
     values: Values,
     chip: Accelerator,
     assumptions: list[Assumption],
@@ -193,6 +195,7 @@ def _training(
             or_zero(chip.memory_bandwidth_gbs) * TYPICAL_FLOP_PER_BYTE / 1e3 or 10.0,
         )
     values["precision"], values["mode"], values["peak_tflops"] = precision, mode, peak
+    values["matmul_share"] = matmul_share(catalog, chip.slug, precision)
     optimizer = str(flat.get("training.optimizer") or "")
     if not optimizer:
         optimizer = "sgd" if family not in TRANSFORMER_FAMILIES and family != "diffusion" else "adamw"

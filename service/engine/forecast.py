@@ -24,7 +24,7 @@ from service.engine.memory_fit import OwnMemory, learn_peaks
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.own_rows import MOST_OWN_ROWS, OWN_SITE, OwnRows, weigh
-from service.engine.roofline import allowance, fastest_seconds_per_sample
+from service.engine.roofline import allowance, fastest_seconds_per_sample, usually_fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import step_parts
 from service.engine.table import BoolArray, FloatArray, Table, TextArray
@@ -214,13 +214,16 @@ class Forecaster:
         spread = np.sqrt(variance) * self._widening(table, grades)
         parts = step_parts(inputs, coefficients)
         mechanics = sum(parts.values())
-        floor = np.log(fastest_seconds_per_sample(inputs))
-        median = np.maximum(median, floor)
+        # A site that has measured better than anybody is taken at its word.
+        usual, floor = usually_fastest_seconds_per_sample(inputs)
+        if self.own is not None:
+            usual = floor = fastest_seconds_per_sample(inputs)
+        median = np.maximum(median, np.log(usual))
         step = np.exp(median) * inputs.columns["global_batch"]
         # What a site's own rows add beyond the mechanics scales every part alike, so that the parts still sum up.
         parts = {name: seconds * step / mechanics for name, seconds in parts.items()}
         up = np.exp(Z90 * spread)
-        quickest = np.minimum(np.exp(floor) * inputs.columns["global_batch"], step * (1.0 - 1e-9))
+        quickest = np.minimum(floor * inputs.columns["global_batch"], step * (1.0 - 1e-9))
         step_seconds = Distribution(np.maximum(step / up, quickest), step, step * up)
         rate = Distribution(1.0 / step_seconds.p90, 1.0 / step_seconds.p50, 1.0 / step_seconds.p10).scaled(
             inputs.columns["global_batch"]

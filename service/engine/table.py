@@ -47,6 +47,7 @@ NUMBERS: tuple[str, ...] = (
     "image_size",  # pixels, one side
     # hardware
     "peak_tflops",  # dense, at the training precision
+    "matmul_share",  # best measured matrix product over the peak, of the chip or its microarchitecture
     "memory_gb",  # 10^9 bytes per accelerator
     "memory_bandwidth_gbs",
     "tdp_w",
