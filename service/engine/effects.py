@@ -100,8 +100,11 @@ TERMS: tuple[Term, ...] = (
 SLOPES: tuple[tuple[str, str, float], ...] = (
     ("compute_efficiency", "year", 0.05),
     ("launch_seconds", "year", 0.08),
+    # Newer chips sit in newer hosts, which launch faster, whatever the chip's vendor.
+    ("launch_seconds", "chip_year", 0.08),
 )
-YEAR_CENTRE = 2022.0
+YEAR_CENTRES = {"year": 2022.0, "chip_year": 2020.0}
+MOST_YEARS_BEFORE, MOST_YEARS_AFTER = 8.0, 4.0  # no slope is drawn on beyond the years that measurements span
 
 
 def _joined(*columns: TextArray) -> TextArray:
@@ -196,10 +199,10 @@ class Design:
             positions.append(np.full(n, index))
             multipliers.append(np.ones(n))
             targets.append(index)
-        year = np.clip(np.nan_to_num(table["year"] - YEAR_CENTRE, nan=0.0), -8.0, 4.0)
-        for offset, (coefficient, _, _) in enumerate(SLOPES):
+        for offset, (coefficient, covariate, _) in enumerate(SLOPES):
             positions.append(np.full(n, len(COEFFICIENTS) + offset))
-            multipliers.append(year)
+            years = np.nan_to_num(table[covariate] - YEAR_CENTRES[covariate], nan=0.0)
+            multipliers.append(np.clip(years, -MOST_YEARS_BEFORE, MOST_YEARS_AFTER))
             targets.append(INDEX[coefficient])
         cache: dict[str, list[str]] = {}
         for term, levels in zip(TERMS, self.levels, strict=True):
