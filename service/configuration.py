@@ -126,6 +126,12 @@ class Model(Section):
     sliding_window: Count | None = Field(
         None, description="Tokens that attention looks back, where limited.", examples=[4096]
     )
+    windowed_layers: CountOrZero | None = Field(
+        None, description="Layers that the sliding window limits, where not all (Gemma 3: 5 of 6).", examples=[40]
+    )
+    attention_layers: CountOrZero | None = Field(
+        None, description="Layers with attention, where others have none (hybrids with state spaces).", examples=[4]
+    )
     max_sequence_length: Count | None = Field(
         None, description="Longest sequence that positions allow, tokens.", examples=[8192]
     )

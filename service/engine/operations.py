@@ -211,7 +211,9 @@ def _transformer_work(table: Table) -> Work:
     stated = table["parameters"]
     parameters = np.where(stated > 0, stated, computed)
     # A stated parameter count wins over a shape whose feed-forward or heads had to be assumed.
-    guessed = ~(table["intermediate_size"] > 0) & (experts == 0) & (stated > 0) & (computed > 0)
+    # So it does over one whose layers are of several kinds, few of which attend.
+    hybrid = table["attention_layers"] < layers
+    guessed = (hybrid | ~(table["intermediate_size"] > 0)) & (experts == 0) & (stated > 0) & (computed > 0)
     vocabulary = np.nan_to_num(table["vocab_size"]) * hidden
     embeddings = vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
     # ALBERT shares one layer's weights: its parameters say nothing about its work.
@@ -223,10 +225,10 @@ def _transformer_work(table: Table) -> Work:
     )
     expert_weights, body = _held_to_active(table, expert_weights, body, vocabulary)
     head_flops = 2.0 * vocabulary * sequence * np.where(encoder_decoder, layer_tokens, predicted_share(table))
-    window = np.where(table["sliding_window"] > 0, np.minimum(table["sliding_window"], sequence), sequence)
+    seen = _attended(table, layers, sequence)
     expert_flops = 2.0 * expert_weights * sequence
     gemm_flops = 2.0 * body * scale * sequence * layer_tokens + expert_flops + head_flops
-    attention_flops = 4.0 * layers * query * sequence * window * layer_tokens
+    attention_flops = 4.0 * query * sequence * seen * layer_tokens
     heads = np.where(table["attention_heads"] > 0, table["attention_heads"], np.maximum(hidden / 128.0, 1.0))
     return Work(
         gemm_flops=gemm_flops,
@@ -235,7 +237,7 @@ def _transformer_work(table: Table) -> Work:
         expert_flops=expert_flops,
         elements=sequence
         * (layers * hidden * ELEMENTS_PER_TOKEN_LAYER * layer_tokens + 2.0 * vocabulary / np.maximum(hidden, 1.0)),
-        score_elements=layers * heads * sequence * window * layer_tokens,
+        score_elements=heads * sequence * seen * layer_tokens,
         kernels=layers * (KERNELS_PER_TRANSFORMER_LAYER + np.where(experts > 0, 28.0, 0.0)) + 28.0,
         sample_kernels=np.zeros(len(table)),
         sequential_steps=np.ones(len(table)),
@@ -246,6 +248,14 @@ def _transformer_work(table: Table) -> Work:
         dense_parameters=np.maximum(parameters - sparse_layers * experts * expert, 0.05 * parameters),
         known=np.ones(len(table), dtype=bool),
     )
+
+
+def _attended(table: Table, layers: FloatArray, sequence: FloatArray) -> FloatArray:
+    """Tokens that one token attends to, summed over layers and not halved for causality, shape (n,)."""
+    attending = np.where(table["attention_layers"] >= 0, np.minimum(table["attention_layers"], layers), layers)
+    window = np.where(table["sliding_window"] > 0, np.minimum(table["sliding_window"], sequence), sequence)
+    limited = np.where(table["windowed_layers"] >= 0, np.minimum(table["windowed_layers"], attending), attending)
+    return np.asarray(limited * window + (attending - limited) * sequence)
 
 
 def _held_to_active(

@@ -38,6 +38,8 @@ NUMBERS: tuple[str, ...] = (
     "shared_experts",
     "dense_layers",
     "sliding_window",
+    "windowed_layers",  # that the window limits, where not all
+    "attention_layers",  # where others have none
     "forward_gmacs",  # 10^9 multiply-accumulates per sample, forward
     "activations",  # elements written per sample, forward
     "kernels",  # launches of one forward pass, whatever the batch
