@@ -46,6 +46,20 @@ def _precision(value: object) -> object:
     return PRECISION_SPELLINGS.get(name, name)
 
 
+def _mode(value: object) -> object:
+    name = value.strip().lower() if isinstance(value, str) else value
+    if name in ("full", "full_finetune", "full-finetune", "all"):
+        raise PydanticCustomError(
+            "mode_says_little",
+            "{given} does not say where the weights come from",
+            {
+                "given": repr(value),
+                "hint": "pretrain (from scratch) or finetune (from a checkpoint): both train all weights",
+            },
+        )
+    return name
+
+
 def _lowered(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
@@ -126,6 +140,12 @@ class Model(Section):
     sliding_window: Count | None = Field(
         None, description="Tokens that attention looks back, where limited.", examples=[4096]
     )
+    windowed_layers: CountOrZero | None = Field(
+        None, description="Layers that the sliding window limits, where not all (Gemma 3: 5 of 6).", examples=[40]
+    )
+    attention_layers: CountOrZero | None = Field(
+        None, description="Layers with attention, where others have none (hybrids with state spaces).", examples=[4]
+    )
     max_sequence_length: Count | None = Field(
         None, description="Longest sequence that positions allow, tokens.", examples=[8192]
     )
@@ -204,7 +224,7 @@ class Hardware(Section):
 class Training(Section):
     """How it is trained: what learns, in which numbers, in which batches, split in which way."""
 
-    mode: Mode | None = Field(
+    mode: Annotated[Mode, BeforeValidator(_mode)] | None = Field(
         None, description="What is trained; fwd_bwd is a step without optimizer.", examples=["pretrain"]
     )
     trainable_parameters: CountOrZero | None = Field(

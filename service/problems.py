@@ -217,6 +217,8 @@ def _request_path(location: Sequence[str | int]) -> str:
 
 def _hint(request: Request, fault: Mapping[str, Any]) -> str | None:
     kind, name = fault["type"], str(fault["loc"][-1])
+    if says := fault.get("ctx", {}).get("hint"):
+        return str(says)
     if kind == "missing":
         return f"{name} is required"
     if kind == "model_attributes_type" and len(fault["loc"]) == 1:

@@ -100,6 +100,8 @@ class ModelEntry(CatalogEntry):
     shared_experts: float | None = Field(description="Experts every token visits.")
     dense_layers: float | None = Field(description="Layers without experts.")
     sliding_window: float | None = Field(description="Tokens that attention looks back, where limited.")
+    windowed_layers: float | None = Field(description="Layers that the window limits, where not all.")
+    attention_layers: float | None = Field(description="Layers with attention, where others have none.")
     max_sequence_length: float | None = Field(description="Longest sequence, tokens.", examples=[8192])
     sequence_length: float | None = Field(description="Tokens of a sample that forward_gmacs is for.")
     image_size: float | None = Field(description="Pixels a side that forward_gmacs is for.")

@@ -102,8 +102,11 @@ TERMS: tuple[Term, ...] = (
 SLOPES: tuple[tuple[str, str, float], ...] = (
     ("compute_efficiency", "year", 0.05),
     ("launch_seconds", "year", 0.08),
+    # Newer chips sit in newer hosts, which launch faster, whatever the chip's vendor.
+    ("launch_seconds", "chip_year", 0.08),
 )
-YEAR_CENTRE = 2022.0
+YEAR_CENTRES = {"year": 2022.0, "chip_year": 2020.0}
+MOST_YEARS_BEFORE, MOST_YEARS_AFTER = 8.0, 4.0  # no slope is drawn on beyond the years that measurements span
 # The coefficient that each of a row's unknowns adds to: its own, those of the slopes, then those of the terms.
 TARGETS: IntArray = np.array(
     [*range(len(COEFFICIENTS)), *(INDEX[slope[0]] for slope in SLOPES), *(INDEX[term.coefficient] for term in TERMS)]
@@ -161,7 +164,8 @@ def groupings(table: Table) -> dict[str, Names]:
 
 def covariates(table: Table) -> FloatArray:
     """The covariate of each of `SLOPES`, shape (len(SLOPES), n): centred and held to where the data are."""
-    return np.stack([np.clip(filled(table[name] - YEAR_CENTRE, 0.0), -8.0, 4.0) for _, name, _ in SLOPES])
+    years = np.stack([filled(table[name] - YEAR_CENTRES[name], 0.0) for _, name, _ in SLOPES])
+    return np.clip(years, -MOST_YEARS_BEFORE, MOST_YEARS_AFTER)
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from service.engine.memory_fit import OwnMemory, learn_peaks
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES, work
 from service.engine.own_rows import MOST_OWN_ROWS, OWN_SITE, OwnRows, weigh
-from service.engine.roofline import allowance, fastest_seconds_per_sample
+from service.engine.roofline import allowance, fastest_seconds_per_sample, usually_fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.table import BoolArray, FloatArray, Names, Table, TextArray
 
@@ -244,14 +244,17 @@ class Forecaster:
         mechanics = self.mechanics(table, inputs)
         median, variance = self._log_seconds(table, mechanics)
         spread = np.sqrt(variance) * self._widening(table, grades)
-        floor = np.log(fastest_seconds_per_sample(inputs))
-        median = np.maximum(median, floor)
+        # A site that has measured better than anybody is taken at its word.
+        usual, floor = usually_fastest_seconds_per_sample(inputs)
+        if self.own is not None:
+            usual = floor = fastest_seconds_per_sample(inputs)
+        median = np.maximum(median, np.log(usual))
         step = np.exp(median) * inputs.columns["global_batch"]
         # What a site's own rows add beyond the mechanics scales every part alike, so that the parts still sum up.
         scale = step / sum(mechanics.parts.values())
         parts = {name: seconds * scale for name, seconds in mechanics.parts.items()}
         up = np.exp(Z90 * spread)
-        quickest = np.minimum(np.exp(floor) * inputs.columns["global_batch"], step * (1.0 - 1e-9))
+        quickest = np.minimum(floor * inputs.columns["global_batch"], step * (1.0 - 1e-9))
         step_seconds = Distribution(np.maximum(step / up, quickest), step, step * up)
         rate = Distribution(1.0 / step_seconds.p90, 1.0 / step_seconds.p50, 1.0 / step_seconds.p10).scaled(
             inputs.columns["global_batch"]

@@ -33,6 +33,7 @@ class Flaw:
 # Judgement: held out, whole layers assumed wherever memory is short (1.1 x) made such rows 30 % too slow; 1.5 and 3
 # score alike.
 FULL_BEYOND = 1.5
+STATE_BYTES_PER_PARAMETER = 16.0  # fp32 weight, gradient and two moments (ZeRO, arXiv 1910.02054, section 3.1)
 
 
 def assumed(table: Table) -> Table:
@@ -46,6 +47,9 @@ def assumed(table: Table) -> Table:
     replicated = table["data_parallel"] > 1
     language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
     open_sharding, open_policy = sharding == "", policy == ""
+    # Sharing out states helps only where they are what doesn't fit.
+    stateful = language | (STATE_BYTES_PER_PARAMETER * np.nan_to_num(table["parameters"]) > 0.5 * room * 1e9)
+    shareable = open_sharding & replicated & stateful
     plain = table.replace(
         sharding=np.where(open_sharding, np.where(replicated, "ddp", "none"), sharding).astype(object),
         recompute=np.where(open_policy, np.where(language, "full", "none"), policy).astype(object),
@@ -55,7 +59,7 @@ def assumed(table: Table) -> Table:
     # Pipelines go with a sharded optimizer; gathering weights anew for every micro-batch would drown them.
     sharding = plain.text("sharding")
     for wanted, possible in (("zero1", np.ones(len(table), dtype=bool)), ("fsdp", table["pipeline_parallel"] <= 1)):
-        needs = open_sharding & replicated & possible & (prior_peak_gb(plain.replace(sharding=sharding)) > room)
+        needs = shareable & possible & (prior_peak_gb(plain.replace(sharding=sharding)) > room)
         sharding = np.where(needs, wanted, sharding).astype(object)
     recompute = np.where(open_policy, "none", policy)
     for more, limit in (("selective", room), ("full", FULL_BEYOND * room)):

@@ -50,6 +50,9 @@ RECURRENT_SHARE = 0.5
 # normalisation and activation around it (statistics, normalise, clip, and their gradients), which a bare layer lacks.
 BARE_LAYER_TRAFFIC = 6.0 / 19.0
 ACTIVE_TOLERANCE = 1.1  # counted over published active parameters that rounding explains ("active 22B")
+# Encoders predict the tokens that were masked, 15 % of all (Devlin et al. 2019, arXiv 1810.04805, section 3.1), and the
+# reference code gathers them before the vocabulary's head; fine-tuning puts a small head of its own in its place.
+MASKED_SHARE = 0.15
 LEAST_DENSE_SHARE = 0.3  # judgement: hybrid stacks keep a mixer in every layer
 PIXELS_PER_TOKEN = 16.0  # side of the patch that a mid-network feature map stands for
 
@@ -95,6 +98,12 @@ def layer_parameters(table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
     matrices = np.where(table["gated_mlp"] == 1.0, 3.0, 2.0)
     feed_forward = matrices * hidden * intermediate
     return hidden * (2.0 * query + 2.0 * key), feed_forward, feed_forward
+
+
+def predicted_share(table: Table) -> FloatArray:
+    """Share of a sample's tokens that go through the vocabulary's head, shape (n,)."""
+    encoder = table.text("family") == "encoder"
+    return np.where(encoder, np.where(table.text("mode") == "pretrain", MASKED_SHARE, 0.0), 1.0)
 
 
 def parameter_count(table: Table) -> FloatArray:
@@ -210,7 +219,9 @@ def _transformer_work(table: Table) -> Work:
     stated = table["parameters"]
     parameters = np.where(stated > 0, stated, computed)
     # A stated parameter count wins over a shape whose feed-forward or heads had to be assumed.
-    guessed = ~(table["intermediate_size"] > 0) & (experts == 0) & (stated > 0) & (computed > 0)
+    # So it does over one whose layers are of several kinds, few of which attend.
+    hybrid = table["attention_layers"] < layers
+    guessed = (hybrid | ~(table["intermediate_size"] > 0)) & (experts == 0) & (stated > 0) & (computed > 0)
     vocabulary = filled(table["vocab_size"], 0.0) * hidden
     embeddings = vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
     # ALBERT shares one layer's weights: its parameters say nothing about its work.
@@ -221,11 +232,11 @@ def _transformer_work(table: Table) -> Work:
         1.0,
     )
     expert_weights, body = _held_to_active(table, expert_weights, body, vocabulary)
-    head_flops = 2.0 * vocabulary * sequence * np.where(encoder_decoder, layer_tokens, 1.0)
-    window = np.where(table["sliding_window"] > 0, np.minimum(table["sliding_window"], sequence), sequence)
+    head_flops = 2.0 * vocabulary * sequence * np.where(encoder_decoder, layer_tokens, predicted_share(table))
+    seen = _attended(table, layers, sequence)
     expert_flops = 2.0 * expert_weights * sequence
     gemm_flops = 2.0 * body * scale * sequence * layer_tokens + expert_flops + head_flops
-    attention_flops = 4.0 * layers * query * sequence * window * layer_tokens
+    attention_flops = 4.0 * query * sequence * seen * layer_tokens
     heads = np.where(table["attention_heads"] > 0, table["attention_heads"], np.maximum(hidden / 128.0, 1.0))
     return Work(
         gemm_flops=gemm_flops,
@@ -234,7 +245,7 @@ def _transformer_work(table: Table) -> Work:
         expert_flops=expert_flops,
         elements=sequence
         * (layers * hidden * ELEMENTS_PER_TOKEN_LAYER * layer_tokens + 2.0 * vocabulary / np.maximum(hidden, 1.0)),
-        score_elements=layers * heads * sequence * window * layer_tokens,
+        score_elements=heads * sequence * seen * layer_tokens,
         kernels=layers * (KERNELS_PER_TRANSFORMER_LAYER + np.where(experts > 0, 28.0, 0.0)) + 28.0,
         sample_kernels=np.zeros(len(table)),
         sequential_steps=np.ones(len(table)),
@@ -245,6 +256,14 @@ def _transformer_work(table: Table) -> Work:
         dense_parameters=np.maximum(parameters - sparse_layers * experts * expert, 0.05 * parameters),
         known=np.ones(len(table), dtype=bool),
     )
+
+
+def _attended(table: Table, layers: FloatArray, sequence: FloatArray) -> FloatArray:
+    """Tokens that one token attends to, summed over layers and not halved for causality, shape (n,)."""
+    attending = np.where(table["attention_layers"] >= 0, np.minimum(table["attention_layers"], layers), layers)
+    window = np.where(table["sliding_window"] > 0, np.minimum(table["sliding_window"], sequence), sequence)
+    limited = np.where(table["windowed_layers"] >= 0, np.minimum(table["windowed_layers"], attending), attending)
+    return np.asarray(limited * window + (attending - limited) * sequence)
 
 
 def _held_to_active(

@@ -14,7 +14,7 @@ import numpy as np
 from service.engine.distribution import Z90
 from service.engine.evidence import NAME_PENALTIES
 from service.engine.forecast import Forecaster
-from service.engine.roofline import allowance, fastest_seconds_per_sample
+from service.engine.roofline import allowance, fastest_seconds_per_sample, usually_fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import FloatArray, Table
@@ -70,7 +70,8 @@ class Judge:
         inputs = prepare(table)
         fastest = fastest_seconds_per_sample(inputs)
         at_peak = np.where(inputs.work.known, fastest * allowance(table), np.nan)
-        median = np.maximum(self._median(inputs), np.log(fastest))
+        usual, _ = usually_fastest_seconds_per_sample(inputs)
+        median = np.maximum(self._median(inputs), np.log(usual))
         deviation = median - log_seconds
         return Plausibility(
             at_peak / np.exp(log_seconds),

@@ -41,6 +41,7 @@ RIDGE_REFERENCE = 150.0  # FLOP per byte; ridge point of a V100 or A100 at half 
 # that share one interpreter lock; only the backward pass runs freely. Judgement: half of the launches wait in line.
 SERIAL_SHARE = 0.5
 REFERENCE_IMAGE = 224.0  # pixels a side of the image that input_seconds is stated for
+USUAL_MATMUL_SHARE = 0.77  # of the peak, in a chip's best matrix product: median of achievable_matmul.csv
 MESSAGE_BYTES = 2.0  # activations and gathered weights travel in half precision
 # Real tokens over sequence length once padding is removed (MLPerf BERT's corpus: about half).
 FILLED_SHARE = {"unpadded": 0.55}
@@ -177,7 +178,9 @@ def _kernels(
     # Where degrees count cores or tiles (two ranks a chip), a rank has its share of the chip; where they multiply to
     # less than the count, the remaining accelerators are taken to share the work.
     share = np.clip(table["count"] / (split * layout.pipeline * layout.data), 0.25, 4.0)
-    peak = table["peak_tflops"] * 1e12 * share
+    # Learned efficiencies are fractions of what chips usually reach; one known to reach less starts from that.
+    reach = np.nan_to_num(table["matmul_share"] / USUAL_MATMUL_SHARE, nan=1.0)
+    peak = table["peak_tflops"] * 1e12 * share * reach
     bandwidth = table["memory_bandwidth_gbs"] * 1e9 * share
 
     tokens = samples * work.tokens / layout.context

@@ -41,6 +41,8 @@ NUMBERS: tuple[str, ...] = (
     "shared_experts",
     "dense_layers",
     "sliding_window",
+    "windowed_layers",  # that the window limits, where not all
+    "attention_layers",  # where others have none
     "forward_gmacs",  # 10^9 multiply-accumulates per sample, forward
     "activations",  # elements written per sample, forward
     "kernels",  # launches of one forward pass, whatever the batch
@@ -50,6 +52,7 @@ NUMBERS: tuple[str, ...] = (
     "image_size",  # pixels, one side
     # hardware
     "peak_tflops",  # dense, at the training precision
+    "matmul_share",  # best measured matrix product over the peak, of the chip or its microarchitecture
     "memory_gb",  # 10^9 bytes per accelerator
     "memory_bandwidth_gbs",
     "tdp_w",

@@ -35,6 +35,7 @@ from service.estimates.rates import (
     power_usage_effectiveness,
 )
 from service.estimates.remedies import find_remedies
+from service.estimates.scaling import quicker_counts
 from service.estimates.schemas import (
     Assumption,
     EnergyAnswer,
@@ -49,6 +50,7 @@ from service.estimates.schemas import (
     Remedy,
     Throughput,
 )
+from service.estimates.warnings import warnings_of
 from service.problems import FieldError
 from service.sites.standpoint import Standpoint
 
@@ -120,6 +122,7 @@ def estimate_many(
     misfits = [row for row in range(len(kept)) if not forecast.fits[row]]
     remedies = find_remedies([flats[chosen[row][0]] for row in misfits], catalog, standpoint.forecaster)
     by_row = dict(zip(misfits, remedies, strict=True))
+    quicker = quicker_counts([flats[index] for index, _, _ in chosen], table, forecast, catalog, standpoint)
     for row, (index, resolution, rate) in enumerate(chosen):
         nearest = [
             Neighbour(
@@ -131,7 +134,17 @@ def estimate_many(
             for near in neighbours[row]
         ]
         answers[index] = _answer(
-            row, requests[index], resolution, rate, table, forecast, economics, nearest, by_row.get(row, []), standpoint
+            row,
+            requests[index],
+            resolution,
+            rate,
+            table,
+            forecast,
+            economics,
+            nearest,
+            by_row.get(row, []),
+            quicker.get(row),
+            standpoint,
         )
     return answers
 
@@ -223,6 +236,7 @@ def _answer(
     economics: Economics,
     nearest: list[Neighbour],
     remedies: list[Remedy],
+    quicker: tuple[int, float] | None,
     standpoint: Standpoint,
 ) -> Estimate:
     throughput = forecast.samples_per_second
@@ -249,7 +263,7 @@ def _answer(
         carbon_kg_co2e=quantity(economics.carbon, row),
         layout=Layout.model_validate(resolution.layout),
         assumptions=_assumptions(request, resolution, rates, trained=trained),
-        warnings=_warnings(resolution, rates, memory, remedies, trained=trained),
+        warnings=warnings_of(resolution, rates.price, memory, remedies, quicker, trained=trained),
         remedies=remedies,
         evidence=Evidence(
             calibration=standpoint.forecaster.calibration_version,
@@ -299,46 +313,3 @@ def _assumptions(request: EstimateRequest, resolution: Resolved, rates: Rates, *
         if trained and not rate.stated and math.isfinite(rate.p50)
     ]
     return listed
-
-
-def _warnings(
-    resolution: Resolved, rates: Rates, memory: Memory, remedies: Sequence[Remedy], *, trained: bool
-) -> list[str]:
-    warnings = list(resolution.warnings)
-    if not memory.fits:
-        space = f" of {memory.available_gb:g} GB" if memory.available_gb else ""
-        ways = "; or ".join(_way(way) for way in remedies[:3])
-        warnings.append(
-            f"It is not predicted to fit: about {memory.peak_gb.p50:.3g} GB{space} on each accelerator. "
-            + (f"It would with {ways}." if ways else "No change of layout, count or chip that was tried makes it fit.")
-        )
-    if not trained:
-        warnings.append(
-            "The request says no amount of data, so duration, cost, energy and carbon are left out: "
-            "give data.tokens, data.samples or a known data.name."
-        )
-        return warnings
-    if not math.isfinite(rates.price.p50):
-        warnings.append(f"{_sentence(rates.price.reason)}: cost is left out; give pricing.usd_per_accelerator_hour.")
-    if not math.isfinite(float(resolution.values.get("tdp_w", math.nan))):
-        warnings.append(
-            f"The power of {resolution.values['accelerator']} is unknown: energy and carbon are left out unless "
-            "location.watts_per_accelerator is given."
-        )
-    return warnings
-
-
-def _way(remedy: Remedy) -> str:
-    """A remedy in words: `training.sharding = zero3, training.micro_batch left out`."""
-    return ", ".join(
-        f"{path} left out"
-        if value is None
-        else f"{path} = {value:g}"
-        if isinstance(value, float)
-        else f"{path} = {value}"
-        for path, value in remedy.change.items()
-    )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
