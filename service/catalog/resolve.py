@@ -76,7 +76,7 @@ def resolve_table(
 
 
 def resolve_open(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved:
-    """Resolve all but the layout: `Resolved.values` lack the degrees and batches that nobody stated. Raises as above."""
+    """Resolve all but the layout, of which the values have only what was stated; raises as `resolve` does."""
     assumptions: list[Assumption] = []
     errors: list[Flaw] = []
     chip = _accelerator(flat, catalog, errors)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import cast
 
 from service.catalog.resolution import (
     Assumption,
@@ -149,7 +148,7 @@ def chosen_layouts(
     Those that leave the same open are searched as one table.
     """
     answers = list(opened)
-    alike: dict[tuple[object, ...], list[int]] = {}
+    alike: dict[tuple[frozenset[str], bool, object], list[int]] = {}
     for index, (flat, answer) in enumerate(zip(flats, opened, strict=True)):
         if isinstance(answer, Resolved):
             stated = assume_batch(flat, answer)
@@ -158,7 +157,7 @@ def chosen_layouts(
             alike.setdefault((stated, language, policy), []).append(index)
     for (stated, _, _), indices in alike.items():
         group = [answer for answer in (answers[index] for index in indices) if isinstance(answer, Resolved)]
-        found = search([resolved.values for resolved in group], cast(frozenset[str], stated), judge)
+        found = search([resolved.values for resolved in group], stated, judge)
         for index, resolved, best in zip(indices, group, found.candidates, strict=True):
             try:
                 _take_layout(resolved, flats[index], best[0] if best else None)

@@ -34,8 +34,8 @@ MOST_TENSOR = 32.0  # judgement: beyond it the matrices of today's widths are sl
 # Uneven stages as they are run: 126 layers in 16 stages (Llama Team 2024, arXiv 2407.21783, section 3.3.2) and 61 in 16
 # (DeepSeek-AI 2024, arXiv 2412.19437, section 3.1). The fullest stage sets the pace: it holds at most 5 % more.
 UNEVEN_STAGES = 1.05
-# A split sequence leaves each rank enough tokens to hide the exchange of keys behind attention: as many as the long-context
-# training of arXiv 2407.21783 (table 4: 131,072 tokens over 16 ranks).
+# A split sequence leaves each rank enough tokens to hide the exchange of keys behind attention: as many as in the
+# long-context training of arXiv 2407.21783 (table 4: 131,072 tokens over 16 ranks).
 LEAST_TOKENS_OF_RANK = 8192.0
 MOST_CONTEXT = 64.0
 
@@ -123,7 +123,9 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
     count, batch = number(row, "count", 1.0), number(row, "global_batch", math.nan)
     pipelines, chunks = _pipelines(row, stated, count)
     experts = _experts(row, stated)
-    tensor, stage, context = _mesh(_tensors(row, stated, count), np.arange(len(pipelines)), _contexts(row, stated, count))
+    tensor, stage, context = _mesh(
+        _tensors(row, stated, count), np.arange(len(pipelines)), _contexts(row, stated, count)
+    )
     pipeline, virtual = pipelines[stage.astype(np.int64)], chunks[stage.astype(np.int64)]
     model = tensor * pipeline * context
     stated_data = number(row, "data_parallel", 1.0) if "data_parallel" in stated else math.nan
