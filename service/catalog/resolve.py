@@ -96,6 +96,7 @@ def resolve_open(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Res
         errors.extend(contradictions(flat, values, chip))
     if errors:
         raise Unresolvable(errors)
+    _amount(flat, catalog, resolved)
     return resolved
 
 
@@ -114,9 +115,8 @@ def _resolved(
                 measured_layout(answer.values)
     else:
         answers = chosen_layouts(flats, answers, judge)
-    for flat, answer in zip(flats, answers, strict=True):
+    for answer in answers:
         if isinstance(answer, Resolved):
-            _amount(flat, catalog, answer)
             answer.layout = _layout(answer.values)
     return answers
 

@@ -148,16 +148,17 @@ def chosen_layouts(
     Those that leave the same open are searched as one table.
     """
     answers = list(opened)
-    alike: dict[tuple[frozenset[str], bool, object], list[int]] = {}
+    alike: dict[tuple[frozenset[str], bool, object, str], list[int]] = {}
     for index, (flat, answer) in enumerate(zip(flats, opened, strict=True)):
         if isinstance(answer, Resolved):
             stated = assume_batch(flat, answer)
             language = answer.values["family"] in TRANSFORMER_FAMILIES
             policy = answer.values.get("recompute") if "recompute" in stated else None
-            alike.setdefault((stated, language, policy), []).append(index)
-    for (stated, _, _), indices in alike.items():
+            # Nobody keeps the optimizer elsewhere unasked.
+            alike.setdefault((stated, language, policy, str(answer.values["offload"])), []).append(index)
+    for (stated, _, _, offload), indices in alike.items():
         group = [answer for answer in (answers[index] for index in indices) if isinstance(answer, Resolved)]
-        found = search([resolved.values for resolved in group], stated, judge)
+        found = search([resolved.values for resolved in group], stated, judge, offloads=(offload,))
         for index, resolved, best in zip(indices, group, found.candidates, strict=True):
             try:
                 _take_layout(resolved, flats[index], best[0] if best else None)

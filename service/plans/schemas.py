@@ -66,6 +66,10 @@ class PlanRequest(Strict):
     )
     budget_usd: Positive | None = Field(None, description="Most rent, USD; medians are held to it.", examples=[2e6])
     objective: Objective = Field("time", description="What plans are ranked by.")
+    layouts: Annotated[int, Field(ge=1, le=10)] = Field(
+        1,
+        description="Layouts of each number of each chip, at each precision, that are forecast.",
+    )
     site: str | None = Field(None, max_length=200, description="Whose learned effects to use.", examples=["my-team"])
     pricing: Pricing = Field(default_factory=Pricing, description="Which price to use.")
     location: Location = Field(default_factory=Location, description="Where it runs, for energy and carbon.")
@@ -136,4 +140,3 @@ class PlanAnswer(BaseModel):
     calibration: str = Field(description="Version of the calibration that answered.")
     assumptions: list[Assumption] = Field(description="What was left out and is assumed, of all plans together.")
     warnings: list[str] = Field(description="What makes the answer doubtful, and what would help.")
-
