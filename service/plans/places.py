@@ -73,11 +73,14 @@ def chips_of(request: PlanRequest, catalog: Catalog) -> list[Accelerator] | list
 def places(request: PlanRequest, counts: Sequence[float], catalog: Catalog) -> Places:
     """Every chip, in each of these numbers, at each precision that is open, without what cannot be."""
     made = Places()
-    named = dict.fromkeys(request.hardware.accelerators)
-    for name in named:
+    for name in dict.fromkeys(request.hardware.accelerators):
         for count in counts:
+            flat = _flat(request, name, count)
+            if made.found and "training.global_batch" not in flat and _is_pretraining(made.found[0]):
+                # The same training everywhere: a batch that grew with the job would flatter large ones.
+                flat["training.global_batch"] = made.found[0].values["global_batch"]
             try:
-                made.found.extend(_precisions(_flat(request, name, count), catalog))
+                made.found.extend(_precisions(flat, catalog))
             except Unresolvable as error:
                 made.refused.append(
                     tuple(FieldError(field=e.field, message=e.message, hint=e.hint) for e in error.errors)
@@ -140,6 +143,10 @@ def _flat(request: PlanRequest, accelerator: str, count: float) -> Flat:
     stated |= {f"hardware.{name}": value for name, value in wiring.items() if value is not None}
     stated |= plain({"hardware.accelerator": accelerator, "hardware.count": count})
     return normalise({name: stated[name] for name in CONFIGURATION_FIELDS if name in stated})
+
+
+def _is_pretraining(place: Place) -> bool:
+    return place.values["mode"] == "pretrain" and place.values["family"] in TRANSFORMER_FAMILIES
 
 
 def _precisions(flat: Flat, catalog: Catalog) -> Iterator[Place]:
