@@ -8,9 +8,9 @@ from typing import Any
 
 from service.catalog.catalog import Accelerator, Catalog
 from service.catalog.normalise import normalise
-from service.catalog.resolution import Resolved, Unresolvable, Values
+from service.catalog.resolution import Assumption, Resolved, Unresolvable, Values, to_number
 from service.catalog.resolve import resolve_open
-from service.catalog.resolve_layout import assume_batch
+from service.catalog.resolve_layout import assume_batch, stated_layout
 from service.configuration import CONFIGURATION_FIELDS, Hardware, Training
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.estimates.schemas import EstimateRequest
@@ -40,6 +40,10 @@ class Place:
     @property
     def accelerator(self) -> str:
         return str(self.values["accelerator"])
+
+    def assumed(self, field: str) -> Assumption | None:
+        """What was assumed of a field, if it was."""
+        return next((made for made in self.resolved.assumptions if made.field == field), None)
 
     @property
     def count(self) -> float:
@@ -75,12 +79,12 @@ def places(request: PlanRequest, counts: Sequence[float], catalog: Catalog) -> P
     made = Places()
     for name in dict.fromkeys(request.hardware.accelerators):
         for count in counts:
-            flat = _flat(request, name, count)
-            if made.found and "training.global_batch" not in flat and _is_pretraining(made.found[0]):
+            flat, batch = _flat(request, name, count), None
+            if made.found and _is_pretraining(made.found[0]):
                 # The same training everywhere: a batch that grew with the job would flatter large ones.
-                flat["training.global_batch"] = made.found[0].values["global_batch"]
+                batch = made.found[0].assumed("training.global_batch")
             try:
-                made.found.extend(_precisions(flat, catalog))
+                made.found.extend(_precisions(flat, batch, catalog))
             except Unresolvable as error:
                 made.refused.append(
                     tuple(FieldError(field=e.field, message=e.message, hint=e.hint) for e in error.errors)
@@ -149,15 +153,19 @@ def _is_pretraining(place: Place) -> bool:
     return place.values["mode"] == "pretrain" and place.values["family"] in TRANSFORMER_FAMILIES
 
 
-def _precisions(flat: Flat, catalog: Catalog) -> Iterator[Place]:
+def _precisions(flat: Flat, batch: Assumption | None, catalog: Catalog) -> Iterator[Place]:
     usual = resolve_open(flat, catalog)
-    yield _place(flat, usual)
+    yield _place(flat, usual, batch)
     chip = catalog.accelerators[str(usual.values["accelerator"])]
     language = usual.values["family"] in TRANSFORMER_FAMILIES
     if "training.precision" not in flat and language and chip.fp8_tflops > 0 and usual.values["mode"] in FP8_MODES:
         eighth = flat | {"training.precision": "fp8"}
-        yield _place(eighth, resolve_open(eighth, catalog))
+        yield _place(eighth, resolve_open(eighth, catalog), batch)
 
 
-def _place(flat: Flat, resolved: Resolved) -> Place:
-    return Place(flat, resolved, assume_batch(flat, resolved))
+def _place(flat: Flat, resolved: Resolved, batch: Assumption | None) -> Place:
+    if batch is None:
+        return Place(flat, resolved, assume_batch(flat, resolved))
+    resolved.values["global_batch"] = to_number(batch.value)
+    resolved.assumptions.append(batch)
+    return Place(flat, resolved, stated_layout(flat, resolved.values) | {"global_batch"})

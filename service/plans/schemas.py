@@ -57,7 +57,9 @@ class PlanRequest(Strict):
     """What to train, what it may be trained on, and what it may take."""
 
     model: Model = Field(description="What is trained.")
-    data: Data = Field(description="What it is trained on, with how much: tokens, samples or a known data set.")
+    data: Data = Field(
+        default=Data(), description="What it is trained on, with how much: tokens, samples or a known data set."
+    )
     hardware: PlanHardware = Field(description="What may be used.")
     training: Training = Field(default=Training(), description="How; what is given is fixed, the rest is searched.")
     software: Software = Field(default=Software(), description="What runs it.")
