@@ -40,7 +40,7 @@ class Candidate:
     """One layout of one run."""
 
     layout: dict[str, float | str]  # engine values, by `DEGREES` and `LAYOUT_TEXTS`
-    log_seconds: float  # natural log of seconds per sample, median; NaN where it doesn't fit
+    log_seconds: float  # natural log of seconds per sample, median; NaN where it doesn't fit or there is no choice
     peak_gb: float  # per accelerator, median
     fits: bool
 
@@ -112,7 +112,8 @@ def search(
     levels = policies(runs[0], stated, piped=False, replicated=False).recompute
     layouts, peak_gb, fits, misfits = _held(layouts, judge, levels, offloads)
     fitting = np.flatnonzero(fits)
-    seconds = _log_seconds(layouts.take(fitting), judge)
+    is_choice = len(fitting) > len(set(layouts.run[fitting].tolist()))
+    seconds = _log_seconds(layouts.take(fitting), judge) if is_choice else np.full(len(fitting), np.nan)
     for position in np.argsort(seconds, kind="stable"):
         row = int(fitting[position])
         mine = candidates[int(layouts.run[row])]
