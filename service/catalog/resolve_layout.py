@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from threading import Lock
+
+from cachetools import LRUCache
 
 from service.catalog.resolution import (
     Assumption,
@@ -12,6 +15,7 @@ from service.catalog.resolution import (
     Resolved,
     Unresolvable,
     Values,
+    is_nan,
     number,
 )
 from service.engine import layout as layouts
@@ -139,31 +143,49 @@ TOKENS_PER_STEP = ((1e9, 5e5), (2e10, 2e6), (math.inf, 4e6))
 # By what layouts are chosen where no calibration is at hand.
 PRIORS = prior_judge()
 
+_Question = tuple[Judge, frozenset[str], frozenset[tuple[str, float | str]]]
+# Sweeps, batches and whoever changes a price ask for the same layout again and again.
+_SEARCHED: LRUCache[_Question, Candidate | None] = LRUCache(4096)
+_LOCK = Lock()
+
 
 def chosen_layouts(
     flats: Sequence[Flat], opened: Sequence[Resolved | Unresolvable], judge: Judge
 ) -> list[Resolved | Unresolvable]:
     """Degrees, batch, sharding and recomputation for runs that are to happen; Unresolvable where none can.
 
-    Those that leave the same open are searched as one table.
+    Those that leave the same open are searched as one table, and those that were searched lately not again.
     """
     answers = list(opened)
-    alike: dict[tuple[frozenset[str], bool, object, str], list[int]] = {}
-    for index, (flat, answer) in enumerate(zip(flats, opened, strict=True)):
-        if isinstance(answer, Resolved):
-            stated = assume_batch(flat, answer)
-            language = answer.values["family"] in TRANSFORMER_FAMILIES
-            policy = answer.values.get("recompute") if "recompute" in stated else None
+    open_runs = {
+        index: (answer, assume_batch(flat, answer))
+        for index, (flat, answer) in enumerate(zip(flats, opened, strict=True))
+        if isinstance(answer, Resolved)
+    }
+    asked = {
+        index: (judge, stated, frozenset(item for item in resolved.values.items() if not is_nan(item[1])))
+        for index, (resolved, stated) in open_runs.items()
+    }
+    with _LOCK:
+        best = {question: _SEARCHED[question] for question in set(asked.values()) if question in _SEARCHED}
+    alike: dict[tuple[frozenset[str], bool, object, str], dict[_Question, Values]] = {}
+    for index, (resolved, stated) in open_runs.items():
+        if asked[index] not in best:
+            values = resolved.values
+            language = values["family"] in TRANSFORMER_FAMILIES
+            policy = values.get("recompute") if "recompute" in stated else None
             # Nobody keeps the optimizer elsewhere unasked.
-            alike.setdefault((stated, language, policy, str(answer.values["offload"])), []).append(index)
-    for (stated, _, _, offload), indices in alike.items():
-        group = [answer for answer in (answers[index] for index in indices) if isinstance(answer, Resolved)]
-        found = search([resolved.values for resolved in group], stated, judge, offloads=(offload,))
-        for index, resolved, best in zip(indices, group, found.candidates, strict=True):
-            try:
-                _take_layout(resolved, flats[index], best[0] if best else None)
-            except Unresolvable as error:
-                answers[index] = error
+            alike.setdefault((stated, language, policy, str(values["offload"])), {})[asked[index]] = values
+    for (stated, _, _, offload), runs in alike.items():
+        found = search(list(runs.values()), stated, judge, offloads=(offload,)).candidates
+        best |= {question: next(iter(mine), None) for question, mine in zip(runs, found, strict=True)}
+    with _LOCK:
+        _SEARCHED.update(best)
+    for index, (resolved, _) in open_runs.items():
+        try:
+            _take_layout(resolved, flats[index], best[asked[index]])
+        except Unresolvable as error:
+            answers[index] = error
     return answers
 
 

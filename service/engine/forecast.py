@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ class Forecaster:
         )
         return median + shift, variance, mechanics.coefficients
 
-    @property
+    @cached_property
     def judge(self) -> Judge:
         """By what this forecaster compares layouts: its medians, at the site whose rows it learned."""
         site = "" if self.own is None else OWN_SITE
