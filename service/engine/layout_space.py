@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 
@@ -131,10 +132,10 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
     stated_data = number(row, "data_parallel", 1.0) if "data_parallel" in stated else math.nan
     data = np.full_like(model, stated_data) if stated_data > 0 else count / model
     rejected: Counter[str] = Counter()
-    per_pipeline = {
-        piped: policies(row, stated, piped=piped, replicated=count > 1).count(offloads) for piped in (False, True)
-    }
-    weight = np.where(pipeline > 1, per_pipeline[True], per_pipeline[False])
+    weight = np.empty(len(model), dtype=np.int64)
+    for piped, replicated in product((False, True), repeat=2):
+        alike = ((pipeline > 1) == piped) & ((data * context > 1) == replicated)
+        weight[alike] = policies(row, stated, piped=piped, replicated=replicated).count(offloads)
     options = _micro_options(row, stated) if batch > 0 else np.ones(1)
     micros = len(options)
     considered = int(weight.sum()) * len(experts) * micros
