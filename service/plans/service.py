@@ -17,7 +17,7 @@ from service.engine.search import search
 from service.engine.table import BoolArray, FloatArray
 from service.estimates.schemas import Assumption, Estimate, EstimateRequest, Quantity
 from service.estimates.service import estimate_many, rounded
-from service.plans.places import Place, chips_of, estimate_request, places, plain
+from service.plans.places import Place, estimate_request, places, plain, unknown_chips
 from service.plans.schemas import LARGEST_JOB, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
 from service.problems import FieldError
 from service.sites.standpoint import Standpoint
@@ -59,8 +59,7 @@ class _Searched:
 
 def make_plans(request: PlanRequest, catalog: Catalog, standpoint: Standpoint) -> PlanAnswer | list[FieldError]:
     """The plans that a request allows, or the fields that keep it from being searched at all."""
-    chips = chips_of(request, catalog)
-    errors = [fault for fault in chips if isinstance(fault, FieldError)]
+    errors = unknown_chips(request, catalog)
     counts = request.hardware.tried_counts()
     if not counts:
         errors.append(

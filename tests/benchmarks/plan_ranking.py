@@ -5,8 +5,8 @@ A group is one source's runs of the same model, chip, number of chips, software,
 whether the layout ranked first is within 10 % of the quickest measured one (goal: in 80 % of groups), and the rank
 correlation (Spearman) of predicted and measured speed (goal: 0.85 in the mean). Beside it, on rows whose degrees were
 measured more than once, how well one measurement ranks the other: what a sweep repeats no better cannot be ranked
-better. The search: GPT-3 175B on up to 4,096 of six chips. Prints tables; judges nothing, for clocks differ from machine
-to machine. Takes about two minutes.
+better. The search: GPT-3 175B on up to 4,096 of six chips. Prints tables; judges nothing, for clocks differ from
+machine to machine. Takes about two minutes.
 """
 
 from __future__ import annotations

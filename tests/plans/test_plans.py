@@ -134,6 +134,10 @@ def test_limits_are_kept_and_their_odds_told(client: httpx.Client) -> None:
         assert medians(found)[1] <= budget
         assert 0.5 <= found["meets_deadline_probability"] <= 1
         assert 0.5 <= found["meets_budget_probability"] <= 1
+    (quickest, *_) = plan(client)["plans"]
+    (odds, *_) = plan(client, deadline_hours=quickest["duration_hours"]["p90"])["plans"]
+    assert odds["duration_hours"] == quickest["duration_hours"]
+    assert odds["meets_deadline_probability"] == pytest.approx(0.9, abs=1e-4)
 
 
 @pytest.mark.parametrize(
