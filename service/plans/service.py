@@ -18,7 +18,7 @@ from service.engine.table import BoolArray, FloatArray
 from service.estimates.schemas import Assumption, Estimate, EstimateRequest, Quantity
 from service.estimates.service import estimate_many, rounded
 from service.plans.places import Place, estimate_request, places, plain, unknown_chips
-from service.plans.schemas import LARGEST_JOB, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
+from service.plans.schemas import LARGEST_JOB, MOST_FORECASTS, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
 from service.problems import FieldError
 from service.sites.standpoint import Standpoint
 
@@ -67,6 +67,14 @@ def make_plans(request: PlanRequest, catalog: Catalog, standpoint: Standpoint) -
                 field="hardware.counts",
                 message=f"none is within hardware.max_count = {request.hardware.max_count:g}",
                 hint="raise hardware.max_count, or give smaller counts",
+            )
+        )
+    if request.forecasts() > MOST_FORECASTS:
+        errors.append(
+            FieldError(
+                field="hardware.counts",
+                message=f"{request.forecasts()} forecasts were needed: chips x counts x layouts",
+                hint=f"name fewer chips, counts or layouts: {MOST_FORECASTS} at once, or ask several times",
             )
         )
     if errors:

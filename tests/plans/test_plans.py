@@ -186,6 +186,8 @@ def test_where_nothing_works_the_least_that_would_is_said_and_works(
         pytest.param({"data": {"sequence_length": 4096}}, "data.tokens", "samples", id="no amount of data"),
         pytest.param({"hardware": {"accelerators": ["T4"]}, "training": {"precision": "fp8"}}, "training.precision",
                      "fp16", id="a precision that no chip has"),
+        pytest.param({"layouts": 10, "hardware": {"accelerators": ["T4", "A10"] * 8, "counts": [1, 2, 4]}},
+                     "hardware.counts", "fewer", id="more than is done at once"),
         pytest.param({"deadline": 3}, "deadline", None, id="misspelt field"),
         pytest.param({"location": {"region": "Swedeen"}}, "location.region", "SWE", id="unknown region"),
     ],
