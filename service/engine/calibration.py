@@ -217,13 +217,13 @@ def predict_with(
     variance = np.maximum(variance, 0.0)
     for index, term in enumerate(TERMS):
         column = design.fixed + index
-        unseen = (positions[:, column] < 0) & _expects_level(table, term.grouping)
+        unseen = (positions[:, column] < 0) & expects_level(table, term.grouping)
         variance += np.where(unseen, (gradient[:, column] * spreads[index]) ** 2, 0.0)
     return Mechanics(predicted, variance, coefficients, positions, gradient)
 
 
-def _expects_level(table: Table, name: str) -> BoolArray:
-    """Whether a row has a level of this grouping at all, known to the fit or not: every run has a site."""
+def expects_level(table: Table, name: str) -> BoolArray:
+    """Whether a row has a level of this grouping at all, known to the fit or not, shape (n,): every run has a site."""
     if name in SITE_TERMS:
         return np.ones(len(table), dtype=bool)
     return np.asarray(grouping(table, name) != "", dtype=bool)

@@ -256,7 +256,7 @@ class Forecaster:
     def log_seconds(self, table: Table, inputs: Inputs | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Median natural log of seconds per sample, its variance, and the rows' coefficients."""
         inputs = inputs or prepare(table)
-        placed = replace(inputs, table=self._as_own(table))
+        placed = replace(inputs, table=self.as_own(table))
         mechanics = predict_with(placed, self.design, self.unknowns, self.covariance, self.spreads)
         median = mechanics.median + self.evidence.correction(table)
         if self.own is None:
@@ -319,7 +319,8 @@ class Forecaster:
             covariance=linalg.block_diag(self.covariance, np.diag(extra)),
         )
 
-    def _as_own(self, table: Table) -> Table:
+    def as_own(self, table: Table) -> Table:
+        """The configurations at the site whose own rows were learned; as they are if none were."""
         if self.own is None:
             return table
         mine = np.full(len(table), OWN_SITE, dtype=object)

@@ -1,0 +1,109 @@
+"""How much faster one configuration is than another: what both share of a forecast's uncertainty cancels.
+
+Two configurations of one site depend on the same unknowns, so the variance of the difference of their log times is
+d' C d, with C the covariance of the unknowns and d the difference of the gradients: first-order propagation with
+correlated inputs (JCGM 100:2008, section 5.2.2). What the mechanics leave unexplained is shared as far as the two are
+alike, by the kernel that a site's own rows are learned with (`own_rows`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from service.engine.calibration import Mechanics, expects_level, predict_with
+from service.engine.distribution import Z90, Distribution
+from service.engine.effects import TERMS, grouping
+from service.engine.forecast import Forecaster
+from service.engine.own_rows import distances_between, similarity
+from service.engine.roofline import fastest_seconds_per_sample
+from service.engine.step_inputs import prepare
+from service.engine.table import FloatArray, Table
+
+# Distance over which two runs of a new site stop sharing what the mechanics leave unexplained. Judgement: the middle
+# of the reaches that `own_rows` weighs for a site whose rows are known.
+RESIDUAL_REACH = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class LogRatio:
+    """Natural log of seconds per sample of n configurations over those of their references; arrays of shape (n,)."""
+
+    median: FloatArray
+    deviation: FloatArray  # standard deviation of what is not shared
+
+    @property
+    def seconds(self) -> Distribution:
+        """Time per sample over the reference's: below 1 where the configuration is faster."""
+        up = np.exp(Z90 * self.deviation)
+        ratio = np.exp(self.median)
+        return Distribution(ratio / up, ratio, ratio * up)
+
+    @property
+    def speedup(self) -> Distribution:
+        """Samples per second over the reference's."""
+        return self.seconds.inverse()
+
+
+def log_ratio(forecaster: Forecaster, table: Table, reference: Table) -> LogRatio:
+    """How n configurations compare with their references in seconds per sample, at one and the same site.
+
+    The median is that of `Forecaster.predict`; a configuration compared with itself is exactly 1.
+
+    Args:
+        forecaster: the calibration, with what a site's own rows taught it where there are any.
+        table: n configurations.
+        reference: n configurations, or one that all are compared with.
+
+    Raises:
+        ValueError: `reference` has neither one row nor as many as `table`.
+    """
+    if len(reference) == 1:
+        reference = reference.take(np.zeros(len(table), dtype=np.int64))
+    if len(reference) != len(table):
+        raise ValueError(f"{len(table)} configurations cannot be compared with {len(reference)} references")
+    ours, theirs = forecaster.as_own(table), forecaster.as_own(reference)
+    (median, mechanics), (other_median, other_mechanics) = _said(forecaster, ours), _said(forecaster, theirs)
+    difference = _slopes(mechanics, forecaster) - _slopes(other_mechanics, forecaster)
+    variance = np.asarray(difference.multiply(difference @ forecaster.covariance).sum(axis=1)).ravel()
+    variance = np.maximum(variance, 0.0) + _unseen(forecaster, (ours, mechanics), (theirs, other_mechanics))
+    if forecaster.own is None:
+        alike = similarity(*distances_between(ours, theirs), 1.0, RESIDUAL_REACH)
+        variance = variance + 2.0 * forecaster.sigma**2 * (1.0 - alike)
+    else:
+        variance = forecaster.own.variance_of_difference((ours, mechanics), (theirs, other_mechanics), variance)
+    return LogRatio(median - other_median, np.sqrt(variance))
+
+
+def _said(forecaster: Forecaster, table: Table) -> tuple[FloatArray, Mechanics]:
+    """Median log seconds per sample, shape (n,), and the mechanics behind it."""
+    inputs = prepare(table)
+    median, _, _ = forecaster.log_seconds(table, inputs)
+    mechanics = predict_with(inputs, forecaster.design, forecaster.unknowns, forecaster.covariance, forecaster.spreads)
+    return np.maximum(median, np.log(fastest_seconds_per_sample(inputs))), mechanics
+
+
+def _slopes(mechanics: Mechanics, forecaster: Forecaster) -> sparse.csr_matrix:
+    """Derivatives of the median log seconds to all unknowns, sparse (n, unknowns)."""
+    rows, columns = np.nonzero(mechanics.positions >= 0)
+    entries = (mechanics.gradient[rows, columns], (rows, mechanics.positions[rows, columns]))
+    return sparse.csr_matrix(entries, shape=(len(mechanics.positions), forecaster.design.size))
+
+
+def _unseen(forecaster: Forecaster, ours: tuple[Table, Mechanics], theirs: tuple[Table, Mechanics]) -> FloatArray:
+    """Variance from effects of levels that the fit has not seen, shape (n,): one and the same level cancels."""
+    variance = np.zeros(len(ours[0]))
+    for index, term in enumerate(TERMS):
+        column = forecaster.design.fixed + index
+        level, other_level = (grouping(table, term.grouping) for table, _ in (ours, theirs))
+        slope, other_slope = (
+            np.where(
+                (said.positions[:, column] < 0) & expects_level(table, term.grouping), said.gradient[:, column], 0.0
+            )
+            for table, said in (ours, theirs)
+        )
+        apart = np.where(level == other_level, (slope - other_slope) ** 2, slope**2 + other_slope**2)
+        variance += apart * forecaster.spreads[index] ** 2
+    return variance
