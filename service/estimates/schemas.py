@@ -107,6 +107,17 @@ class EstimateRequest(Configuration):
     runs: Annotated[int, Field(ge=1, le=100_000)] = Field(
         1, description="Repeats one after another (folds, seeds, trials): time, cost and energy multiply.", examples=[5]
     )
+    target_loss: Annotated[float, Field(gt=0, le=20)] | None = Field(
+        None,
+        description="Loss to reach, nats a token, instead of an amount of data: tokens (and for a model that states "
+        "its family alone, its size) follow from `scaling_law`. Dense decoders trained from scratch.",
+        examples=[2.1],
+    )
+    scaling_law: Literal["besiroglu-2024", "hoffmann-2022"] = Field(
+        "besiroglu-2024",
+        description="Which published law relates loss, parameters and tokens: Hoffmann et al. 2022 (arXiv 2203.15556) "
+        "or its re-fit by Besiroglu et al. 2024 (arXiv 2404.10102).",
+    )
     save: bool = Field(False, description="Keep the answer under an id (201, `GET /v1/estimates/{id}`).")
 
     def configuration(self) -> dict[str, object]:

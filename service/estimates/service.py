@@ -14,7 +14,7 @@ from service.catalog.normalise import normalise
 from service.catalog.operating_facts import operating_facts
 from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
-from service.engine.distribution import Distribution, FloatArray
+from service.engine.distribution import Distribution, FloatArray, product
 from service.engine.economics import (
     Energy,
     Goodput,
@@ -49,6 +49,7 @@ from service.estimates.schemas import (
     Remedy,
     Throughput,
 )
+from service.estimates.targets import aim, sized
 from service.problems import FieldError
 from service.sites.standpoint import Standpoint
 
@@ -95,16 +96,18 @@ def estimate_many(
     requests: Sequence[EstimateRequest], catalog: Catalog, standpoint: Standpoint
 ) -> list[Estimate | list[FieldError]]:
     """An answer for each request, in order: its estimate, or the fields that keep it from being one."""
-    flats = [normalise(request.configuration()) for request in requests]
+    flats = [sized(request, normalise(request.configuration())) for request in requests]
     _, resolutions = resolve_table(flats, catalog)
     answers: list[Estimate | list[FieldError]] = [[] for _ in requests]
     chosen: list[tuple[int, Resolved, Rates]] = []
     for index, (request, resolution) in enumerate(zip(requests, resolutions, strict=True)):
-        if isinstance(resolution, Unresolvable):
-            answers[index] = [FieldError(field=e.field, message=e.message, hint=e.hint) for e in resolution.errors]
-            continue
         try:
+            if isinstance(resolution, Unresolvable):
+                raise resolution
+            aim(request, resolution)
             chosen.append((index, resolution, _rates(request, resolution, catalog)))
+        except Unresolvable as flawed:
+            answers[index] = [FieldError(field=e.field, message=e.message, hint=e.hint) for e in flawed.errors]
         except UnknownPlaceError as error:
             answers[index] = [FieldError(field=error.field, message=error.message, hint=error.hint)]
     if not chosen:
@@ -171,9 +174,11 @@ def _economics(
     forecast: Forecast,
     facts: OperatingFacts,
 ) -> Economics:
-    samples = np.array([resolution.samples_to_train for resolution in resolved])
+    median = np.array([resolution.samples_to_train for resolution in resolved])
+    factor = np.array([resolution.amount_factor for resolution in resolved])
+    samples = Distribution(median / factor, median, median * factor)
     runs = np.array([float(request.runs) for request in requests])
-    work = forecast.samples_per_second.inverse().scaled(samples / 3600.0)
+    work = product(forecast.samples_per_second.inverse(), samples).scaled(1.0 / 3600.0)
     course = goodput(table["count"], work, facts, _overrides(requests))
     duration = course.wall_hours.scaled(runs)
     accelerator_hours = duration.scaled(table["count"])
