@@ -22,6 +22,7 @@ from service.engine.forecast import Forecaster
 from service.estimates import endpoints as estimates
 from service.evaluations import endpoints as evaluations
 from service.failures import add_failure_handlers
+from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
 from service.middleware import Allowance, BodyLimit, Metrics, RequestContext
 from service.openapi import describe
@@ -35,7 +36,7 @@ from service.teams import endpoints as teams
 
 logger = logging.getLogger(__name__)
 
-ROOMS = (estimates, submissions, measurements, teams, calibrations, evaluations, catalog, health)
+ROOMS = (estimates, levers, submissions, measurements, teams, calibrations, evaluations, catalog, health)
 """Whose endpoints are served, in the order the documentation lists them."""
 
 ROWS = frozenset({"application/x-ndjson", "text/csv"})

@@ -189,8 +189,10 @@ class KeyRing:
 COST_OF_LINE = 1
 COST_OF_SAVING = 20
 COST_OF_LEARNING = 50
-"""What a line of a batch, a saved estimate and a row to learn from cost of a budget. Judgement: a unit is about a
-millisecond of one core; learning takes time with the square of its rows, fifty milliseconds each for a few hundred."""
+COST_OF_LEVERS = 500
+"""What a line of a batch, a saved estimate, a row to learn from and the levers of a run cost of a budget. Judgement: a
+unit is about a millisecond of one core; learning takes time with the square of its rows, fifty milliseconds each for a
+few hundred; levers are some fifty estimates."""
 
 
 class Budgets:
