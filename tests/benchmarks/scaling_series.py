@@ -113,28 +113,39 @@ def find_pairs(table: Table, log_seconds: FloatArray, rows: Sequence[Mapping[str
     for position, row in enumerate(rows):
         key = tuple(sorted((name, str(value)) for name, value in row.items() if name not in SCALED))
         alike.setdefault(key, []).append(position)
+    # Where only accumulation is stated, the same batch per chip may still be computed in other pieces.
+    kinds = {
+        "strong": (table["global_batch"],),
+        "weak": (table["global_batch"] / table["count"], table["gradient_accumulation"]),
+    }
     found: list[Pair] = []
     for positions in alike.values():
-        for scaling, batch in (("strong", table["global_batch"]), ("weak", table["global_batch"] / table["count"])):
-            series: dict[float, list[int]] = {}
+        for scaling, batch in kinds.items():
+            series: dict[tuple[str, ...], list[int]] = {}
             for position in positions:
-                series.setdefault(float(f"{batch[position]:.6g}"), []).append(position)
+                series.setdefault(tuple(f"{column[position]:.6g}" for column in batch), []).append(position)
             for members in series.values():
-                found += _pairs(table["count"], log_seconds, members, scaling)
+                found += _pairs(table, log_seconds, members, scaling)
     return found
 
 
-def _pairs(count: FloatArray, log_seconds: FloatArray, members: Sequence[int], scaling: str) -> Iterable[Pair]:
-    """The speed-ups of one series; of repeats at one count the median run stands for all."""
+def _pairs(table: Table, log_seconds: FloatArray, members: Sequence[int], scaling: str) -> Iterable[Pair]:
+    """The speed-ups of one series, from runs that fill their nodes; of repeats the median run stands for all."""
     at: dict[float, list[int]] = {}
     for position in members:
-        at.setdefault(float(count[position]), []).append(position)
-    usual = {chips: sorted(runs, key=lambda run: log_seconds[run])[len(runs) // 2] for chips, runs in at.items()}
+        at.setdefault(float(table["count"][position]), []).append(position)
+    usual = {}
+    for chips, runs in at.items():
+        # Some sources spread the same count over more nodes, too: another question.
+        filled = max(table["per_node"][run] for run in runs)
+        dense = sorted((run for run in runs if table["per_node"][run] == filled), key=lambda run: log_seconds[run])
+        usual[chips] = dense[len(dense) // 2]
     for name, (least, most) in RANGES.items():
         inside = sorted(chips for chips in usual if least <= chips <= most)
         for chips in inside[1:]:
             few, many = usual[inside[0]], usual[chips]
-            yield Pair(few, many, name, scaling, float(log_seconds[few] - log_seconds[many]))
+            if table["per_node"][few] == min(inside[0], table["per_node"][many]):
+                yield Pair(few, many, name, scaling, float(log_seconds[few] - log_seconds[many]))
 
 
 def judge(
@@ -192,7 +203,17 @@ def judge(
 def _table(judged: Sequence[Judged], title: str, key: str) -> RichTable:
     """Scores by the values of one attribute and by range, lineages weighing the same."""
     shown = RichTable(title=f"Predicted speed-up, by {title} (goal {GOAL:.0%})")
-    for column in ("chips", title, "lineages", "pairs", "mean error", "bias", "coverage of 80 %", "p90/p10"):
+    for column in (
+        "chips",
+        title,
+        "lineages",
+        "pairs",
+        "mean error",
+        "median error",
+        "bias",
+        "coverage of 80 %",
+        "p90/p10",
+    ):
         shown.add_column(column, justify="left" if column in ("chips", title) else "right")
     for name in RANGES:
         inside = [one for one in judged if one.range == name]
@@ -215,6 +236,7 @@ def _table(judged: Sequence[Judged], title: str, key: str) -> RichTable:
                 str(len(by_lineage)),
                 str(len(members)),
                 f"{mean((abs(one.error) for one in inner) for inner in lineages):.1%}",
+                f"{np.mean([np.median([abs(one.error) for one in inner]) for inner in lineages]):.1%}",
                 f"{mean((one.predicted - one.measured for one in inner) for inner in lineages):+.1%}",
                 f"{mean((one.covered for one in inner) for inner in lineages):.0%}",
                 f"{np.exp(2 * Z90 * mean((one.deviation for one in inner) for inner in lineages)):.2f}",
