@@ -111,8 +111,17 @@ def estimate_many(
     return compute_many(requests, catalog, standpoint).answers
 
 
-def compute_many(requests: Sequence[EstimateRequest], catalog: Catalog, standpoint: Standpoint) -> Computed:
-    """`estimate_many`, with what the engine computed them from, for who goes on computing with it."""
+def compute_many(
+    requests: Sequence[EstimateRequest], catalog: Catalog, standpoint: Standpoint, *, with_remedies: bool = True
+) -> Computed:
+    """`estimate_many`, with what the engine computed them from, for who goes on computing with it.
+
+    Args:
+        requests: what is asked.
+        catalog: the reference tables.
+        standpoint: whose forecaster answers.
+        with_remedies: look for changes that make a misfit fit; that takes longer than its estimate.
+    """
     flats = [normalise(request.configuration()) for request in requests]
     _, resolutions = resolve_table(flats, catalog)
     answers: list[Estimate | list[FieldError]] = [[] for _ in requests]
@@ -134,7 +143,7 @@ def compute_many(requests: Sequence[EstimateRequest], catalog: Catalog, standpoi
     forecast = standpoint.predict(table)
     economics = _economics(kept, resolved, rates, table, forecast, operating_facts())
     neighbours = standpoint.nearest(table, NEIGHBOURS)
-    misfits = [row for row in range(len(kept)) if not forecast.fits[row]]
+    misfits = [row for row in range(len(kept)) if with_remedies and not forecast.fits[row]]
     remedies = find_remedies([flats[chosen[row][0]] for row in misfits], catalog, standpoint.forecaster)
     by_row = dict(zip(misfits, remedies, strict=True))
     for row, (index, resolution, rate) in enumerate(chosen):
@@ -148,7 +157,7 @@ def compute_many(requests: Sequence[EstimateRequest], catalog: Catalog, standpoi
             for near in neighbours[row]
         ]
         answers[index] = _answer(
-            row, requests[index], resolution, rate, table, forecast, economics, nearest, by_row.get(row, []), standpoint
+            row, requests[index], resolution, rate, table, forecast, economics, nearest, by_row.get(row), standpoint
         )
     samples = np.array([resolution.samples_to_train for resolution in resolved])
     return Computed(answers, [index for index, _, _ in chosen], table, samples)
@@ -221,7 +230,7 @@ def _answer(
     forecast: Forecast,
     economics: Economics,
     nearest: list[Neighbour],
-    remedies: list[Remedy],
+    remedies: list[Remedy] | None,
     standpoint: Standpoint,
 ) -> Estimate:
     throughput = forecast.samples_per_second
@@ -249,7 +258,7 @@ def _answer(
         layout=Layout.model_validate(resolution.layout),
         assumptions=_assumptions(request, resolution, rates, trained=trained),
         warnings=_warnings(resolution, rates, memory, remedies, trained=trained),
-        remedies=remedies,
+        remedies=remedies or [],
         evidence=Evidence(
             calibration=standpoint.forecaster.calibration_version,
             site_version=standpoint.site_version,
@@ -293,16 +302,17 @@ def _assumptions(request: EstimateRequest, resolution: Resolved, rates: Rates, *
 
 
 def _warnings(
-    resolution: Resolved, rates: Rates, memory: Memory, remedies: Sequence[Remedy], *, trained: bool
+    resolution: Resolved, rates: Rates, memory: Memory, remedies: Sequence[Remedy] | None, *, trained: bool
 ) -> list[str]:
     warnings = list(resolution.warnings)
     if not memory.fits:
         space = f" of {memory.available_gb:g} GB" if memory.available_gb else ""
-        ways = "; or ".join(_way(way) for way in remedies[:3])
-        warnings.append(
-            f"It is not predicted to fit: about {memory.peak_gb.p50:.3g} GB{space} on each accelerator. "
-            + (f"It would with {ways}." if ways else "No change of layout, count or chip that was tried makes it fit.")
-        )
+        misfit = f"It is not predicted to fit: about {memory.peak_gb.p50:.3g} GB{space} on each accelerator."
+        if remedies:
+            misfit += f" It would with {'; or '.join(_way(way) for way in remedies[:3])}."
+        elif remedies is not None:
+            misfit += " No change of layout, count or chip that was tried makes it fit."
+        warnings.append(misfit)
     if not trained:
         warnings.append(
             "The request says no amount of data, so duration, cost, energy and carbon are left out: "
