@@ -32,11 +32,12 @@ from service.seed import prepare
 from service.settings import Settings, get_settings
 from service.sites.service import Sites
 from service.submissions import endpoints as submissions
+from service.sweeps import endpoints as sweeps
 from service.teams import endpoints as teams
 
 logger = logging.getLogger(__name__)
 
-ROOMS = (estimates, levers, submissions, measurements, teams, calibrations, evaluations, catalog, health)
+ROOMS = (estimates, sweeps, levers, submissions, measurements, teams, calibrations, evaluations, catalog, health)
 """Whose endpoints are served, in the order the documentation lists them."""
 
 ROWS = frozenset({"application/x-ndjson", "text/csv"})

@@ -10,7 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from service.catalog.catalog import Catalog, Grid, Price, Pue
+from service.catalog.operating_facts import publications
 from service.engine.distribution import quantiles
+from service.engine.economics import node_power_of_tdp
+from service.engine.operating_facts import OperatingFacts
 from service.estimates.schemas import Location, Pricing
 
 # How price lists name a provider -> how PUE reports name its operator.
@@ -89,9 +92,28 @@ def accelerator_price(pricing: Pricing, accelerator: str, count: float, catalog:
         + (f" ({price.date})" if price.date else "")
         for price in cheapest
     )
+    mixed = f"spread over {len(cheapest)} providers, none being given: " if len(cheapest) > 1 else ""
     return Rate.spread(
         (price.usd_per_accelerator_hour for price in cheapest),
-        f"catalog {pricing.kind.replace('_', '-')} price: {where}",
+        f"catalog {pricing.kind.replace('_', '-')} price: {mixed}{where}",
+    )
+
+
+def node_power(location: Location, accelerator: str, tdp_w: float, facts: OperatingFacts) -> Rate:
+    """Watts of a node at load over its accelerators: host, fans and power supply included, the network not."""
+    if location.watts_per_accelerator is not None:
+        return Rate.known(location.watts_per_accelerator, "given", stated=True)
+    share = node_power_of_tdp([accelerator], facts)
+    watts = share.scaled(tdp_w)
+    metered = f"node_power.{accelerator}"
+    of_whom = "its nodes" if metered in facts.sources else "other chips' nodes"
+    sources = publications(facts, metered if metered in facts.sources else "node_power")
+    return Rate(
+        float(watts.p10[0]),
+        float(watts.p50[0]),
+        float(watts.p90[0]),
+        f"{share.p50[0]:.2f} x TDP of {tdp_w:g} W, metered of {of_whom} under training load ({', '.join(sources)}); "
+        f"the network between nodes adds {facts.network_power[1]:.2f} x TDP",
     )
 
 

@@ -150,6 +150,16 @@ class Memory(BaseModel):
     fits_probability: float = Field(description="Probability that it fits, 0 to 1.")
 
 
+class GoodputBasis(BaseModel):
+    """A figure that the hours of a run were reckoned with."""
+
+    value: Quantity = Field(description="The figure, in the unit that the field's name says.")
+    stated: bool = Field(description="Whether the request stated it (`goodput`), so that it is no assumption.")
+    sources: list[str] = Field(
+        description="Where it is published; empty where it was stated.", examples=[["arXiv:2407.21783"]]
+    )
+
+
 class GoodputAnswer(BaseModel):
     """Where the hours of one whole run go."""
 
@@ -161,6 +171,10 @@ class GoodputAnswer(BaseModel):
     )
     failures: float = Field(description="Expected interruptions of one run.")
     checkpoint_interval_hours: float = Field(description="Hours of training between checkpoints.")
+    basis: dict[str, GoodputBasis] = Field(
+        default_factory=dict,
+        description="What they were reckoned with, by the field of the request's `goodput` that states it otherwise.",
+    )
 
 
 class EnergyAnswer(Quantity):

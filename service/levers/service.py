@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from service.catalog.catalog import Catalog
 from service.engine.table import Table
 from service.estimates.schemas import Estimate, EstimateRequest
-from service.estimates.service import answer_many
+from service.estimates.service import compute_many
 from service.levers.amounts import better_data, smaller_model
 from service.levers.batch import batches, critical_batch, curve
 from service.levers.hardware import better_chips, better_links, more_accelerators
@@ -57,12 +57,13 @@ class Outcome:
 def find_levers(request: LeversRequest, catalog: Catalog, standpoint: Standpoint) -> Levers | list[FieldError]:
     """What would shorten the run, or the fields that keep it from being estimated."""
     asked = request.estimate_request()
-    answered = answer_many([asked], catalog, standpoint)
-    baseline = answered.answers[0]
+    computed = compute_many([asked], catalog, standpoint)
+    baseline = computed.answers[0]
     if not isinstance(baseline, Estimate):
         return baseline
-    situation = Situation(asked, request.assume, baseline, answered.table, _samples(baseline), catalog)
-    bench = _Bench(asked, baseline, answered.table, catalog, standpoint)
+    samples = float(computed.samples_to_train[0])
+    situation = Situation(asked, request.assume, baseline, computed.table, samples, catalog)
+    bench = _Bench(asked, baseline, computed.table, catalog, standpoint)
     found = [tried for lever in LEVERS for tried in lever(situation)]
     choices = [tried for recipe in RECIPES for tried in recipe(situation)]
     shortening = bench.tried([tried for tried in found if isinstance(tried, Trial)])
@@ -98,25 +99,18 @@ class _Bench:
     def tried(self, trials: Sequence[Trial]) -> list[Outcome | NotApplicable]:
         """What comes of each change, in order: the estimate of the changed run, or why it cannot be."""
         requests = [changed(self.request, trial.change) for trial in trials]
-        answered = answer_many(requests, self.catalog, self.standpoint, with_remedies=False)
-        apart = dict.fromkeys(answered.requests, math.nan)
+        computed = compute_many(requests, self.catalog, self.standpoint, with_remedies=False)
+        apart = dict.fromkeys(computed.computed, math.nan)
         if apart:
-            deviation = deviations(self.standpoint, answered.table, self.row)
-            apart = dict(zip(answered.requests, deviation.tolist(), strict=True))
+            deviation = deviations(self.standpoint, computed.table, self.row)
+            apart = dict(zip(computed.computed, deviation.tolist(), strict=True))
         found: list[Outcome | NotApplicable] = []
-        for index, (trial, answer) in enumerate(zip(trials, answered.answers, strict=True)):
+        for index, (trial, answer) in enumerate(zip(trials, computed.answers, strict=True)):
             if isinstance(answer, Estimate):
                 found.append(Outcome(trial, answer, lever_of(trial, answer, self.baseline, apart[index])))
             else:
                 found.append(NotApplicable(name=trial.name, reason=f"{answer[0].field}: {answer[0].message}"))
         return found
-
-
-def _samples(baseline: Estimate) -> float:
-    """Samples of one run, all epochs; NaN if the request says no amount."""
-    if baseline.goodput is None:
-        return math.nan
-    return baseline.goodput.hours["productive"] * 3600.0 * baseline.throughput.samples_per_second.p50
 
 
 def _batch(situation: Situation, bench: _Bench) -> tuple[BatchCurve | NotApplicable | None, list[Outcome]]:

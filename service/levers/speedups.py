@@ -7,8 +7,8 @@ import math
 from service.engine.comparison import log_ratio
 from service.engine.distribution import Z90
 from service.engine.table import FloatArray, Table
+from service.estimates.quantities import rounded
 from service.estimates.schemas import Estimate, Quantity
-from service.estimates.service import rounded
 from service.levers.schemas import Lever
 from service.levers.trials import Trial
 from service.sites.standpoint import Standpoint
