@@ -84,6 +84,11 @@ def estimate(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
     return Call("POST", "/v1/estimates", _request(model, hardware, more), is_safe=not more.get("save"))
 
 
+def levers(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
+    """The call for what would shorten a run."""
+    return Call("POST", "/v1/levers", _request(model, hardware, more))
+
+
 def submission(
     model: Object, hardware: Object, result: Mapping[str, Any], key: str | None, more: Mapping[str, Any]
 ) -> Call:

@@ -21,6 +21,7 @@ from service import calls
 from service.calls import ATTEMPTS, NDJSON, PATIENCE_SECONDS, TIMEOUT_SECONDS, ImportMode, Object, Rows
 from service.calls import TraincastError as TraincastError
 from service.estimates.schemas import Estimate, EstimateRequest, SavedEstimate
+from service.levers.schemas import Levers
 from service.measurements.schemas import MeasurementEntry
 from service.submissions.schemas import ImportReport, Submitted
 
@@ -62,6 +63,20 @@ class Traincast:
                 calls.read(response)
             for line in response.iter_lines():
                 yield calls.answer(line)
+
+    def levers(self, *, model: Object, hardware: Object, **more: Any) -> Levers:
+        """What would shorten a run, the largest speed-up first.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            more: As for `estimate`, and `assume`: what is known of how the model learns.
+
+        Raises:
+            TraincastError: The configuration cannot run or be read; `problem["errors"]` names the fields.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return Levers.model_validate(self._sent(calls.levers(model, hardware, more)))
 
     def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """An estimate that was saved."""
@@ -201,6 +216,10 @@ class AsyncTraincast:
                 calls.read(response)
             async for line in response.aiter_lines():
                 yield calls.answer(line)
+
+    async def levers(self, *, model: Object, hardware: Object, **more: Any) -> Levers:
+        """As `Traincast.levers`."""
+        return Levers.model_validate(await self._sent(calls.levers(model, hardware, more)))
 
     async def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """As `Traincast.saved_estimate`."""

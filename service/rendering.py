@@ -10,6 +10,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from service.estimates.schemas import Estimate, Quantity
     from service.evaluations.schemas import Evaluation, Score
+    from service.levers.schemas import Lever, Levers
 
 SECONDS_IN = (
     ("years", 31_557_600.0),
@@ -83,6 +84,40 @@ def estimate(answer: "Estimate") -> RenderableType:
     return Group(*parts)
 
 
+def levers(found: "Levers") -> RenderableType:
+    """Levers as a table, best first, then what they are stacked to, the recipe's choices, and what does not help."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("lever")
+    for heading in ("speed-up", "80 %", "duration", "USD", "GB"):
+        table.add_column(heading, justify="right")
+    table.add_column("change")
+    now = found.baseline
+    hours = now.duration_hours
+    table.add_row(
+        "(as it is)",
+        "1",
+        "",
+        "-" if hours is None else seconds(hours.p50 * 3600.0),
+        "-" if now.cost_usd is None else number(now.cost_usd.p50),
+        number(now.memory.peak_gb.p50),
+        "",
+        style="dim",
+    )
+    for group in (found.levers, found.combined, found.recipe):
+        table.add_section()
+        for lever in group:
+            table.add_row(*_lever(lever))
+    parts: list[RenderableType] = [table, Text()]
+    stacked = [Text(f"{lever.name}: {' + '.join(lever.levers)}") for lever in found.combined]
+    assumed = dict.fromkeys(lever.assumed for lever in (*found.levers, *found.recipe) if lever.assumed)
+    parts += [*stacked, *(Text(f"assumed: {said}") for said in assumed)]
+    if found.batch is not None:
+        best, critical = number(found.batch.best_global_batch), number(found.batch.critical_batch)
+        parts.append(Text(f"global batch: {best} takes the shortest time, {critical} is critical"))
+    parts += [Text(f"not {one.name}: {one.reason}", style="dim") for one in found.not_applicable]
+    return Group(*parts)
+
+
 def evaluation(made: "Evaluation", by: str) -> RenderableType:
     """An evaluation as a table by group, then what was skipped."""
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -106,6 +141,20 @@ def console(*, stderr: bool = False) -> Console:
     """The terminal; plain where it is none, or where NO_COLOR is set. Long lines are left to whoever reads a pipe."""
     made = Console(stderr=stderr, highlight=False, soft_wrap=False)
     return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=2000)
+
+
+def _lever(lever: "Lever") -> list[str]:
+    speedup, hours = lever.speedup, lever.duration_hours
+    changes = (f"no {path}" if value is None else f"{path} = {_plain(value)}" for path, value in lever.change.items())
+    return [
+        lever.name,
+        number(speedup.p50),
+        f"{number(speedup.p10)} to {number(speedup.p90)}",
+        "-" if hours is None else seconds(hours.p50 * 3600.0),
+        "-" if lever.cost_usd is None else number(lever.cost_usd.p50),
+        number(lever.memory.peak_gb.p50),
+        ", ".join(changes),
+    ]
 
 
 def _score(score: "Score") -> list[str]:

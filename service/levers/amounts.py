@@ -12,7 +12,7 @@ from service.engine.scaling_laws import (
     least_compute,
 )
 from service.levers.learning import learned
-from service.levers.trials import Situation, Trial, Tried, Unsuited
+from service.levers.trials import Situation, Trial, Unsuited, Wanted
 
 # Tokens of C4 in passages of 50 and more that occur elsewhere too: 7.18 % (Lee et al. 2021, arXiv 2107.06499, table 3).
 C4_KEPT = 1.0 - 0.0718
@@ -24,7 +24,7 @@ DEDUPLICATED = (
 WORTHWHILE = 0.9
 
 
-def better_data(situation: Situation) -> Tried:
+def better_data(situation: Situation) -> Wanted:
     """De-duplication and filtering: fewer samples for the same result."""
     kept = situation.assume.kept_fraction
     if not situation.samples_to_train > 0 or (kept is None and situation.text("mode") != "pretrain"):
@@ -43,7 +43,7 @@ def better_data(situation: Situation) -> Tried:
     )
 
 
-def smaller_model(situation: Situation) -> Tried:
+def smaller_model(situation: Situation) -> Wanted:
     """A smaller model, trained on more tokens, with the same loss: the one that takes the least compute."""
     now = learned(situation)
     if isinstance(now, str):

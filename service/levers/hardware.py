@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from service.catalog.records import Accelerator
 from service.engine.machine import chip_group
-from service.levers.trials import Situation, Trial, Tried, plain
+from service.levers.trials import Situation, Trial, Wanted, plain
 
 GROWTH = (2, 4, 8)
 # Judgement: what makes a change of machines worth proposing.
@@ -19,7 +19,7 @@ COUNTED = ("training.data_parallel", "training.gradient_accumulation", "hardware
 PORTS = ("IB HDR 4x port", "IB NDR 4x port", "IB XDR 4x port")
 
 
-def more_accelerators(situation: Situation) -> Tried:
+def more_accelerators(situation: Situation) -> Wanted:
     """Twice, four and eight times as many, at the same global batch."""
     for factor in GROWTH:
         yield Trial(
@@ -35,7 +35,7 @@ def more_accelerators(situation: Situation) -> Tried:
         )
 
 
-def better_chips(situation: Situation) -> Tried:
+def better_chips(situation: Situation) -> Wanted:
     """The next generation of the vendor, the vendor's fastest, and the fastest of the others."""
     for slug in dict.fromkeys(chip.slug for chip in _better(situation)):
         yield Trial(
@@ -48,7 +48,7 @@ def better_chips(situation: Situation) -> Tried:
         )
 
 
-def better_links(situation: Situation) -> Tried:
+def better_links(situation: Situation) -> Wanted:
     """A switched module instead of a card in a slot; a faster network between nodes."""
     chip = situation.chip
     if situation.number("count") > 1 and not chip.link_gbs_bidirectional > 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.engine.step_inputs import SHARDS_WEIGHTS
-from service.levers.trials import Situation, Trial, Tried, plain
+from service.levers.trials import Situation, Trial, Wanted, plain
 
 # Fields that the layout search fills where they are left out.
 SEARCHED = (
@@ -22,7 +22,7 @@ LESS_RECOMPUTE = {"full": ("selective", "none"), "selective": ("none",)}
 MEMORY = "more memory on every accelerator"
 
 
-def micro_batch(situation: Situation) -> Tried:
+def micro_batch(situation: Situation) -> Wanted:
     """A stated micro-batch doubled and quadrupled; one that was left out is the quickest already."""
     if "training.micro_batch" not in situation.stated:
         return
@@ -43,7 +43,7 @@ def micro_batch(situation: Situation) -> Tried:
             )
 
 
-def recompute(situation: Situation) -> Tried:
+def recompute(situation: Situation) -> Wanted:
     """Activations kept instead of computed again."""
     for policy in LESS_RECOMPUTE.get(situation.text("recompute"), ()):
         yield Trial(
@@ -51,7 +51,7 @@ def recompute(situation: Situation) -> Tried:
         )
 
 
-def sharding(situation: Situation) -> Tried:
+def sharding(situation: Situation) -> Wanted:
     """Optimizer states sharded over the replicas instead of kept on the host; weights whole instead of gathered."""
     offload = situation.text("offload")
     if offload in ("cpu", "nvme"):
@@ -69,7 +69,7 @@ def sharding(situation: Situation) -> Tried:
         yield Trial("zero1", "layout", {"training.sharding": "zero1"}, f"{MEMORY} for whole weights", is_free=True)
 
 
-def searched_layout(situation: Situation) -> Tried:
+def searched_layout(situation: Situation) -> Wanted:
     """The layout that is chosen where none is stated."""
     if released := situation.released(*SEARCHED):
         yield Trial(

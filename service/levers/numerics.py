@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.engine.step_inputs import WHOLE_GRAPH_FRAMEWORKS
-from service.levers.trials import Situation, Trial, Tried
+from service.levers.trials import Situation, Trial, Wanted
 
 # FlashAttention 2 needs Ampere or later (its README), FlashAttention 3 Hopper (Shah et al. 2024, arXiv 2407.08608).
 AMPERE_YEAR = 2020.0
@@ -21,7 +21,7 @@ PRECISION_TRADE_OFFS = {
 }
 
 
-def precision(situation: Situation) -> Tried:
+def precision(situation: Situation) -> Wanted:
     """tf32, 16 bits and 8 bits, where the chip multiplies faster in them than at present."""
     chip, now = situation.chip, situation.text("precision")
     half = "bf16" if chip.bf16_tflops > 0 else "fp16"
@@ -36,7 +36,7 @@ def precision(situation: Situation) -> Tried:
             )
 
 
-def attention(situation: Situation) -> Tried:
+def attention(situation: Situation) -> Wanted:
     """Kernels that never write the score matrix, and newer ones of them."""
     if not situation.is_language:
         return
@@ -57,7 +57,7 @@ def attention(situation: Situation) -> Tried:
         )
 
 
-def compilation(situation: Situation) -> Tried:
+def compilation(situation: Situation) -> Wanted:
     """A compiled graph, and a step that is replayed as a recorded one."""
     if situation.text("framework") in WHOLE_GRAPH_FRAMEWORKS:
         return
@@ -79,7 +79,7 @@ def compilation(situation: Situation) -> Tried:
         )
 
 
-def memory_format(situation: Situation) -> Tried:
+def memory_format(situation: Situation) -> Wanted:
     """Channels last, as tensor cores read images."""
     if (
         situation.text("family") in CONVOLUTIONAL_FAMILIES
@@ -97,7 +97,7 @@ def memory_format(situation: Situation) -> Tried:
         )
 
 
-def input_pipeline(situation: Situation) -> Tried:
+def input_pipeline(situation: Situation) -> Wanted:
     """What an input pipeline brings that never keeps an accelerator waiting."""
     step = situation.baseline.step_seconds.p50
     if situation.baseline.breakdown.get("input", 0.0) > INPUT_SHARE * step:

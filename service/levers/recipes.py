@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.levers.transfer import IMAGE_FAMILIES, IMAGE_STEPS_SHARE
-from service.levers.trials import Situation, Trial, Tried, plain
+from service.levers.trials import Situation, Trial, Wanted, plain
 
 OPTIMIZERS = {
     "adamw": "two states for every weight",
@@ -15,7 +15,7 @@ OPTIMIZERS = {
 }
 
 
-def optimizers(situation: Situation) -> Tried:
+def optimizers(situation: Situation) -> Wanted:
     """Other optimizers: their memory and their work; fewer steps only on the caller's word."""
     mode, now = situation.text("mode"), situation.text("optimizer")
     if mode == "fwd_bwd":
@@ -41,7 +41,7 @@ def optimizers(situation: Situation) -> Tried:
         )
 
 
-def side_by_side(situation: Situation) -> Tried:
+def side_by_side(situation: Situation) -> Wanted:
     """Repeats (folds, seeds, trials) at once, each on its share of the machines, instead of one after another."""
     runs, count = situation.request.runs, situation.number("count")
     at_once = next((many for many in range(runs, 1, -1) if runs % many == 0 and count % many == 0), 1)
@@ -60,7 +60,7 @@ def side_by_side(situation: Situation) -> Tried:
         )
 
 
-def augmentation(situation: Situation) -> Tried:
+def augmentation(situation: Situation) -> Wanted:
     """Stronger augmentation, which is trained on for longer."""
     epochs = situation.assume.augmented_epochs
     if epochs is None or not situation.stated.keys() & {"data.samples", "data.name"}:
@@ -77,7 +77,7 @@ def augmentation(situation: Situation) -> Tried:
     )
 
 
-def self_supervised(situation: Situation) -> Tried:
+def self_supervised(situation: Situation) -> Wanted:
     """Pre-training without labels, then fine-tuning, against training from scratch."""
     pretraining = situation.assume.pretraining_samples
     if pretraining is None or situation.text("mode") != "pretrain":

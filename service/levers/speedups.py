@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import math
 
-from service.engine.comparison import log_ratio
 from service.engine.distribution import Z90
-from service.engine.table import FloatArray, Table
 from service.estimates.quantities import rounded
 from service.estimates.schemas import Estimate, Quantity
 from service.levers.schemas import Lever
 from service.levers.trials import Trial
-from service.sites.standpoint import Standpoint
 
 
-def deviations(standpoint: Standpoint, table: Table, baseline: Table) -> FloatArray:
-    """Standard deviation of the log of each row's time per sample over the baseline's, shape (n,)."""
-    return log_ratio(standpoint.forecaster, table, baseline).deviation
+def times_faster(estimate: Estimate, baseline: Estimate) -> float:
+    """Median hours now over median hours then; speeds where either says no amount of data."""
+    if baseline.duration_hours is not None and estimate.duration_hours is not None:
+        return baseline.duration_hours.p50 / estimate.duration_hours.p50
+    return estimate.throughput.samples_per_second.p50 / baseline.throughput.samples_per_second.p50
 
 
 def lever_of(trial: Trial, estimate: Estimate, baseline: Estimate, deviation: float) -> Lever:
     """What is said of a trial.
 
-    The speed-up is hours over hours, so that it agrees with the estimates. Its interval is made of what the two times
-    per sample do not share (`deviation`), of how the published constants of interruptions move the two wall-clocks
-    apart, and of an amount of data that a scaling law predicts.
+    The speed-up's interval is made of what the two times per sample do not share, of how the published constants of
+    interruptions move the two wall-clocks apart, and of an amount of data that a scaling law predicts.
+
+    Args:
+        trial: what was changed.
+        estimate: the changed run.
+        baseline: the run as it was.
+        deviation: standard deviation of the log of time per sample over the baseline's (`engine.comparison`).
     """
-    if baseline.duration_hours is not None and estimate.duration_hours is not None:
-        ratio = baseline.duration_hours.p50 / estimate.duration_hours.p50
-    else:
-        rates = (each.throughput.samples_per_second.p50 for each in (estimate, baseline))
-        ratio = next(rates) / next(rates)
+    ratio = times_faster(estimate, baseline)
     interruptions = _goodput_deviation(estimate) - _goodput_deviation(baseline)
     amount = math.log(trial.amount_factor) / Z90
     up = math.exp(Z90 * math.hypot(deviation, interruptions, amount))

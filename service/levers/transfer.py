@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.levers.schemas import Basis
-from service.levers.trials import Change, Situation, Trial, Tried, Unsuited
+from service.levers.trials import Change, Situation, Trial, Unsuited, Wanted
 
 # Networks that start from ImageNet's weights reach the accuracy of random starts in a seventeenth of the steps: 1,151
 # against 19,531, mean over 16 networks and 12 data sets (Kornblith et al. 2019, arXiv 1805.08974, section 4.6).
@@ -29,7 +29,7 @@ TRADE_OFFS = {
 MODES = tuple(TRADE_OFFS)
 
 
-def transfer(situation: Situation) -> Tried:
+def transfer(situation: Situation) -> Wanted:
     """Full fine-tuning, a frozen backbone, LoRA and QLoRA: instead of pre-training, or of full fine-tuning."""
     mode = situation.text("mode")
     modes = [name for name in MODES if situation.is_language or name in ("finetune", "frozen")]
@@ -47,7 +47,7 @@ def transfer(situation: Situation) -> Tried:
             )
 
 
-def _instead_of_scratch(situation: Situation, modes: list[str]) -> Tried:
+def _instead_of_scratch(situation: Situation, modes: list[str]) -> Wanted:
     amount = _amount(situation)
     if isinstance(amount, Unsuited):
         yield amount

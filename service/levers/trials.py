@@ -45,7 +45,7 @@ class Unsuited:
     reason: str
 
 
-Tried = Iterator[Trial | Unsuited]
+Wanted = Iterator[Trial | Unsuited]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ def plain(number: float) -> float | int:
     return int(number) if number.is_integer() else number
 
 
-LeverOf = Callable[[Situation], Tried]
+LeverOf = Callable[[Situation], Wanted]
 """A lever: what to try in a situation; nothing where it does not apply."""
 
 
