@@ -41,7 +41,20 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "command",
-    ["serve", "estimate", "evaluate", "calibrate", "submit", "import", "export", "keys", "migrate", "seed", "openapi"],
+    [
+        "serve",
+        "estimate",
+        "levers",
+        "evaluate",
+        "calibrate",
+        "submit",
+        "import",
+        "export",
+        "keys",
+        "migrate",
+        "seed",
+        "openapi",
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     assert command in traincast("--help").stdout
@@ -62,6 +75,18 @@ def test_an_estimate_is_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     for word in ("duration", "days", "cost, USD", "MFU", "peak memory, GB of 32", "assumed", "layout", "calibration"):
         assert word in told
     assert "\x1b[" not in told
+
+
+def test_levers_are_readable_and_the_same_from_a_service(service_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    asked = ("levers", "-m", "resnet-50", "--dataset", "imagenet-1k", "--epochs", "90", "-a", "T4", "-p", "fp16")
+    told = traincast(*asked, "--set", "assume.kept_fraction=0.5").stdout
+    for word in ("speed-up", "better-data", "assume.kept_fraction", "more-accelerators-x2", "hardware.count = 2"):
+        assert word in told
+    here, there = printed(*asked, "--json"), printed(*asked, "--json", "--url", service_url)
+    assert [lever["name"] for lever in here["levers"]] == [lever["name"] for lever in there["levers"]]
+    refused = traincast(*asked, "--set", "assume.kept_fraction=2", code=1)
+    assert "assume.kept_fraction" in refused.output
 
 
 def test_flags_a_file_and_standard_input_ask_the_same(tmp_path: Path) -> None:

@@ -21,6 +21,12 @@ def test_it_asks_by_name_or_by_fields(service_url: str) -> None:
         assert priced.cost_usd.p50 == pytest.approx(priced.accelerator_hours.p50)
 
 
+def test_levers_say_what_would_shorten_a_run(service_url: str) -> None:
+    with Traincast(service_url) as traincast:
+        found = traincast.levers(**RESNET, data={"name": "imagenet-1k"}, assume={"kept_fraction": 0.5})
+    assert "better-data" in {lever.name for lever in found.levers}
+
+
 def test_a_refusal_says_what_would_be_right(service_url: str) -> None:
     with Traincast(service_url) as traincast, pytest.raises(TraincastError, match="H100") as refused:
         traincast.estimate(model="resnet-50", hardware="H1000")
@@ -53,5 +59,6 @@ async def test_it_does_the_same_asynchronously(service_url: str) -> None:
         answers = [answer async for answer in traincast.estimate_many([RESNET, {"model": {"name": "x"}}])]
         assert [type(answer) for answer in answers] == [Estimate, TraincastError]
         assert len([source async for source in traincast.items("/v1/sources", limit=25)]) > 60
+        assert (await traincast.levers(model="resnet-50", hardware="T4")).levers
         with pytest.raises(TraincastError):
             await traincast.get("/v1/accelerators/H1000")
