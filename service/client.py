@@ -22,7 +22,9 @@ from service.calls import ATTEMPTS, NDJSON, PATIENCE_SECONDS, TIMEOUT_SECONDS, I
 from service.calls import TraincastError as TraincastError
 from service.estimates.schemas import Estimate, EstimateRequest, SavedEstimate
 from service.measurements.schemas import MeasurementEntry
+from service.offers.schemas import Offers
 from service.submissions.schemas import ImportReport, Submitted
+from service.sweeps.schemas import Sweep
 
 
 class Traincast:
@@ -62,6 +64,35 @@ class Traincast:
                 calls.read(response)
             for line in response.iter_lines():
                 yield calls.answer(line)
+
+    def sweep(self, *, model: Object, hardware: Object, vary: Mapping[str, Any], **more: Any) -> Sweep:
+        """The forecasts along one field, or over a grid of two.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            vary: Values or a range by dotted path, e.g. `{"hardware.count": [8, 16, 32]}`.
+            more: As for `estimate`, except `save`.
+
+        Raises:
+            TraincastError: The sweep cannot be asked for; points that cannot run carry their own `problem`.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return Sweep.model_validate(self._sent(calls.sweep(model, hardware, vary, more)))
+
+    def offers(self, *, model: Object, hardware: Object, **more: Any) -> Offers:
+        """One run at every known price of its chips, best first.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            more: As for `estimate`, except `save`; `order` is `cost` or `carbon`.
+
+        Raises:
+            TraincastError: The configuration cannot run, or says no amount of data.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return Offers.model_validate(self._sent(calls.offers(model, hardware, more)))
 
     def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """An estimate that was saved."""
@@ -201,6 +232,14 @@ class AsyncTraincast:
                 calls.read(response)
             async for line in response.aiter_lines():
                 yield calls.answer(line)
+
+    async def sweep(self, *, model: Object, hardware: Object, vary: Mapping[str, Any], **more: Any) -> Sweep:
+        """As `Traincast.sweep`."""
+        return Sweep.model_validate(await self._sent(calls.sweep(model, hardware, vary, more)))
+
+    async def offers(self, *, model: Object, hardware: Object, **more: Any) -> Offers:
+        """As `Traincast.offers`."""
+        return Offers.model_validate(await self._sent(calls.offers(model, hardware, more)))
 
     async def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """As `Traincast.saved_estimate`."""
