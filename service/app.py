@@ -25,6 +25,7 @@ from service.failures import add_failure_handlers
 from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
 from service.middleware import Allowance, BodyLimit, Metrics, RequestContext
+from service.offers import endpoints as offers
 from service.openapi import describe
 from service.problems import add_handlers
 from service.security import Budgets, Gate
@@ -37,7 +38,19 @@ from service.teams import endpoints as teams
 
 logger = logging.getLogger(__name__)
 
-ROOMS = (estimates, sweeps, levers, submissions, measurements, teams, calibrations, evaluations, catalog, health)
+ROOMS = (
+    estimates,
+    sweeps,
+    offers,
+    levers,
+    submissions,
+    measurements,
+    teams,
+    calibrations,
+    evaluations,
+    catalog,
+    health,
+)
 """Whose endpoints are served, in the order the documentation lists them."""
 
 ROWS = frozenset({"application/x-ndjson", "text/csv"})

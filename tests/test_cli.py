@@ -42,20 +42,10 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "command",
     [
-        "serve",
-        "estimate",
-        "levers",
-        "evaluate",
-        "calibrate",
-        "submit",
-        "import",
-        "export",
-        "keys",
-        "migrate",
-        "seed",
-        "openapi",
+        "serve", "estimate", "sweep", "offers", "levers", "evaluate", "calibrate", "submit", "import", "export", "keys",
+        "migrate", "seed", "openapi",
     ],
-)
+)  # fmt: skip
 def test_every_command_explains_itself(command: str) -> None:
     assert command in traincast("--help").stdout
     assert traincast(command, "--help").stdout.strip()
@@ -115,6 +105,23 @@ def test_a_remote_service_answers_as_the_local_engine_does(service_url: str) -> 
     assert printed(*GPT3, "--json", "--url", service_url) == printed(*GPT3, "--json")
 
 
+def test_a_sweep_is_readable_and_the_service_answers_as_the_local_engine_does(service_url: str) -> None:
+    asked = ["sweep", "-m", "resnet-50", "-a", "T4", "--vary", "hardware.count=1,2,4", "--vary"]
+    ranged = [*asked, 'training.micro_batch={"start": 32, "stop": 64, "scale": "log2"}']
+    assert printed(*ranged, "--json", "--url", service_url) == printed(*ranged, "--json")
+    shown = traincast(*asked, "training.precision=fp16,fp7").stdout
+    assert "training.precision = fp16" in shown
+    assert "efficiency" in shown
+    assert "fp7" in shown
+
+
+def test_offers_are_readable_and_the_service_answers_as_the_local_engine_does(service_url: str) -> None:
+    asked = ["offers", "-m", "llama-3-8b", "-a", "H100-SXM5-80GB", "-n", "8", "--tokens", "1e9"]
+    found = printed(*asked, "--json")
+    assert printed(*asked, "--json", "--url", service_url) == found
+    assert str(found["offers"][0]["provider"]) in traincast(*asked).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -124,6 +131,9 @@ def test_a_remote_service_answers_as_the_local_engine_does(service_url: str) -> 
         (["estimate", "no-such-file.json"], "no-such-file.json"),
         (["estimate", "-m", "bert-large", "-a", "T4", "--set", "training.seq_len=1"], "sequence_length"),
         (["estimate", "-m", "bert-large", "-a", "T4", "--url", "http://127.0.0.1:9"], "cannot be reached"),
+        (["sweep", "-m", "bert-large", "-a", "T4"], "--vary"),
+        (["sweep", "-m", "bert-large", "-a", "T4", "--vary", "hardware.cuont=1"], "hardware.count"),
+        (["offers", "-m", "bert-large", "-a", "T4"], "data.tokens"),
         (["evaluate", "no-such-file.csv"], "no-such-file.csv"),
         (["evaluate", str(MEASURED), "--by", "colour"], "colour"),
         (["export", "--where", "model.famly=rnn"], "model.family"),

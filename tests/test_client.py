@@ -40,6 +40,18 @@ def test_many_are_answered_in_order_with_errors_in_their_place(service_url: str)
     assert [type(answer) for answer in answers] == [Estimate, TraincastError, Estimate]
 
 
+def test_sweeps_and_offers_are_read(service_url: str) -> None:
+    with Traincast(service_url) as traincast:
+        swept = traincast.sweep(**RESNET, vary={"hardware.accelerator": ["T4", "H1000"]})
+        assert [point.problem is None for point in swept.points] == [True, False]
+        assert swept.curves[0].samples_per_second.p50[1] is None
+        offered = traincast.offers(**RESNET, data={"name": "imagenet-1k"}, order="carbon")
+        assert offered.order == "carbon"
+        assert offered.offers
+        with pytest.raises(TraincastError, match=r"hardware\.count"):
+            traincast.sweep(**RESNET, vary={"hardware.cuont": [1]})
+
+
 def test_saved_estimates_and_lists_are_read(service_url: str) -> None:
     with Traincast(service_url) as traincast:
         saved = traincast.estimate(**RESNET, save=True)
@@ -58,6 +70,9 @@ async def test_it_does_the_same_asynchronously(service_url: str) -> None:
         assert (await traincast.saved_estimate(saved.id)).throughput == saved.throughput
         answers = [answer async for answer in traincast.estimate_many([RESNET, {"model": {"name": "x"}}])]
         assert [type(answer) for answer in answers] == [Estimate, TraincastError]
+        swept = await traincast.sweep(**RESNET, vary={"runs": [1, 2]})
+        assert len(swept.points) == 2
+        assert (await traincast.offers(**RESNET, data={"name": "imagenet-1k"})).offers
         assert len([source async for source in traincast.items("/v1/sources", limit=25)]) > 60
         assert (await traincast.levers(model="resnet-50", hardware="T4")).levers
         with pytest.raises(TraincastError):

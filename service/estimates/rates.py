@@ -6,12 +6,14 @@ so that an unstated place makes the interval wide instead of the answer wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from service.catalog.catalog import Catalog, Grid, Price, Pue
 from service.catalog.operating_facts import publications
-from service.engine.distribution import quantiles
+from service.engine.distribution import Distribution, quantiles
 from service.engine.economics import node_power_of_tdp
 from service.engine.operating_facts import OperatingFacts
 from service.estimates.schemas import Location, Pricing
@@ -55,32 +57,14 @@ class UnknownPlaceError(ValueError):
 
 
 def accelerator_price(pricing: Pricing, accelerator: str, count: float, catalog: Catalog) -> Rate:
-    """USD per accelerator-hour.
-
-    Per provider and region the newest price on or before `pricing.date`, of the largest instance that `count`
-    accelerators fill; then the spread over providers.
+    """USD per accelerator-hour: the caller's, or the spread over providers of the cheapest region of each.
 
     Raises:
         UnknownPlaceError: The price list has no such provider.
     """
     if pricing.usd_per_accelerator_hour is not None:
         return Rate.known(pricing.usd_per_accelerator_hour, "given", stated=True)
-    if pricing.provider and all(price.provider != pricing.provider for price in catalog.prices):
-        known = ", ".join(sorted({price.provider for price in catalog.prices}))
-        raise UnknownPlaceError(
-            "pricing.provider", f"no prices of provider {pricing.provider!r} are known", f"One of {known}."
-        )
-    offers: dict[tuple[str, str], list[Price]] = {}
-    for price in catalog.prices:
-        if (
-            price.accelerator == accelerator
-            and price.kind == pricing.kind
-            and pricing.provider in (None, price.provider)
-            and pricing.region in (None, price.region)
-            and (pricing.date is None or price.date <= pricing.date.isoformat())
-        ):
-            offers.setdefault((price.provider, price.region), []).append(price)
-    chosen = [_offer(prices, count) for prices in offers.values()]
+    chosen = current_prices(pricing, accelerator, count, catalog)
     by_provider: dict[str, list[Price]] = {}
     for price in chosen:
         by_provider.setdefault(price.provider, []).append(price)
@@ -97,6 +81,38 @@ def accelerator_price(pricing: Pricing, accelerator: str, count: float, catalog:
         (price.usd_per_accelerator_hour for price in cheapest),
         f"catalog {pricing.kind.replace('_', '-')} price: {mixed}{where}",
     )
+
+
+def current_prices(pricing: Pricing, accelerator: str, count: float, catalog: Catalog) -> list[Price]:
+    """The price of a chip in every region of every provider that `pricing` leaves open.
+
+    Per provider and region the newest on or before `pricing.date`, of the largest instance that `count` accelerators
+    fill.
+
+    Raises:
+        UnknownPlaceError: The price list has no such provider.
+    """
+    if pricing.provider and all(price.provider != pricing.provider for price in catalog.prices):
+        known = ", ".join(sorted({price.provider for price in catalog.prices}))
+        raise UnknownPlaceError(
+            "pricing.provider", f"no prices of provider {pricing.provider!r} are known", f"One of {known}."
+        )
+    offers: dict[tuple[str, str], list[Price]] = {}
+    for price in catalog.prices:
+        if (
+            price.accelerator == accelerator
+            and price.kind == pricing.kind
+            and pricing.provider in (None, price.provider)
+            and pricing.region in (None, price.region)
+            and (pricing.date is None or price.date <= pricing.date.isoformat())
+        ):
+            offers.setdefault((price.provider, price.region), []).append(price)
+    return [_offer(prices, count) for prices in offers.values()]
+
+
+def rate_column(rates: Sequence[Rate]) -> Distribution:
+    """Rates as a column for the engine, shape (n,)."""
+    return Distribution(*(np.array([getattr(rate, side) for rate in rates]) for side in ("p10", "p50", "p90")))
 
 
 def node_power(location: Location, accelerator: str, tdp_w: float, facts: OperatingFacts) -> Rate:

@@ -34,6 +34,7 @@ from service.estimates.rates import (
     grid_intensity,
     node_power,
     power_usage_effectiveness,
+    rate_column,
 )
 from service.estimates.remedies import find_remedies
 from service.estimates.schemas import (
@@ -203,7 +204,7 @@ def _economics(
         table.text("accelerator"),
         table["tdp_w"],
         table["count"] > table["per_node"],
-        _column([rate.pue for rate in rates]),
+        rate_column([rate.pue for rate in rates]),
         facts,
         watts,
     )
@@ -212,14 +213,10 @@ def _economics(
         reckoned=constants(requests, table["count"], course, facts),
         duration_hours=duration,
         accelerator_hours=accelerator_hours,
-        cost=cost_usd(accelerator_hours, _column([rate.price for rate in rates])),
+        cost=cost_usd(accelerator_hours, rate_column([rate.price for rate in rates])),
         energy=energy,
-        carbon=carbon_kg_co2e(energy.total, _column([rate.grid for rate in rates])),
+        carbon=carbon_kg_co2e(energy.total, rate_column([rate.grid for rate in rates])),
     )
-
-
-def _column(rates: Sequence[Rate]) -> Distribution:
-    return Distribution(*(np.array([getattr(rate, side) for rate in rates]) for side in ("p10", "p50", "p90")))
 
 
 def _number(value: float | None) -> float:

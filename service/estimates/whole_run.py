@@ -49,7 +49,7 @@ def course_of(
 ) -> GoodputAnswer | None:
     """One run's hours by part, and the basis of each; None where the request says no amount of data."""
     share = quantity(course.share, row)
-    if share is None:
+    if share is None or not math.isfinite(course.wall_hours.p50[row]):
         return None
     basis = {}
     for name, values in reckoned.items():

@@ -11,7 +11,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 
 from service.configuration import nest
 from service.estimates.schemas import Estimate, EstimateRequest, Strict
-from service.problems import ProblemDocument
+from service.faults import ProblemDocument
 
 MOST_POINTS = 400
 """Points of one sweep: a grid of 20 by 20, or a curve finer than a screen shows."""
