@@ -33,9 +33,15 @@ RANGE = (
 )
 
 
+def leaves_size_open(request: EstimateRequest) -> bool:
+    """Whether the size of the model is the law's to say: a decoder of which nothing else is stated."""
+    stated = request.model.stated()
+    return request.target_loss is not None and stated.get("family") == "decoder" and stated.keys() <= SIZELESS
+
+
 def sized(request: EstimateRequest, flat: Mapping[str, object]) -> Mapping[str, object]:
     """The configuration with the parameters that reach the target with the fewest FLOPs, where it leaves them open."""
-    if request.target_loss is None or not _leaves_size_open(request):
+    if request.target_loss is None or not leaves_size_open(request):
         return flat
     parameters, _ = least_compute(LAWS[request.scaling_law], request.target_loss)
     # At the bounds of the law, so that a loss out of reach is refused for what it is, and not for an infinite model.
@@ -66,13 +72,13 @@ def aim(request: EstimateRequest, resolution: Resolved) -> None:
     try:
         tried = check_range(parameters, tokens)
     except OutsideLawError as error:
-        raise _outside(law, parameters, target, error, size_is_open=_leaves_size_open(request)) from None
+        raise _outside(law, parameters, target, error, size_is_open=leaves_size_open(request)) from None
     offered = resolution.tokens_to_train
     length = float(resolution.values["sequence_length"])
     resolution.tokens_to_train, resolution.samples_to_train = tokens, tokens / length
     resolution.amount_factor = float(interval.p90[0]) / tokens
     resolution.assumptions[:] = [made for made in resolution.assumptions if made.field not in AMOUNTS]
-    if _leaves_size_open(request):
+    if leaves_size_open(request):
         why = f"reaches a loss of {target:g} with the least compute by {law.name}"
         resolution.assumptions.append(Assumption("model.parameters", parameters, why))
     resolution.assumptions.append(
@@ -133,8 +139,3 @@ def _outside(
 
 def _refused(message: str, hint: str) -> Unresolvable:
     return Unresolvable([Flaw("target_loss", message, hint)])
-
-
-def _leaves_size_open(request: EstimateRequest) -> bool:
-    stated = request.model.stated()
-    return stated.get("family") == "decoder" and stated.keys() <= SIZELESS

@@ -12,7 +12,7 @@ from service.engine.scaling_laws import (
     least_compute,
 )
 from service.levers.learning import learned
-from service.levers.trials import Situation, Trial, Unsuited, Wanted
+from service.levers.trials import NO_AMOUNT, Situation, Trial, Unsuited, Wanted
 
 # Tokens of C4 in passages of 50 and more that occur elsewhere too: 7.18 % (Lee et al. 2021, arXiv 2107.06499, table 3).
 C4_KEPT = 1.0 - 0.0718
@@ -27,7 +27,10 @@ WORTHWHILE = 0.9
 def better_data(situation: Situation) -> Wanted:
     """De-duplication and filtering: fewer samples for the same result."""
     kept = situation.assume.kept_fraction
-    if not situation.samples_to_train > 0 or (kept is None and situation.text("mode") != "pretrain"):
+    if kept is None and situation.text("mode") != "pretrain":
+        return
+    if not situation.samples_to_train > 0:
+        yield Unsuited("better-data", NO_AMOUNT)
         return
     if kept is None and not situation.is_language:
         yield Unsuited("better-data", "how much of the data could go is not known: give assume.kept_fraction")
@@ -47,7 +50,7 @@ def smaller_model(situation: Situation) -> Wanted:
     """A smaller model, trained on more tokens, with the same loss: the one that takes the least compute."""
     now = learned(situation)
     if isinstance(now, str):
-        if situation.is_language:
+        if situation.text("family") == "decoder" and situation.text("mode") == "pretrain":
             yield Unsuited("smaller-model", now)
         return
     law = now.law
@@ -65,11 +68,11 @@ def smaller_model(situation: Situation) -> Wanted:
         "smaller-model",
         "model",
         {
+            **situation.same_batch(),
+            **situation.amount(tokens=float(needed.p50[0])),
             **shape,
             "model.family": "decoder",
             "model.parameters": float(f"{smaller:.4g}"),
-            **situation.same_batch(),
-            **situation.amount(tokens=float(needed.p50[0])),
         },
         f"{needed.p50[0] / now.tokens:.2g} times the tokens, which have to exist; cheaper to run, too",
         "scaling_law",

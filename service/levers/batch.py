@@ -15,7 +15,7 @@ from service.engine.critical_batch import (
 from service.estimates.schemas import Estimate
 from service.levers.learning import learned
 from service.levers.schemas import Basis, BatchCurve, BatchPoint
-from service.levers.trials import Situation, Trial, Unsuited, plain
+from service.levers.trials import NO_AMOUNT, Situation, Trial, Unsuited, plain
 
 FACTORS = tuple(2.0**power for power in range(-3, 5))
 TRADE_OFF_LARGER = "more samples for the same loss; learning rate and warm-up to be set anew"
@@ -35,7 +35,7 @@ def critical_batch(situation: Situation) -> Critical | Unsuited:
     """The caller's, else a published one of such a model; or why none is known."""
     given = situation.assume.critical_batch
     if not situation.samples_to_train > 0:
-        return Unsuited("global-batch", "the request says no amount of data")
+        return Unsuited("global-batch", NO_AMOUNT)
     if given is not None:
         return Critical(given, "caller", "assume.critical_batch")
     if situation.text("model") == "resnet-50" and str(situation.stated.get("data.name", "")).startswith("imagenet"):
@@ -45,6 +45,9 @@ def critical_batch(situation: Situation) -> Critical | Unsuited:
             "15,000 images of ImageNet for ResNet-50, mean over training (McCandlish et al. 2018, arXiv 1812.06162, "
             "table 1)",
         )
+    if situation.text("family") != "decoder" or situation.text("mode") != "pretrain":
+        why = "no critical batch size of such a run is published: give assume.critical_batch"
+        return Unsuited("global-batch", why)
     now = learned(situation)
     if isinstance(now, str):
         return Unsuited("global-batch", f"the critical batch size is unknown: {now}; give assume.critical_batch")

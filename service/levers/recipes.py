@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.levers.transfer import IMAGE_FAMILIES, IMAGE_STEPS_SHARE
-from service.levers.trials import Situation, Trial, Wanted, plain
+from service.levers.trials import NO_AMOUNT, Situation, Trial, Unsuited, Wanted, plain
 
 OPTIMIZERS = {
     "adamw": "two states for every weight",
@@ -25,19 +25,21 @@ def optimizers(situation: Situation) -> Wanted:
         if name == now:
             continue
         share = fewer.get(name)
-        counted = share is not None and situation.samples_to_train > 0
+        if share is not None and not situation.samples_to_train > 0:
+            yield Unsuited(f"optimizer-{name}", NO_AMOUNT)
+            continue
         yield Trial(
             f"optimizer-{name}",
             "recipe",
             {
                 "training.optimizer": name,
-                **(situation.amount(samples=situation.samples_to_train * (share or 1.0)) if counted else {}),
+                **({} if share is None else situation.amount(samples=situation.samples_to_train * share)),
             },
             OPTIMIZERS.get(name, "as the caller knows"),
-            "caller" if counted else "forecast",
-            f"assume.optimizer_steps: {share:g} of the steps of {now}"
-            if counted
-            else f"as many steps as {now}; what is known of its steps goes into assume.optimizer_steps",
+            "forecast" if share is None else "caller",
+            f"as many steps as {now}; what is known of its steps goes into assume.optimizer_steps"
+            if share is None
+            else f"assume.optimizer_steps: {share:g} of the steps of {now}",
         )
 
 
@@ -63,7 +65,10 @@ def side_by_side(situation: Situation) -> Wanted:
 def augmentation(situation: Situation) -> Wanted:
     """Stronger augmentation, which is trained on for longer."""
     epochs = situation.assume.augmented_epochs
-    if epochs is None or not situation.stated.keys() & {"data.samples", "data.name"}:
+    if epochs is None:
+        return
+    if not situation.stated.keys() & {"data.samples", "data.name"}:
+        yield Unsuited("augmentation", "how much one epoch is, is not known: give data.samples or data.name")
         return
     share = situation.baseline.breakdown.get("input", 0.0) / situation.baseline.step_seconds.p50
     yield Trial(
@@ -79,19 +84,23 @@ def augmentation(situation: Situation) -> Wanted:
 
 def self_supervised(situation: Situation) -> Wanted:
     """Pre-training without labels, then fine-tuning, against training from scratch."""
-    pretraining = situation.assume.pretraining_samples
-    if pretraining is None or situation.text("mode") != "pretrain":
+    pretraining, name = situation.assume.pretraining_samples, "self-supervised-pretraining"
+    if pretraining is None:
+        return
+    if situation.text("mode") != "pretrain" or not situation.samples_to_train > 0:
+        yield Unsuited(name, "it is compared with training from scratch on a stated amount of data")
         return
     finetuning, source = situation.assume.finetune_samples, "assume.finetune_samples"
     length = situation.number("sequence_length")
     if finetuning is None and situation.assume.finetune_tokens is not None and length > 0:
         finetuning, source = situation.assume.finetune_tokens / length, "assume.finetune_tokens"
-    if finetuning is None and situation.text("family") in IMAGE_FAMILIES and situation.samples_to_train > 0:
+    if finetuning is None and situation.text("family") in IMAGE_FAMILIES:
         finetuning, source = situation.samples_to_train * IMAGE_STEPS_SHARE, "a seventeenth of training from scratch"
     if finetuning is None:
+        yield Unsuited(name, "how much fine-tuning follows is not known: give assume.finetune_samples")
         return
     yield Trial(
-        "self-supervised-pretraining",
+        name,
         "recipe",
         situation.amount(samples=pretraining + finetuning),
         "needs no labels for most of the data; the pre-training serves other tasks too",

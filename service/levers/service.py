@@ -54,7 +54,8 @@ def find_levers(request: LeversRequest, catalog: Catalog, standpoint: Standpoint
     bench = Bench(asked, baseline, computed.table, catalog, standpoint)
 
     levers, unsuited = _wanted(LEVERS, situation)
-    recipe, _ = _wanted(RECIPES, situation)
+    recipe, without = _wanted(RECIPES, situation)
+    unsuited += without
     critical = critical_batch(situation)
     sizes = [] if isinstance(critical, Unsuited) else batches(situation, critical)
     outcomes = iter(bench.tried([*levers, *recipe, *(batch.trial for batch in sizes)]))
@@ -75,7 +76,7 @@ def find_levers(request: LeversRequest, catalog: Catalog, standpoint: Standpoint
     return Levers(
         baseline=baseline,
         levers=bench.levers(helping),
-        combined=combined(helping, bench),
+        combined=combined(situation, helping, bench, _free),
         recipe=bench.levers([one for one in of_recipe if isinstance(one, Tried)]),
         batch=at_batch,
         not_applicable=[
@@ -89,3 +90,8 @@ def _wanted(levers: Sequence[LeverOf], situation: Situation) -> tuple[list[Trial
     """What to try of these levers, and which make no sense here."""
     found = [one for lever in levers for one in lever(situation)]
     return [one for one in found if isinstance(one, Trial)], [one for one in found if isinstance(one, Unsuited)]
+
+
+def _free(situation: Situation) -> list[Trial]:
+    """The levers that change neither machines, nor result, nor amount."""
+    return [trial for trial in _wanted(LEVERS, situation)[0] if trial.is_free]

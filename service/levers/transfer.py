@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.levers.schemas import Basis
-from service.levers.trials import Change, Situation, Trial, Unsuited, Wanted
+from service.levers.trials import NO_AMOUNT, Change, Situation, Trial, Unsuited, Wanted
 
 # Networks that start from ImageNet's weights reach the accuracy of random starts in a seventeenth of the steps: 1,151
 # against 19,531, mean over 16 networks and 12 data sets (Kornblith et al. 2019, arXiv 1805.08974, section 4.6).
@@ -72,11 +72,16 @@ def _to(situation: Situation, mode: str) -> Change:
 def _amount(situation: Situation) -> Unsuited | tuple[Basis, str, Change]:
     """How much fine-tuning takes: the caller's word, a published share, or an illustration."""
     assume = situation.assume
-    if assume.finetune_tokens is not None and situation.number("sequence_length") > 0:
+    if not situation.samples_to_train > 0:
+        return Unsuited("transfer-learning", NO_AMOUNT)
+    if assume.finetune_tokens is not None:
+        if not situation.number("sequence_length") > 0:
+            why = "assume.finetune_tokens: samples are no sequences here; give assume.finetune_samples"
+            return Unsuited("transfer-learning", why)
         return "caller", "assume.finetune_tokens", situation.amount(tokens=assume.finetune_tokens)
     if assume.finetune_samples is not None:
         return "caller", "assume.finetune_samples", situation.amount(samples=assume.finetune_samples)
-    if situation.text("family") in IMAGE_FAMILIES and situation.samples_to_train > 0:
+    if situation.text("family") in IMAGE_FAMILIES:
         samples = situation.samples_to_train * IMAGE_STEPS_SHARE
         return "published", IMAGE_SOURCE, situation.amount(samples=samples)
     if situation.is_language:

@@ -9,12 +9,14 @@ from pydantic import JsonValue
 
 from service.catalog.catalog import Accelerator, Catalog
 from service.configuration import nest
-from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.operations import TRANSFORMER_FAMILIES, work
 from service.engine.table import Table
 from service.estimates.schemas import Estimate, EstimateRequest
+from service.estimates.targets import leaves_size_open
 from service.levers.schemas import Assume, Basis, Group
 
 Change = Mapping[str, JsonValue]
+NO_AMOUNT = "the request says no amount of data"
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,11 @@ class Situation:
     def amount(self, *, samples: float | None = None, tokens: float | None = None) -> dict[str, JsonValue]:
         """The change to another amount of data, in samples of all epochs or in tokens."""
         target: dict[str, JsonValue] = {} if self.request.target_loss is None else {"target_loss": None}
-        cleared = self.released("data.tokens", "data.samples", "data.epochs")
-        given = {"data.samples": samples, "data.tokens": tokens}
-        return (
-            cleared
-            | target
-            | {name: plain(float(f"{value:.6g}")) for name, value in given.items() if value is not None}
-        )
+        if leaves_size_open(self.request):
+            target["model.parameters"] = float(f"{work(self.row).parameters[0]:.4g}")
+        wanted = {"data.samples": samples, "data.tokens": tokens}
+        given = {name: max(round(float(f"{value:.6g}")), 1) for name, value in wanted.items() if value is not None}
+        return {**self.released("data.tokens", "data.samples", "data.epochs"), **target, **given}
 
 
 def plain(number: float) -> float | int:

@@ -239,11 +239,31 @@ def test_own_prices_and_links_are_not_of_other_machines(find: Find) -> None:
     assert more.cost_usd.p50 == pytest.approx(1.5 * 32 * more.duration_hours.p50, rel=1e-5)
 
 
+def test_other_machines_are_stacked_with_what_they_have(find: Find) -> None:
+    """Kernels of the chip that the run leaves are none of the chip that it goes to."""
+    found = find(LLAMA, hardware={"accelerator": "H100-SXM5-80GB", "count": 8})
+    assert "attention-flash3" in {lever.name for lever in found.levers}
+    (other,) = [lever for lever in found.combined if lever.name == "other-machines"]
+    assert str(other.change["hardware.accelerator"]).startswith(("MI", "GB", "B"))
+    assert other.change.get("software.attention") != "flash3"
+
+
+def test_what_the_caller_assumes_is_used_or_answered(find: Find) -> None:
+    request = {name: part for name, part in RESNET.items() if name != "data"}
+    assume = {"kept_fraction": 0.5, "optimizer_steps": {"lion": 0.5}, "augmented_epochs": 9, "pretraining_samples": 1e6}
+    found = find(request, assume=assume)
+    for name in ("better-data", "optimizer-lion", "augmentation", "self-supervised-pretraining", "global-batch"):
+        assert reason(found, name)
+    assert "finetune_samples" in reason(find(RESNET, assume={"finetune_tokens": 1e6}), "transfer-learning")
+
+
 def test_a_target_loss_gives_way_to_the_amount_that_a_lever_sets(find: Find) -> None:
     aimed = {**LLAMA, "data": {"sequence_length": 4096}, "target_loss": 2.3}
     found = find(aimed)
     assert named(found, "smaller-model").change["target_loss"] is None
     assert "target_loss" not in named(found, "more-accelerators-x2").change
+    of_any_size = named(find(aimed, model={"family": "decoder"}), "better-data")
+    assert {"model.parameters", "data.samples"} <= of_any_size.change.keys()
 
 
 @pytest.mark.parametrize(
