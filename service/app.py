@@ -27,6 +27,7 @@ from service.measurements import endpoints as measurements
 from service.middleware import Allowance, BodyLimit, Metrics, RequestContext
 from service.offers import endpoints as offers
 from service.openapi import describe
+from service.plans import endpoints as plans
 from service.problems import add_handlers
 from service.security import Budgets, Gate
 from service.seed import prepare
@@ -40,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 ROOMS = (
     estimates,
+    plans,
     sweeps,
     offers,
     levers,

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +97,12 @@ def offers(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
 def levers(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
     """The call for what would shorten a run."""
     return Call("POST", "/v1/levers", _request(model, hardware, more))
+
+
+def plan(model: Object, hardware: Mapping[str, Any] | Sequence[str], more: Mapping[str, Any]) -> Call:
+    """The call for plans."""
+    chips = dict(hardware) if isinstance(hardware, Mapping) else {"accelerators": list(hardware)}
+    return Call("POST", "/v1/plans", _request(model, chips, more))
 
 
 def submission(

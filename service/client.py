@@ -10,7 +10,7 @@ be reached or says that it is busy; submissions carry an idempotency key, so tha
 pydantic and stamina.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from service.estimates.schemas import Estimate, EstimateRequest, SavedEstimate
 from service.levers.schemas import Levers
 from service.measurements.schemas import MeasurementEntry
 from service.offers.schemas import Offers
+from service.plans.schemas import PlanAnswer
 from service.submissions.schemas import ImportReport, Submitted
 from service.sweeps.schemas import Sweep
 
@@ -108,6 +109,21 @@ class Traincast:
             httpx.HTTPError: The service cannot be reached.
         """
         return Levers.model_validate(self._sent(calls.levers(model, hardware, more)))
+
+    def plan(self, *, model: Object, hardware: Mapping[str, Any] | Sequence[str], **more: Any) -> PlanAnswer:
+        """On which chips, how many of them and laid out how a run is quickest, cheapest or takes the least energy.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: `accelerators` with `max_count`, `counts`, ..., or the accelerators' names alone.
+            more: `data`, `training`, `software`, `deadline_hours`, `budget_usd`, `objective`, `pricing`, `location`,
+                `goodput`, `site`, `runs`, `layouts`, `limit`.
+
+        Raises:
+            TraincastError: It cannot be planned or read; `problem["errors"]` names the fields.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return PlanAnswer.model_validate(self._sent(calls.plan(model, hardware, more)))
 
     def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """An estimate that was saved."""
@@ -259,6 +275,10 @@ class AsyncTraincast:
     async def levers(self, *, model: Object, hardware: Object, **more: Any) -> Levers:
         """As `Traincast.levers`."""
         return Levers.model_validate(await self._sent(calls.levers(model, hardware, more)))
+
+    async def plan(self, *, model: Object, hardware: Mapping[str, Any] | Sequence[str], **more: Any) -> PlanAnswer:
+        """As `Traincast.plan`."""
+        return PlanAnswer.model_validate(await self._sent(calls.plan(model, hardware, more)))
 
     async def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """As `Traincast.saved_estimate`."""

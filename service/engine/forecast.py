@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
 from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, graded
+from service.engine.judge import Judge
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.memory_fit import OwnMemory, learn_peaks
 from service.engine.observed import model_flops_per_sample
@@ -265,6 +267,12 @@ class Forecaster:
             table, mechanics.positions, mechanics.gradient, mechanics.variance
         )
         return median + shift, variance, mechanics.coefficients
+
+    @cached_property
+    def judge(self) -> Judge:
+        """By what this forecaster compares layouts: its medians, at the site whose rows it learned."""
+        site = "" if self.own is None else OWN_SITE
+        return Judge(self.design, self.unknowns, self.memory_unknowns, site)
 
     def nearest(self, table: Table, k: int = 5) -> list[list[Neighbour]]:
         """The measurements nearest to each configuration, nearest first."""

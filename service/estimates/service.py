@@ -125,7 +125,7 @@ def compute_many(
         with_remedies: look for changes that make a misfit fit; that takes longer than its estimate.
     """
     flats = [sized(request, normalise(request.configuration())) for request in requests]
-    _, resolutions = resolve_table(flats, catalog)
+    _, resolutions = resolve_table(flats, catalog, judge=standpoint.forecaster.judge)
     answers: list[Estimate | list[FieldError]] = [[] for _ in requests]
     chosen: list[tuple[int, Resolved, Rates]] = []
     for index, (request, resolution) in enumerate(zip(requests, resolutions, strict=True)):
