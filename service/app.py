@@ -23,8 +23,10 @@ from service.estimates import endpoints as estimates
 from service.estimates.together import Together
 from service.evaluations import endpoints as evaluations
 from service.failures import add_failure_handlers
+from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
 from service.middleware import Allowance, BodyLimit, Metrics, RequestContext
+from service.offers import endpoints as offers
 from service.openapi import describe
 from service.plans import endpoints as plans
 from service.problems import add_handlers
@@ -33,11 +35,25 @@ from service.seed import prepare
 from service.settings import Settings, get_settings
 from service.sites.service import Sites
 from service.submissions import endpoints as submissions
+from service.sweeps import endpoints as sweeps
 from service.teams import endpoints as teams
 
 logger = logging.getLogger(__name__)
 
-ROOMS = (estimates, plans, submissions, measurements, teams, calibrations, evaluations, catalog, health)
+ROOMS = (
+    estimates,
+    plans,
+    sweeps,
+    offers,
+    levers,
+    submissions,
+    measurements,
+    teams,
+    calibrations,
+    evaluations,
+    catalog,
+    health,
+)
 """Whose endpoints are served, in the order the documentation lists them."""
 
 ROWS = frozenset({"application/x-ndjson", "text/csv"})

@@ -84,6 +84,21 @@ def estimate(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
     return Call("POST", "/v1/estimates", _request(model, hardware, more), is_safe=not more.get("save"))
 
 
+def sweep(model: Object, hardware: Object, vary: Mapping[str, Any], more: Mapping[str, Any]) -> Call:
+    """The call for the forecasts along one field or two."""
+    return Call("POST", "/v1/sweeps", _request(model, hardware, {"vary": dict(vary), **more}))
+
+
+def offers(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
+    """The call for a run at every known price."""
+    return Call("POST", "/v1/offers", _request(model, hardware, more))
+
+
+def levers(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
+    """The call for what would shorten a run."""
+    return Call("POST", "/v1/levers", _request(model, hardware, more))
+
+
 def plan(model: Object, hardware: Mapping[str, Any] | Sequence[str], more: Mapping[str, Any]) -> Call:
     """The call for plans."""
     chips = dict(hardware) if isinstance(hardware, Mapping) else {"accelerators": list(hardware)}

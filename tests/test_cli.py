@@ -42,20 +42,10 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "command",
     [
-        "serve",
-        "estimate",
-        "plan",
-        "evaluate",
-        "calibrate",
-        "submit",
-        "import",
-        "export",
-        "keys",
-        "migrate",
-        "seed",
-        "openapi",
+        "serve", "estimate", "plan", "sweep", "offers", "levers", "evaluate", "calibrate", "submit", "import", "export",
+        "keys", "migrate", "seed", "openapi",
     ],
-)
+)  # fmt: skip
 def test_every_command_explains_itself(command: str) -> None:
     assert command in traincast("--help").stdout
     assert traincast(command, "--help").stdout.strip()
@@ -75,6 +65,18 @@ def test_an_estimate_is_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     for word in ("duration", "days", "cost, USD", "MFU", "peak memory, GB of 32", "assumed", "layout", "calibration"):
         assert word in told
     assert "\x1b[" not in told
+
+
+def test_levers_are_readable_and_the_same_from_a_service(service_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    asked = ("levers", "-m", "resnet-50", "--dataset", "imagenet-1k", "--epochs", "90", "-a", "T4", "-p", "fp16")
+    told = traincast(*asked, "--set", "assume.kept_fraction=0.5").stdout
+    for word in ("speed-up", "better-data", "assume.kept_fraction", "more-accelerators-x2", "hardware.count = 2"):
+        assert word in told
+    there = printed(*asked, "--json", "--url", service_url)
+    assert all(lever["name"] in told for lever in there["levers"])
+    refused = traincast(*asked, "--set", "assume.kept_fraction=2", code=1)
+    assert "assume.kept_fraction" in refused.output
 
 
 def test_flags_a_file_and_standard_input_ask_the_same(tmp_path: Path) -> None:
@@ -101,6 +103,23 @@ def test_flags_and_settings_change_a_file(tmp_path: Path) -> None:
 
 def test_a_remote_service_answers_as_the_local_engine_does(service_url: str) -> None:
     assert printed(*GPT3, "--json", "--url", service_url) == printed(*GPT3, "--json")
+
+
+def test_a_sweep_is_readable_and_the_service_answers_as_the_local_engine_does(service_url: str) -> None:
+    asked = ["sweep", "-m", "resnet-50", "-a", "T4", "--vary", "hardware.count=1,2,4", "--vary"]
+    ranged = [*asked, 'training.micro_batch={"start": 32, "stop": 64, "scale": "log2"}']
+    assert printed(*ranged, "--json", "--url", service_url) == printed(*ranged, "--json")
+    shown = traincast(*asked, "training.precision=fp16,fp7").stdout
+    assert "training.precision = fp16" in shown
+    assert "efficiency" in shown
+    assert "fp7" in shown
+
+
+def test_offers_are_readable_and_the_service_answers_as_the_local_engine_does(service_url: str) -> None:
+    asked = ["offers", "-m", "llama-3-8b", "-a", "H100-SXM5-80GB", "-n", "8", "--tokens", "1e9"]
+    found = printed(*asked, "--json")
+    assert printed(*asked, "--json", "--url", service_url) == found
+    assert str(found["offers"][0]["provider"]) in traincast(*asked).stdout
 
 
 PLAN = shlex.split("plan -m llama-2-7b --tokens 1e9 -s 4096 -a A100-SXM4-80GB -a T4 -n 8 -n 16 --global-batch 64")
@@ -132,6 +151,9 @@ def test_plans_are_the_same_here_and_at_a_service(service_url: str) -> None:
         (["estimate", "no-such-file.json"], "no-such-file.json"),
         (["estimate", "-m", "bert-large", "-a", "T4", "--set", "training.seq_len=1"], "sequence_length"),
         (["estimate", "-m", "bert-large", "-a", "T4", "--url", "http://127.0.0.1:9"], "cannot be reached"),
+        (["sweep", "-m", "bert-large", "-a", "T4"], "--vary"),
+        (["sweep", "-m", "bert-large", "-a", "T4", "--vary", "hardware.cuont=1"], "hardware.count"),
+        (["offers", "-m", "bert-large", "-a", "T4"], "data.tokens"),
         (["evaluate", "no-such-file.csv"], "no-such-file.csv"),
         (["evaluate", str(MEASURED), "--by", "colour"], "colour"),
         (["export", "--where", "model.famly=rnn"], "model.family"),

@@ -11,3 +11,17 @@ def operating_facts() -> OperatingFacts:
     """Power, failures, checkpoints and the like, read once a process."""
     catalog = load_catalog()
     return read_operating_facts(catalog.facts, {slug: chip.tdp_w for slug, chip in catalog.accelerators.items()})
+
+
+def publications(facts: OperatingFacts, name: str) -> list[str]:
+    """What a constant stands on, by its name in `facts.sources`: of a repository its name, without the files."""
+    return list(_publications(facts.sources[name]))
+
+
+@lru_cache
+def _publications(locators: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(
+            ":".join(locator.split(":")[:2]) if locator.startswith("github:") else locator for locator in locators
+        )
+    )

@@ -30,12 +30,15 @@ class Quantity(BaseModel):
     p90: float = Field(description="90th percentile: one time in ten it is more.")
 
 
+Kind = Literal["on_demand", "spot", "reserved"]
+
+
 class Pricing(Strict):
     """Which price an accelerator-hour has: the caller's own, or the catalog's by provider, region, kind and date."""
 
     provider: str | None = Field(None, description="Provider in `/v1/prices`.", examples=["aws", "gcp"])
     region: str | None = Field(None, description="The provider's region.", examples=["us-east-1"])
-    kind: Literal["on_demand", "spot", "reserved"] = Field("on_demand", description="How it is rented.")
+    kind: Kind = Field("on_demand", description="How it is rented.")
     date: datetime.date | None = Field(
         None, description="Prices as they were on this day; the newest if not given.", examples=["2026-08-01"]
     )
@@ -107,6 +110,17 @@ class EstimateRequest(Configuration):
     runs: Annotated[int, Field(ge=1, le=100_000)] = Field(
         1, description="Repeats one after another (folds, seeds, trials): time, cost and energy multiply.", examples=[5]
     )
+    target_loss: Annotated[float, Field(gt=0, le=20)] | None = Field(
+        None,
+        description="Loss to reach, nats a token, instead of an amount of data: tokens (and for a model that states "
+        "its family alone, its size) follow from `scaling_law`. Dense decoders trained from scratch.",
+        examples=[2.1],
+    )
+    scaling_law: Literal["besiroglu-2024", "hoffmann-2022"] = Field(
+        "besiroglu-2024",
+        description="Which published law relates loss, parameters and tokens: Hoffmann et al. 2022 (arXiv 2203.15556) "
+        "or its re-fit by Besiroglu et al. 2024 (arXiv 2404.10102).",
+    )
     save: bool = Field(False, description="Keep the answer under an id (201, `GET /v1/estimates/{id}`).")
 
     def configuration(self) -> dict[str, object]:
@@ -139,6 +153,16 @@ class Memory(BaseModel):
     fits_probability: float = Field(description="Probability that it fits, 0 to 1.")
 
 
+class GoodputBasis(BaseModel):
+    """A figure that the hours of a run were reckoned with."""
+
+    value: Quantity = Field(description="The figure, in the unit that the field's name says.")
+    stated: bool = Field(description="Whether the request stated it (`goodput`), so that it is no assumption.")
+    sources: list[str] = Field(
+        description="Where it is published; empty where it was stated.", examples=[["arXiv:2407.21783"]]
+    )
+
+
 class GoodputAnswer(BaseModel):
     """Where the hours of one whole run go."""
 
@@ -150,6 +174,10 @@ class GoodputAnswer(BaseModel):
     )
     failures: float = Field(description="Expected interruptions of one run.")
     checkpoint_interval_hours: float = Field(description="Hours of training between checkpoints.")
+    basis: dict[str, GoodputBasis] = Field(
+        default_factory=dict,
+        description="What they were reckoned with, by the field of the request's `goodput` that states it otherwise.",
+    )
 
 
 class EnergyAnswer(Quantity):

@@ -139,6 +139,25 @@ def test_goodput_can_be_stated(client: httpx.Client) -> None:
     assert perfect["goodput"]["share"]["p50"] == 1.0
 
 
+def test_what_the_hours_are_reckoned_with_is_shown_and_can_be_stated(client: httpx.Client) -> None:
+    published = estimate(client, LLAMA)["goodput"]
+    fields = {
+        "failures_per_accelerator_hour", "recovery_seconds", "checkpoint_seconds", "checkpoint_interval_hours",
+        "evaluation_share", "startup_seconds",
+    }  # fmt: skip
+    assert set(published["basis"]) == fields
+    for figure in published["basis"].values():
+        assert figure["sources"]
+        assert not figure["stated"]
+    for field in fields:
+        more = 2 * published["basis"][field]["value"]["p90"]
+        stated = estimate(client, LLAMA, goodput={field: more})["goodput"]
+        assert stated["basis"][field] == {
+            "value": dict.fromkeys(("p10", "p50", "p90"), pytest.approx(more)), "stated": True, "sources": []
+        }  # fmt: skip
+        assert stated["hours"] != published["hours"]
+
+
 def test_a_chip_without_a_price_or_known_power_says_so(client: httpx.Client) -> None:
     answer = estimate(client, LLAMA, hardware={"accelerator": "TPU7x", "count": 8})
     assert answer["energy_kwh"] is None
