@@ -92,7 +92,9 @@ class GoodputAssumptions(Strict):
     evaluation_share: Share | None = Field(
         None, description="Share of training time spent in evaluation.", examples=[0.01]
     )
-    startup_seconds: NotNegative | None = Field(None, description="From launch to the first step.", examples=[300])
+    startup_seconds: NotNegative | None = Field(
+        None, description="From launch to the first step, compilation and warm-up included.", examples=[300]
+    )
 
 
 class EstimateRequest(Configuration):
