@@ -78,6 +78,7 @@ def estimate(answer: "Estimate") -> RenderableType:
     row("cost, USD", answer.cost_usd, number)
     row("energy, kWh", answer.energy_kwh, number)
     row("carbon, kg CO2e", answer.carbon_kg_co2e, number)
+    row("embodied, kg CO2e", answer.embodied_kg_co2e, number)
     row("samples per second", answer.throughput.samples_per_second, with_prefix)
     row("tokens per second", answer.throughput.tokens_per_second, with_prefix)
     row("one step", answer.step_seconds, seconds)

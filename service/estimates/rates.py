@@ -14,9 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 from service.catalog.catalog import Catalog, Grid, Price, Pue
-from service.catalog.operating_facts import publications
+from service.catalog.operating_facts import publications, publications_of
 from service.engine.distribution import Distribution, quantiles
 from service.engine.economics import node_power_of_tdp
+from service.engine.embodied import EmbodiedFacts, embodied_kg_per_accelerator
 from service.engine.operating_facts import OperatingFacts
 from service.estimates.schemas import Kind, Location, Pricing
 
@@ -24,6 +25,7 @@ from service.estimates.schemas import Kind, Location, Pricing
 OPERATORS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google", "oci": "Oracle"}
 # A best site or the newest halls say little about the site a job lands on.
 SPECIAL_SITES = ("best", "newest", "Cloud ")
+HOURS_PER_YEAR = 8760.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,21 @@ def _listed_price(
     return Rate.spread(
         (price.usd_per_accelerator_hour for price in cheapest),
         f"catalog {kind.replace('_', '-')} price: {mixed}{where}",
+    )
+
+
+def embodied_carbon(location: Location, accelerator: str, facts: EmbodiedFacts) -> Rate:
+    """kg CO2e of making one accelerator with its share of the host."""
+    if location.embodied_kg_co2e_per_accelerator is not None:
+        return Rate.known(location.embodied_kg_co2e_per_accelerator, "given", stated=True)
+    kg = embodied_kg_per_accelerator([accelerator], facts)
+    of_whom = "it was assessed" if accelerator in facts.kg_by_chip else "other chips were assessed"
+    years = facts.lifetime_hours / HOURS_PER_YEAR
+    return Rate(
+        float(kg.p10[0]),
+        float(kg.p50[0]),
+        float(kg.p90[0]),
+        f"as {of_whom}, host included, shared out over {years:.0f} years ({', '.join(publications_of(facts.sources))})",
     )
 
 

@@ -66,6 +66,12 @@ class Location(Strict):
         description="Metered power of a node at load over its accelerators, W; in place of the published record.",
         examples=[850],
     )
+    embodied_kg_co2e_per_accelerator: NotNegative | None = Field(
+        None,
+        description="What making one accelerator with its share of the host emitted, kg CO2-equivalent; in place of "
+        "published assessments.",
+        examples=[700],
+    )
 
 
 class GoodputAssumptions(Strict):
@@ -89,7 +95,9 @@ class GoodputAssumptions(Strict):
     evaluation_share: Share | None = Field(
         None, description="Share of training time spent in evaluation.", examples=[0.01]
     )
-    startup_seconds: NotNegative | None = Field(None, description="From launch to the first step.", examples=[300])
+    startup_seconds: NotNegative | None = Field(
+        None, description="From launch to the first step, compilation and warm-up included.", examples=[300]
+    )
 
 
 class EstimateRequest(Configuration):
@@ -276,6 +284,11 @@ class Estimate(BaseModel):
     )
     carbon_kg_co2e: Quantity | None = Field(
         description="Emissions of that energy, kg CO2-equivalent (making the machines is not included)."
+    )
+    embodied_kg_co2e: Quantity | None = Field(
+        None,
+        description="The run's share of what making the machines emitted, kg CO2-equivalent, by the share of their "
+        "lifetime that it takes; null if no amount of data.",
     )
     layout: Layout = Field(description="How the work is split, as given or chosen.")
     assumptions: list[Assumption] = Field(description="What was left out and is assumed.")

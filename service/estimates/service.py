@@ -11,7 +11,7 @@ import numpy as np
 
 from service.catalog.catalog import Catalog
 from service.catalog.normalise import normalise
-from service.catalog.operating_facts import operating_facts
+from service.catalog.operating_facts import embodied_facts, operating_facts
 from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
 from service.engine.distribution import Distribution, FloatArray, product
@@ -23,6 +23,7 @@ from service.engine.economics import (
     energy_kwh,
     goodput,
 )
+from service.engine.embodied import embodied_kg_co2e
 from service.engine.forecast import Forecast
 from service.engine.operating_facts import OperatingFacts
 from service.engine.table import Table
@@ -31,6 +32,7 @@ from service.estimates.rates import (
     Rate,
     UnknownPlaceError,
     accelerator_price,
+    embodied_carbon,
     grid_intensity,
     node_power,
     power_usage_effectiveness,
@@ -62,12 +64,14 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Rates:
-    """What applies to one request: USD per accelerator-hour, W of a node per accelerator, g CO2e per kWh, PUE."""
+    """What applies to one request: USD per accelerator-hour, W of a node per accelerator, g CO2e per kWh, PUE, and kg
+    CO2e of making an accelerator."""
 
     price: Rate
     power: Rate
     grid: Rate
     pue: Rate
+    embodied: Rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,7 @@ class Economics:
     cost: Distribution
     energy: Energy
     carbon: Distribution
+    embodied: Distribution
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +198,7 @@ def _rates(request: EstimateRequest, resolution: Resolved, catalog: Catalog) -> 
         node_power(location, slug, float(resolution.values.get("tdp_w", math.nan)), operating_facts()),
         grid_intensity(location, pricing, catalog),
         power_usage_effectiveness(location, pricing, catalog),
+        embodied_carbon(location, slug, embodied_facts()),
     )
 
 
@@ -230,6 +236,7 @@ def _economics(
         cost=cost_usd(accelerator_hours, rate_column([rate.price for rate in rates])),
         energy=energy,
         carbon=carbon_kg_co2e(energy.total, rate_column([rate.grid for rate in rates])),
+        embodied=embodied_kg_co2e(accelerator_hours, rate_column([rate.embodied for rate in rates]), embodied_facts()),
     )
 
 
@@ -272,6 +279,7 @@ def _answer(
         cost_usd=quantity(economics.cost, row),
         energy_kwh=EnergyAnswer(**energy.model_dump(), parts=_parts(economics.energy.parts, row)) if energy else None,
         carbon_kg_co2e=quantity(economics.carbon, row),
+        embodied_kg_co2e=quantity(economics.embodied, row),
         layout=Layout.model_validate(resolution.layout),
         assumptions=_assumptions(request, resolution, rates, trained=trained),
         warnings=warnings_of(resolution, rates.price, memory, remedies, quicker, trained=trained),
@@ -309,6 +317,7 @@ def _assumptions(request: EstimateRequest, resolution: Resolved, rates: Rates, *
         "location.watts_per_accelerator": rates.power,
         "location.gco2e_per_kwh": rates.grid,
         "location.pue": rates.pue,
+        "location.embodied_kg_co2e_per_accelerator": rates.embodied,
     }
     listed += [
         Assumption(field=path, value=rounded(rate.p50), reason=rate.reason)

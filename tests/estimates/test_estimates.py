@@ -105,7 +105,14 @@ def test_without_an_amount_of_data_there_is_speed_but_no_duration(client: httpx.
 
 def test_runs_multiply_time_cost_and_energy(client: httpx.Client) -> None:
     once, five = estimate(client, LLAMA), estimate(client, LLAMA, runs=5)
-    for field in ("duration_hours", "accelerator_hours", "cost_usd", "energy_kwh", "carbon_kg_co2e"):
+    for field in (
+        "duration_hours",
+        "accelerator_hours",
+        "cost_usd",
+        "energy_kwh",
+        "carbon_kg_co2e",
+        "embodied_kg_co2e",
+    ):
         for side in ("p10", "p50", "p90"):
             assert five[field][side] == pytest.approx(5 * once[field][side], rel=1e-5)
     assert five["throughput"] == once["throughput"]
@@ -116,12 +123,16 @@ def test_own_price_grid_pue_and_power_win(client: httpx.Client) -> None:
         client,
         LLAMA,
         pricing={"usd_per_accelerator_hour": 2.0},
-        location={"gco2e_per_kwh": 100, "pue": 1.0, "watts_per_accelerator": 500},
-    )
+        location={
+            "gco2e_per_kwh": 100, "pue": 1.0, "watts_per_accelerator": 500, "embodied_kg_co2e_per_accelerator": 876,
+        },
+    )  # fmt: skip
     hours = answer["accelerator_hours"]["p50"]
     assert answer["cost_usd"]["p50"] == pytest.approx(2 * hours, rel=1e-5)
     assert answer["energy_kwh"]["p50"] == pytest.approx(0.5 * hours, rel=1e-5)
     assert answer["carbon_kg_co2e"]["p50"] == pytest.approx(0.1 * answer["energy_kwh"]["p50"], rel=1e-5)
+    # Machines serve five years: 43,800 hours.
+    assert answer["embodied_kg_co2e"]["p50"] == pytest.approx(876 / 43_800 * hours, rel=1e-5)
     assumed = {made["field"] for made in answer["assumptions"]}
     assert not any(field.startswith(("pricing.", "location.")) for field in assumed)
 
