@@ -129,16 +129,16 @@ class SubmissionRepository:
                 .execution_options(synchronize_session=False)
             )
 
-    async def answers_of(self, estimate_ids: Iterable[str], team_id: str) -> dict[str, dict[str, Any]]:
-        """Saved estimates as they were answered, by id: those that the team saved, and those saved without a key."""
+    async def estimates(self, estimate_ids: Iterable[str], team_id: str) -> list[EstimateRow]:
+        """Saved estimates of those ids: those that the team saved, and those saved without a key."""
         wanted = sorted(set(estimate_ids))
-        found: dict[str, dict[str, Any]] = {}
+        found: list[EstimateRow] = []
         for start in range(0, len(wanted), MOST_PARAMETERS):
-            query = select(EstimateRow.id, EstimateRow.answer).where(
+            query = select(EstimateRow).where(
                 EstimateRow.id.in_(wanted[start : start + MOST_PARAMETERS]),
                 or_(EstimateRow.team.is_(None), EstimateRow.team == team_id),
             )
-            found |= {row.id: row.answer for row in await self.session.execute(query)}
+            found += await self.session.scalars(query)
         return found
 
 

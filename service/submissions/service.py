@@ -22,9 +22,10 @@ from service.engine.plausibility import Judge
 from service.measurements.repository import columns_of
 from service.measurements.tables import MeasurementRow
 from service.problems import Conflict, FieldError, NotFound
+from service.submissions.forecasts import SavedForecast
 from service.submissions.repository import Claim, SubmissionRepository
 from service.submissions.schemas import ImportedRow
-from service.submissions.vetting import Fields, Refusal, SavedForecast, Verdict, vet
+from service.submissions.vetting import Fields, Refusal, Verdict, vet
 from service.teams.repository import Actor, AuditRepository
 
 AGREEMENT_LOG = log(1.25)
@@ -66,8 +67,8 @@ async def saved_forecasts(database: Database, rows: Iterable[Fields], team_id: s
     if not named:
         return {}
     async with database.sessions() as session:
-        answers = await SubmissionRepository(session).answers_of(named, team_id)
-    return {name: SavedForecast.of(answer) for name, answer in answers.items()}
+        saved = await SubmissionRepository(session).estimates(named, team_id)
+    return {row.id: SavedForecast.of(row.request, row.answer) for row in saved}
 
 
 def vet_alone(

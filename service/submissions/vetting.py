@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from service.engine.observed import WHOLE_RUN_UNITS
 from service.engine.plausibility import Judge, Plausibility
 from service.engine.table import FloatArray, Table
 from service.problems import FieldError
+from service.submissions.forecasts import SavedForecast
 
 Fields = Mapping[str, object]
 
@@ -59,21 +59,6 @@ class Refusal:
         return f"{first.field}: {first.message}" if first.field else first.message
 
 
-@dataclass(frozen=True, slots=True)
-class SavedForecast:
-    """The interval of a saved estimate: seconds per sample of the whole job."""
-
-    p10: float
-    p50: float
-    p90: float
-
-    @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> SavedForecast:
-        """The interval of an estimate as it was answered."""
-        rate = answer["throughput"]["samples_per_second"]
-        return cls(1.0 / rate["p90"], 1.0 / rate["p50"], 1.0 / rate["p10"])
-
-
 def vet(
     rows: Sequence[Fields], catalog: Catalog, judge: Judge, estimates: Mapping[str, SavedForecast]
 ) -> list[Verdict | Refusal]:
@@ -89,10 +74,12 @@ def vet(
     known: list[tuple[int, dict[str, object]]] = []
     for position, row in enumerate(rows):
         errors = flaws(row, estimates)
+        fields = normalise(row) if not errors else {}
+        errors = errors or _of_another_run(fields, catalog, estimates)
         if errors:
             verdicts[position] = Refusal(tuple(errors))
         else:
-            known.append((position, normalise(row)))
+            known.append((position, fields))
     # Every row is judged as a new site's would be: its source's name must not choose who it is compared with.
     asked = [{name: value for name, value in fields.items() if name != "provenance.source"} for _, fields in known]
     table, answers = resolve_table(asked, catalog, measured=True)
@@ -148,6 +135,23 @@ def flaws(row: Fields, estimates: Mapping[str, SavedForecast]) -> list[FieldErro
             )
         )
     return found
+
+
+def _of_another_run(
+    fields: Mapping[str, object], catalog: Catalog, estimates: Mapping[str, SavedForecast]
+) -> list[FieldError]:
+    """Whether the saved estimate that a row names was asked for another run."""
+    named = fields.get("estimate_id")
+    differences = [] if named is None else estimates[str(named)].differences(fields, catalog)
+    if not differences:
+        return []
+    return [
+        FieldError(
+            field="estimate_id",
+            message=f"is a forecast of another run: {'; '.join(differences)}",
+            hint="give the id of the estimate of this run, or leave it out",
+        )
+    ]
 
 
 def _is_storable(config: object, depth: int = 0) -> bool:

@@ -232,6 +232,20 @@ def test_a_saved_estimate_is_judged_by_the_run_it_predicted(ours: Team, theirs: 
     assert slower["forecast"]["error_log"] == pytest.approx(-0.405, abs=1e-2)
 
 
+def test_a_forecast_of_another_run_is_not_taken_for_this_ones(ours: Team) -> None:
+    asked = {"model": {"name": "resnet50"}, "hardware": {"accelerator": "Tesla V100-SXM2-16GB"}, "save": True}
+    saved = ours.http.post("/v1/estimates", json=asked).json()["id"]
+    chip = {"accelerator": "V100-SXM2-16GB", "count": 1}
+    stored(ours.http.post(PATH, json=sample(USUAL_RATE / 8, hardware=chip, estimate_id=saved)))
+    more = ours.http.post(PATH, json=sample(estimate_id=saved))
+    other = ours.http.post(PATH, json=sample(900, model={"forward_gmacs": 8}, hardware=chip, estimate_id=saved))
+    assert (more.status_code, other.status_code) == (422, 422)
+    (error,) = more.json()["errors"]
+    assert error["field"] == "estimate_id"
+    assert "hardware.count is 1 there and 8 here" in error["message"]
+    assert "model.forward_gmacs" in other.json()["detail"]
+
+
 def test_a_curator_decides(ours: Team, theirs: Team) -> None:
     model = {"name": f"doubted-{ours.name}", "family": "cnn", "forward_gmacs": 4.1, "activations": 11e6}
     made = stored(theirs.http.post(PATH, json=sample(USUAL_RATE / 12, model=model)))
