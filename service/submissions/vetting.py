@@ -224,20 +224,27 @@ def _one(
         return "quarantined", f"It cannot be compared with a forecast: {_no_time(unit, answer)}."
     if times > 1.0:
         arithmetic = _arithmetic(index, fields, table, plausible)
+        bound = float(plausible.impossible_beyond[index])
         decisive = DECISIVE_PER_SAMPLE if unit.startswith("samples") or "step" in unit else DECISIVE
         assumed = [made for made in answer.assumptions if made.field in decisive]
-        if times > plausible.impossible_beyond[index] and not assumed:
+        if times > bound and not assumed:
             return Refusal(
                 (
                     FieldError(
                         field="result.value",
-                        message=f"is faster than the hardware can be: {arithmetic}",
+                        message=f"is faster than the hardware can be: {arithmetic}, and at most {bound:g} times can be "
+                        "explained",
                         hint="check result.unit, hardware.count, training.precision and the size of the model",
                     ),
                 )
             )
+        reason = (
+            f"more than the {bound:g} times that can be explained"
+            if times > bound
+            else f"up to {bound:g} times may come from how work is counted, so that somebody has to vouch for it"
+        )
         unsaid = "".join(f"; {made.field} = {made.value} was assumed" for made in assumed)
-        return "quarantined", f"Faster than the chips' peak: {arithmetic}{unsaid}."
+        return "quarantined", f"It ran faster than the chips' peak: {arithmetic}; {reason}{unsaid}."
     beyond = float(plausible.doubtful_beyond_log[index])
     if abs(deviation) > beyond:
         way = "faster" if deviation > 0 else "slower"
@@ -249,16 +256,18 @@ def _one(
 
 
 def _arithmetic(index: int, fields: dict[str, object], table: Table, plausible: Plausibility) -> str:
-    """The counted work and the peak in numbers: `412 samples/s x 1.2e+13 FLOP = 4940 TFLOP/s, ...`."""
+    """The counted work beside the peak: `412 samples_per_second x 1.2e+13 FLOP a sample = 4944 TFLOP/s, ...`."""
     times = float(plausible.times_peak[index])
     peak, count = float(table["peak_tflops"][index]), float(table["count"][index])
     flops = float(plausible.flops_per_sample[index])
     rate = times * peak * 1e12 * count / flops
+    measured = f"{fields['result.value']:g} {fields['result.unit']}"
+    if fields["result.unit"] != "samples_per_second":
+        measured += f", that is {rate:.4g} samples/s,"
     return (
-        f"{fields['result.value']:g} {fields['result.unit']} are {rate:.4g} samples/s x {flops:.4g} FLOP "
-        f"= {rate * flops / 1e12:.4g} TFLOP/s, but {count:g} x {table.text('accelerator')[index]} at "
-        f"{table.text('precision')[index]} peak at {count:g} x {peak:.4g} = {count * peak:.4g} TFLOP/s: "
-        f"{times:.3g} times the peak, and at most {plausible.impossible_beyond[index]:g} times can be explained"
+        f"{measured} x {flops:.4g} FLOP a sample = {rate * flops / 1e12:.4g} TFLOP/s, and "
+        f"{count:g} x {table.text('accelerator')[index]} at {table.text('precision')[index]} peak at "
+        f"{count:g} x {peak:.4g} = {count * peak:.4g} TFLOP/s: {times:.3g} times the peak"
     )
 
 
