@@ -31,13 +31,14 @@ from service.problems import add_handlers
 from service.security import Budgets, Gate
 from service.seed import prepare
 from service.settings import Settings, get_settings
+from service.sites import endpoints as sites
 from service.sites.service import Sites
 from service.submissions import endpoints as submissions
 from service.teams import endpoints as teams
 
 logger = logging.getLogger(__name__)
 
-ROOMS = (estimates, plans, submissions, measurements, teams, calibrations, evaluations, catalog, health)
+ROOMS = (estimates, plans, submissions, measurements, sites, teams, calibrations, evaluations, catalog, health)
 """Whose endpoints are served, in the order the documentation lists them."""
 
 ROWS = frozenset({"application/x-ndjson", "text/csv"})

@@ -110,7 +110,10 @@ async def submit_measurement(
                 raise NotReady("The measurement was purged while it was submitted.")
             if not place.duplicate:
                 await AuditRepository(session).add(caller.actor, "measurement.submit", [place.id])
-            entry = Submitted.from_row(row, caller.team_id, duplicate=place.duplicate)
+            more: dict[str, Any] = {"duplicate": place.duplicate}
+            if place.warning is not None:
+                more["warnings"] = [place.warning]
+            entry = Submitted.from_row(row, caller.team_id, **more)
             answer = FirstAnswer(
                 200 if place.duplicate else 201,
                 f"/v1/measurements/{place.id}",

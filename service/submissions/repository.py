@@ -18,6 +18,14 @@ MOST_PARAMETERS = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A stored row, as far as one that says the same must know: its id and who sees it."""
+
+    id: str
+    visibility: str
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A quarantined or vouched row as independent teams see each other's."""
 
@@ -34,28 +42,28 @@ class SubmissionRepository:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
-    async def store(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    async def store(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Held]:
         """Stores rows of one team, but for those it has submitted before, also if another replica does so right now.
 
         Args:
             rows: columns of each row; no two of them have the same ``duplicate_key``.
 
-        Returns: the id under which each ``duplicate_key`` is stored, the row's own or that of the first.
+        Returns: what each ``duplicate_key`` is stored as, the row's own or the first one's.
         """
         if not rows:
             return {}
         await self.session.execute(insert_or_pass(self.session, MeasurementRow), list(rows))
         return await self.held(str(rows[0]["team_id"]), [row["duplicate_key"] for row in rows])
 
-    async def held(self, team_id: str, keys: Sequence[str]) -> dict[str, str]:
-        """The ids of a team's rows by duplicate key."""
-        found: dict[str, str] = {}
+    async def held(self, team_id: str, keys: Sequence[str]) -> dict[str, Held]:
+        """A team's rows by duplicate key."""
+        found: dict[str, Held] = {}
         for start in range(0, len(keys), MOST_PARAMETERS):
-            query = select(MeasurementRow.duplicate_key, MeasurementRow.id).where(
+            query = select(MeasurementRow.duplicate_key, MeasurementRow.id, MeasurementRow.visibility).where(
                 MeasurementRow.team_id == team_id,
                 MeasurementRow.duplicate_key.in_(keys[start : start + MOST_PARAMETERS]),
             )
-            found |= {str(key): name for key, name in await self.session.execute(query)}
+            found |= {str(key): Held(*held) for key, *held in await self.session.execute(query)}
         return found
 
     async def put(self, rows: Sequence[Mapping[str, Any]]) -> None:

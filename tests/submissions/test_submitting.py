@@ -176,6 +176,20 @@ def test_the_same_again_is_the_same_row_whatever_its_notes_say(ours: Team, their
     assert stored(theirs.http.post(PATH, json=submitted))["id"] != first["id"]
 
 
+def test_that_a_duplicate_keeps_its_visibility_is_said(ours: Team, anybody: httpx.Client) -> None:
+    submitted = sample()
+    first = stored(ours.http.post(PATH, json=submitted | {"visibility": "team"}))
+    again = stored(ours.http.post(PATH, json=submitted), 200)
+    assert again["visibility"] == "team"
+    assert again["warnings"][0].startswith("visibility stays 'team'")
+    assert f"DELETE {PATH}/{first['id']}" in again["warnings"][0]
+    assert "warnings" not in stored(ours.http.post(PATH, json=submitted | {"visibility": "team"}), 200)
+    line = httpx.Request("POST", "http://x", json=submitted).content
+    imported = ours.http.post(f"{PATH}/import", content=line, headers={"content-type": "application/x-ndjson"})
+    assert imported.json()["items"][0]["reason"] == again["warnings"][0]
+    assert anybody.get(f"{PATH}/{first['id']}").status_code == 404
+
+
 def test_a_retry_is_answered_as_the_first_time(ours: Team) -> None:
     key, submitted = {"idempotency-key": "once"}, sample()
     first = ours.http.post(PATH, json=submitted, headers=key)
