@@ -1,6 +1,7 @@
 """The application: rooms, middleware, error handlers, and what is loaded before the first request."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -123,6 +124,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # what lacks.
         current = CurrentCalibration(database, lambda forecaster: _use(app, forecaster))
         await current.refresh()
+        # What is loaded now stays: looked through for garbage again and again, it would slow all that allocates much.
+        gc.collect()
+        gc.freeze()
         jobs = CalibrationJobs(database, settings.database, calibrate_after=settings.calibrate_after)
         async with _in_background(current.watch(), jobs.run()):
             yield

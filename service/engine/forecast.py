@@ -244,7 +244,7 @@ class Forecaster:
         inputs = prepare(table)
         mechanics = self.mechanics(table, inputs)
         median, variance = self._log_seconds(table, mechanics)
-        spread = np.sqrt(variance) * self._widening(table, grades)
+        spread = np.sqrt(variance) * self.widened(table, grades)
         # A site that has measured better than anybody is taken at its word.
         usual, floor = usually_fastest_seconds_per_sample(inputs)
         if self.own is not None:
@@ -366,7 +366,8 @@ class Forecaster:
         mine = np.full(len(table), OWN_SITE, dtype=object)
         return table.replace(lineage=mine, site=mine)
 
-    def _widening(self, table: Table, grades: TextArray) -> FloatArray:
+    def widened(self, table: Table, grades: TextArray) -> FloatArray:
+        """What held-out predictions have shown the interval of such rows to need, as a factor; shape (n,)."""
         language = table.among("family", TRANSFORMER_FAMILIES)
         kinds = ("own", "own") if self.own is not None else ("transformer", "other")
         graded = Names.of(grades)
