@@ -1,6 +1,7 @@
 """The application: rooms, middleware, error handlers, and what is loaded before the first request."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ from service.problems import add_handlers
 from service.security import Budgets, Gate
 from service.seed import prepare
 from service.settings import Settings, get_settings
+from service.sites import endpoints as sites
 from service.sites.service import Sites
 from service.submissions import endpoints as submissions
 from service.sweeps import endpoints as sweeps
@@ -48,6 +50,7 @@ ROOMS = (
     levers,
     submissions,
     measurements,
+    sites,
     teams,
     calibrations,
     evaluations,
@@ -138,6 +141,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # what lacks.
         current = CurrentCalibration(database, lambda forecaster: _use(app, forecaster))
         await current.refresh()
+        # What is loaded now stays: looked through for garbage again and again, it would slow all that allocates much.
+        gc.collect()
+        gc.freeze()
         jobs = CalibrationJobs(database, settings.database, calibrate_after=settings.calibrate_after)
         async with _in_background(current.watch(), jobs.run()):
             yield

@@ -38,8 +38,10 @@ KEY_AGE_SECONDS = 4.0
 KEYS_HELD = 10_000
 TOUCHED_AFTER = timedelta(minutes=1)
 """How exactly a key's last use is known: once a minute is one write a minute."""
-ALWAYS_OPEN = frozenset({"/", "/healthz", "/readyz", "/metrics", "/openapi.json"})
+ALWAYS_OPEN = frozenset({"/", "/healthz", "/readyz", "/openapi.json"})
 ALWAYS_OPEN_BELOW = "/docs"
+"""What a closed service, too, answers without a key: whether it lives, and how to talk to it. Nothing of its data;
+metrics tell of its traffic, so that they need a key there."""
 _BEARER = 'Bearer realm="traincast"'
 CHALLENGE = {"www-authenticate": _BEARER}
 BEARER = HTTPBearer(auto_error=False, description="An API key, from `traincast keys create`.")
@@ -104,6 +106,7 @@ class Gate:
         is_open = path in ALWAYS_OPEN or path.startswith(ALWAYS_OPEN_BELOW)
         if given is None:
             if not (is_open or self.open_reading):
+                await self._count_refusal(address)
                 raise Unauthorized(
                     "This service answers to API keys only: send one as Authorization: Bearer KEY.", headers=CHALLENGE
                 )
@@ -119,14 +122,17 @@ class Gate:
         kind, _, key = authorization.partition(" ")
         caller = await self.keys.caller(key.strip(), address) if kind.lower() == "bearer" else None
         if caller is None:
-            # Guessing counts against the address, so that it ends soon and costs few queries.
-            await _count(self.limiter, self.per_address, f"address {address}", 1, "requests")
+            await self._count_refusal(address)
             raise Unauthorized(
                 "The API key is not valid: it is mistyped, revoked or of another service. Send Authorization: Bearer "
                 "KEY with a key from `traincast keys create`, or no such header.",
                 headers=CHALLENGE,
             )
         return caller
+
+    async def _count_refusal(self, address: str) -> None:
+        """Guessing and knocking count against the address, so that they end soon and cost few queries."""
+        await _count(self.limiter, self.per_address, Caller(address=address).account, 1, "requests")
 
 
 class KeyRing:

@@ -85,7 +85,7 @@ async def get_current_calibration(
     sources it had not seen, and the service's track record: how its forecasts fared against what was measured later.
     """
     row = await CalibrationRepository(session).get(forecaster.calibration_version)
-    record = track_record(await TrackRecordRepository(session).errors(caller.team_id))
+    record = track_record(await TrackRecordRepository(session).outcomes(caller.team_id))
     return await run_in_threadpool(describe, forecaster, row, record)
 
 

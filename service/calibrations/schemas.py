@@ -273,10 +273,12 @@ class CalibrationEntry(CalibrationSummary):
 class TrackRecord(BaseModel):
     """How the service's forecasts fared: of measurements that named the estimate they were predicted by.
 
-    The latest 10,000, shared ones and the caller's own team's; fractions, null where there are none.
+    The latest 1,000 of each team, shared ones and the caller's own team's. Figures are computed team by team; what is
+    shown is their median over teams, so that no team has more than one vote. Fractions, null where there are none.
     """
 
     n: int = Field(description="Forecasts.")
+    teams: int = Field(description="Teams whose forecasts they are.")
     mape: float | None = Field(description="Mean absolute percentage error, on time.")
     median_ape: float | None = Field(description="Median absolute percentage error.")
     bias: float | None = Field(description="Median ln(predicted / measured time): above 0, predicted too slow.")

@@ -43,6 +43,8 @@ def submit(
     else:
         told = f": {stored.status_reason}" if stored.status_reason else ""
         print(f"{stored.id} {'submitted before, ' if stored.duplicate else ''}{stored.status}{told}")
+        for warning in stored.warnings:
+            print(warning)
 
 
 def import_measurements(

@@ -244,7 +244,7 @@ class Forecaster:
         inputs = prepare(table)
         mechanics = self.mechanics(table, inputs)
         median, variance = self.informed(table, mechanics)
-        spread = np.sqrt(variance) * self._widening(table, grades)
+        spread = np.sqrt(variance) * self.widened(table, grades)
         usual, floor = self.fastest(inputs)
         median = np.maximum(median, np.log(usual))
         step = np.exp(median) * inputs.columns["global_batch"]
@@ -373,7 +373,8 @@ class Forecaster:
         mine = np.full(len(table), OWN_SITE, dtype=object)
         return table.replace(lineage=mine, site=mine)
 
-    def _widening(self, table: Table, grades: TextArray) -> FloatArray:
+    def widened(self, table: Table, grades: TextArray) -> FloatArray:
+        """What held-out predictions have shown the interval of such rows to need, as a factor; shape (n,)."""
         language = table.among("family", TRANSFORMER_FAMILIES)
         kinds = ("own", "own") if self.own is not None else ("transformer", "other")
         graded = Names.of(grades)

@@ -129,7 +129,8 @@ def compute_many(
         requests: what is asked.
         catalog: the reference tables.
         standpoint: whose forecaster answers.
-        with_remedies: look for changes that make a misfit fit; that takes longer than its estimate.
+        with_remedies: look for changes that make a misfit fit, and for smaller counts that are quicker; that takes
+            longer than the estimate.
     """
     flats = [sized(request, normalise(request.configuration())) for request in requests]
     table, resolutions = resolve_table(flats, catalog, judge=standpoint.forecaster.judge)
@@ -158,7 +159,8 @@ def compute_many(
     misfits = [row for row in range(len(kept)) if with_remedies and not forecast.fits[row]]
     remedies = find_remedies([flats[chosen[row][0]] for row in misfits], catalog, standpoint.forecaster)
     by_row = dict(zip(misfits, remedies, strict=True))
-    quicker = quicker_counts([flats[index] for index, _, _ in chosen], table, forecast, catalog, standpoint)
+    probed = [flats[index] for index, _, _ in chosen]
+    quicker = quicker_counts(probed, table, forecast, catalog, standpoint) if with_remedies else {}
     for row, (index, resolution, rate) in enumerate(chosen):
         nearest = [
             Neighbour(

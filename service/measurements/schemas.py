@@ -23,6 +23,10 @@ class StoredMeasurement(Protocol):
         """As in `MeasurementRow`."""
 
     @property
+    def site(self) -> Any:
+        """As in `MeasurementRow`."""
+
+    @property
     def team_id(self) -> Any:
         """As in `MeasurementRow`."""
 
@@ -55,6 +59,7 @@ class MeasurementEntry(BaseModel):
     submitted_at: datetime.datetime = Field(description="When it was stored, UTC.")
     estimate_id: str | None = Field(description="The estimate that it was predicted by.")
     forecast: ForecastOutcome | None = Field(None, description="How that estimate fared.")
+    site: str | None = Field(None, description="Where it ran, a name within the team; shown to the team alone.")
     provenance: Provenance = Field(default_factory=Provenance, description="Where it is from.")
     model: Model = Field(description="What was trained.")
     data: Data = Field(default_factory=Data, description="On what data.")
@@ -72,6 +77,8 @@ class MeasurementEntry(BaseModel):
         about = {name: getattr(row, name) for name in ("id", "status", "status_reason", "visibility", "submitted_at")}
         own = reader is not None and row.team_id == reader
         about["estimate_id"] = row.estimate_id if own else None
+        if own:
+            about["site"] = row.site
         if own and row.forecast_error_log is not None:
             about["forecast"] = {"error_log": row.forecast_error_log, "covered": row.forecast_covered}
         # Visibility and estimate are the row's to say; what it was submitted with may have changed since.

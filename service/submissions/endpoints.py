@@ -32,16 +32,16 @@ from service.problems import (
 from service.security import Caller, require
 from service.submissions import service
 from service.submissions.idempotency import AnsweredMeanwhileError, FirstAnswer, Idempotency, idempotency
-from service.submissions.importing import Import, Spool
+from service.submissions.importing import Import
 from service.submissions.repository import SubmissionRepository
 from service.submissions.restore import restore
 from service.submissions.schemas import Decision, ImportReport, Mode, PurgeOrder, Submitted
+from service.submissions.spool import Spool
 from service.submissions.vetting import Refusal
 from service.teams.repository import AuditRepository
 
 router = APIRouter(prefix="/v1/measurements", tags=["measurements"])
 
-CONTENTS = ("text/csv", "application/x-ndjson")
 KEYED = (Unauthorized, Forbidden, TooManyRequests, NotReady)
 STORING = (*KEYED, BadRequest, Conflict, Unprocessable, InsufficientStorage, RequestTimeout, TooLarge)
 EXAMPLE: dict[str, Any] = {
@@ -110,7 +110,10 @@ async def submit_measurement(
                 raise NotReady("The measurement was purged while it was submitted.")
             if not place.duplicate:
                 await AuditRepository(session).add(caller.actor, "measurement.submit", [place.id])
-            entry = Submitted.from_row(row, caller.team_id, duplicate=place.duplicate)
+            more: dict[str, Any] = {"duplicate": place.duplicate}
+            if place.warning is not None:
+                more["warnings"] = [place.warning]
+            entry = Submitted.from_row(row, caller.team_id, **more)
             answer = FirstAnswer(
                 200 if place.duplicate else 201,
                 f"/v1/measurements/{place.id}",
@@ -164,9 +167,6 @@ async def import_measurements(
     The answer comes when the last row is stored. A row that the team has submitted before is not stored again, so that
     an import that was cut off can simply be sent again.
     """
-    content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content not in CONTENTS:
-        raise UnsupportedMediaType(f"{content!r} is not read here: send {' or '.join(CONTENTS)}.")
     if restoring:
         require("admin")(request, None)
     most_rows = request.app.state.settings.import_rows
@@ -176,10 +176,10 @@ async def import_measurements(
         if (first := await once.first(database)) is not None:
             return _repeated(first)
         if restoring:
-            return _reported(await restore(database, spool, content, caller.actor, most_rows))
+            return _reported(await restore(database, spool, caller.actor, most_rows))
         work = Import(database, catalog, forecaster, _submitter(caller), once, most_rows)
         try:
-            return _reported(await work.run(spool, content, mode))
+            return _reported(await work.run(spool, mode))
         except AnsweredMeanwhileError:
             return await _first(once, database)
 

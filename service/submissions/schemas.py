@@ -17,6 +17,9 @@ class Submitted(MeasurementEntry):
     duplicate: bool = Field(
         False, description="Whether the team had submitted the same before; what is shown is what it submitted then."
     )
+    warnings: list[str] = Field(
+        default_factory=list, description="What was asked otherwise than it was stored before, and how to change it."
+    )
 
 
 class ImportedRow(BaseModel):
@@ -25,7 +28,9 @@ class ImportedRow(BaseModel):
     row: int = Field(description="Line in the file; a CSV header is 1.", examples=[17])
     outcome: Outcome = Field(description="Stored and used, stored and kept aside, known already, or not stored.")
     id: str | None = Field(None, description="Its id; of a duplicate, that of the first.")
-    reason: str | None = Field(None, description="Why it was kept aside or refused.")
+    reason: str | None = Field(
+        None, description="Why it was kept aside or refused; of a duplicate, what stays otherwise than it was asked."
+    )
     errors: list[FieldError] | None = Field(None, description="The fields at fault, where it was refused.")
 
 
