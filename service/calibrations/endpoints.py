@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response, status
 from starlette.concurrency import run_in_threadpool
 
+from service.calibrations.fitted_points import fitted_measurements
 from service.calibrations.repository import CalibrationRepository, TrackRecordRepository
 from service.calibrations.schemas import (
     CalibrationEntry,
@@ -12,6 +13,7 @@ from service.calibrations.schemas import (
     CalibrationRequest,
     CalibrationSummary,
     CurrentCalibration,
+    FittedMeasurements,
 )
 from service.calibrations.service import describe, stored_content, track_record
 from service.cursors import BadCursorError
@@ -87,6 +89,18 @@ async def get_current_calibration(
     row = await CalibrationRepository(session).get(forecaster.calibration_version)
     record = track_record(await TrackRecordRepository(session).errors(caller.team_id))
     return await run_in_threadpool(describe, forecaster, row, record)
+
+
+@router.get("/current/measurements", summary="Predicted against measured", responses=responses(Unprocessable, NotReady))
+async def list_fitted_measurements(
+    forecaster: ForecasterDependency,
+    per_lineage: Annotated[int, Query(ge=1, le=1000, description="The most to return of each lineage.")] = 40,
+) -> FittedMeasurements:
+    """The measurements behind the calibration in use, each beside what it predicts for a new site that ran the same.
+
+    `GET /v1/measurements/{id}` says more of one.
+    """
+    return await run_in_threadpool(fitted_measurements, forecaster, per_lineage)
 
 
 @router.get("/{version}", summary="One calibration", responses=responses(NotFound))

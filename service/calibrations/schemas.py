@@ -262,6 +262,29 @@ class Content(BaseModel):
     )
 
 
+class FittedMeasurement(BaseModel):
+    """A measurement that the calibration was fitted on, beside what it predicts for it."""
+
+    id: str = Field(description="Its id in `/v1/measurements`.")
+    family: str = Field(description="Model family.", examples=["decoder"])
+    lineage: str = Field(description="Lineage of its source.", examples=["mlperf"])
+    model: str | None = Field(description="Model; null if not stated by a known name.", examples=["llama-3-8b"])
+    accelerator: str = Field(description="Accelerator.", examples=["H100-SXM5-80GB"])
+    measured_seconds: float = Field(description="Measured seconds per sample, whole job.", examples=[0.0012])
+    predicted_seconds: float = Field(
+        description="Median predicted for a new site that ran the same, seconds per sample.", examples=[0.0011]
+    )
+
+
+class FittedMeasurements(BaseModel):
+    """Predicted against measured time: the points of a scatter plot."""
+
+    calibration: str = Field(description="Version of the calibration.")
+    note: str = Field(description="How to read it.")
+    measurements: int = Field(description="Measurements that could be shown.")
+    items: list[FittedMeasurement] = Field(description="Those shown: of each lineage, evenly spaced.")
+
+
 class CalibrationEntry(CalibrationSummary):
     """One calibration with all that it learned."""
 

@@ -17,6 +17,7 @@ from service.measurements.tables import MeasurementRow
 from service.problems import (
     BadRequest,
     Conflict,
+    FieldError,
     Forbidden,
     InsufficientStorage,
     NotFound,
@@ -149,7 +150,7 @@ async def import_measurements(
     database: DatabaseDependency,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
-    mode: Annotated[Mode, Query(description="atomic: one refused row, and none is stored.")] = "best_effort",
+    mode: Annotated[Mode, Query(description="atomic: one refused row, and none is stored; check: a report, and none is stored.")] = "best_effort",
     restoring: Annotated[
         bool,
         Query(
@@ -162,13 +163,19 @@ async def import_measurements(
     """CSV with dotted columns or NDJSON, of any length: each row as if submitted alone, and a report of each.
 
     The answer comes when the last row is stored. A row that the team has submitted before is not stored again, so that
-    an import that was cut off can simply be sent again.
+    an import that was cut off can simply be sent again. `mode=check` stores nothing: its report says what would become
+    of each row.
     """
     content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content not in CONTENTS:
         raise UnsupportedMediaType(f"{content!r} is not read here: send {' or '.join(CONTENTS)}.")
     if restoring:
         require("admin")(request, None)
+        if mode == "check":
+            message = "rows that are restored are stored as they were, unchecked"
+            raise Unprocessable(
+                f"mode=check: {message}.", [FieldError(field="query.mode", message=message, hint="leave out restore")]
+            )
     most_rows = request.app.state.settings.import_rows
     spool = await Spool.of(request)
     with spool.body:

@@ -26,8 +26,17 @@ from service.engine.forecast import Forecaster
 from service.engine.plausibility import Judge
 from service.problems import FieldError, TooLarge, Unprocessable
 from service.submissions.idempotency import Idempotency
+from service.submissions.repository import SubmissionRepository
 from service.submissions.schemas import ImportedRow, ImportReport, Mode
-from service.submissions.service import Stored, Submitter, prepare, reported, saved_forecasts, store
+from service.submissions.service import (
+    Stored,
+    Submitter,
+    duplicate_key,
+    prepare,
+    reported,
+    saved_forecasts,
+    store,
+)
 from service.submissions.vetting import Refusal, Verdict, vet
 from service.teams.repository import AuditRepository
 
@@ -113,6 +122,8 @@ class Import:
         if spool.lines > self.most_rows + 1:
             raise TooLarge(f"At most {self.most_rows} rows are imported at once, and there are about {spool.lines}.")
         rows = read_rows(bounded_lines(spool.body), content=content)
+        if mode == "check":
+            return await self._checked(rows)
         return await (self._atomic(rows) if mode == "atomic" else self._best_effort(rows))
 
     async def _best_effort(self, rows: Iterator[Row]) -> ImportReport:
@@ -157,6 +168,21 @@ class Import:
                 await session.commit()
         return made
 
+    async def _checked(self, rows: Iterator[Row]) -> ImportReport:
+        """What would become of each row in the best-effort mode, without a write: neither rows nor an audit entry."""
+        report, judge, known = Report("check"), Judge(self.forecaster), dict[str, str | None]()
+        while judged := await self._next_judged(rows, judge):
+            keys = {line: duplicate_key(made.fields) for line, made in judged if isinstance(made, Verdict)}
+            async with self.database.sessions() as session:
+                known |= await SubmissionRepository(session).held(self.submitter.team_id, list(keys.values()))
+            for line, made in judged:
+                if isinstance(made, Refusal):
+                    report.add(_refused(line, made))
+                else:
+                    report.add(reported(line, made, known.get(keys[line]), duplicate=keys[line] in known))
+                    known.setdefault(keys[line], None)
+        return report.made()
+
     async def _next_judged(self, rows: Iterator[Row], judge: Judge) -> list[Judged]:
         """The next rows, vetted; none at the end."""
         chunk = await run_in_threadpool(_next, rows)
@@ -175,7 +201,10 @@ class Import:
         good = [(line, verdict) for line, verdict in judged if isinstance(verdict, Verdict)]
         rows = await run_in_threadpool(prepare, [verdict for _, verdict in good], self.submitter)
         places: list[Stored] = await store(session, rows) if rows else []
-        items = {line: reported(line, verdict, place) for (line, verdict), place in zip(good, places, strict=True)}
+        items = {
+            line: reported(line, verdict, place.id, duplicate=place.duplicate)
+            for (line, verdict), place in zip(good, places, strict=True)
+        }
         items |= {line: _refused(line, verdict) for line, verdict in judged if isinstance(verdict, Refusal)}
         return [items[line] for line, _ in judged]
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.faults import FieldError
 from service.measurements.schemas import MeasurementEntry
 
-Mode = Literal["best_effort", "atomic"]
+Mode = Literal["best_effort", "atomic", "check"]
 Outcome = Literal["accepted", "quarantined", "duplicate", "refused", "restored"]
 
 
@@ -24,15 +24,15 @@ class ImportedRow(BaseModel):
 
     row: int = Field(description="Line in the file; a CSV header is 1.", examples=[17])
     outcome: Outcome = Field(description="Stored and used, stored and kept aside, known already, or not stored.")
-    id: str | None = Field(None, description="Its id; of a duplicate, that of the first.")
+    id: str | None = Field(None, description="Its id; of a duplicate, that of the first. A checked row has none yet.")
     reason: str | None = Field(None, description="Why it was kept aside or refused.")
     errors: list[FieldError] | None = Field(None, description="The fields at fault, where it was refused.")
 
 
 class ImportReport(BaseModel):
-    """What became of an import; every row that is reported stored is on disk."""
+    """What became of an import; every row that is reported stored is on disk (of a check: what would become of it)."""
 
-    mode: Mode = Field(description="atomic: all or nothing; best_effort: each row on its own.")
+    mode: Mode = Field(description="atomic: all or nothing; best_effort: each row on its own; check: none is stored.")
     rows: int = Field(description="Rows read.")
     accepted: int = Field(0, description="Stored and used.")
     quarantined: int = Field(0, description="Stored and kept out of the shared fit until vouched for.")
