@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from service import health
@@ -32,6 +31,8 @@ from service.settings import Settings, get_settings
 from service.sites.service import Sites
 from service.submissions import endpoints as submissions
 from service.teams import endpoints as teams
+from service.web.endpoints import add_pages
+from service.web.pages import PATHS
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         stall_seconds=settings.stall_seconds,
         streamed=STREAMED,
     )
-    app.add_middleware(Gate, settings=settings, database=lambda: app.state.database)
+    app.add_middleware(Gate, settings=settings, database=lambda: app.state.database, pages=PATHS)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
     add_handlers(app)
     add_failure_handlers(app)
@@ -91,10 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for room in ROOMS:
         app.include_router(room.router)
 
-    @app.get("/", include_in_schema=False)
-    def start() -> RedirectResponse:
-        """Whoever opens the address that `make run` prints wants the documentation."""
-        return RedirectResponse(f"{settings.root_path}/docs")
+    add_pages(app)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

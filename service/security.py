@@ -38,8 +38,8 @@ KEY_AGE_SECONDS = 4.0
 KEYS_HELD = 10_000
 TOUCHED_AFTER = timedelta(minutes=1)
 """How exactly a key's last use is known: once a minute is one write a minute."""
-ALWAYS_OPEN = frozenset({"/", "/healthz", "/readyz", "/metrics", "/openapi.json"})
-ALWAYS_OPEN_BELOW = "/docs"
+ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+ALWAYS_OPEN_BELOW = ("/docs", "/assets/")
 _BEARER = 'Bearer realm="traincast"'
 CHALLENGE = {"www-authenticate": _BEARER}
 BEARER = HTTPBearer(auto_error=False, description="An API key, from `traincast keys create`.")
@@ -78,8 +78,18 @@ class _Known:
 class Gate:
     """Lets requests in: recognises the key, keeps a closed service closed, counts against the rate limit."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, database: Callable[[], Database]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, database: Callable[[], Database], pages: frozenset[str]
+    ) -> None:
+        """
+        Args:
+            app: what is behind the gate.
+            settings: limits, and whether reading is open.
+            database: gives the database that keys are looked up in, once the service has started.
+            pages: paths that are open to everybody, for they hold no data.
+        """
         self.app = app
+        self.open = ALWAYS_OPEN | pages
         self.open_reading = settings.open_reading
         self.keys = KeyRing(database)
         self.limiter = FixedWindowRateLimiter(MemoryStorage())
@@ -101,7 +111,7 @@ class Gate:
         address = scope["client"][0] if scope.get("client") else ""
         path = scope["path"]
         given = Headers(scope=scope).get("authorization")
-        is_open = path in ALWAYS_OPEN or path.startswith(ALWAYS_OPEN_BELOW)
+        is_open = path in self.open or path.startswith(ALWAYS_OPEN_BELOW)
         if given is None:
             if not (is_open or self.open_reading):
                 raise Unauthorized(
