@@ -51,9 +51,10 @@ def import_measurements(
     url: Url = LOCAL,
     key: Key = None,
     mode: Annotated[
-        str, typer.Option(
+        str,
+        typer.Option(
             help="best_effort: each row on its own; atomic: all rows of a file or none; check: report, store nothing."
-        )
+        ),
     ] = "best_effort",
     restore: Annotated[
         bool,

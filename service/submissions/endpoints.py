@@ -150,7 +150,9 @@ async def import_measurements(
     database: DatabaseDependency,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
-    mode: Annotated[Mode, Query(description="atomic: one refused row, and none is stored; check: a report, and none is stored.")] = "best_effort",
+    mode: Annotated[
+        Mode, Query(description="atomic: one refused row, and none is stored; check: a report, and none is stored.")
+    ] = "best_effort",
     restoring: Annotated[
         bool,
         Query(

@@ -1,6 +1,6 @@
 """The pages and what they load, served with a policy under which nothing but the service's own scripts runs in them."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -38,7 +38,7 @@ class Assets(StaticFiles):
 def add_pages(app: FastAPI) -> None:
     """Serves the pages and their assets."""
 
-    def page(body: str) -> Callable[[], Response]:
+    def page(body: str) -> Callable[[], Awaitable[Response]]:
         # A worker thread would cost more than sending what is in memory.
         async def show() -> Response:
             return HTMLResponse(body, headers=HEADERS | REVALIDATED)

@@ -126,13 +126,10 @@ def fieldsets(
 
 
 def control_html(control: Control, *, required: bool = False) -> str:
-    """A labelled control with its help and a place for what is wrong with it."""
+    """A labelled control with its help; what is wrong with it is put beside it under the id `e-NAME`."""
     name, label = escape(control.name), escape(control.label)
     mark = ' <span class="needed">(needed)</span>' if required else ""
-    common = (
-        f'id="f-{name}" name="{name}" data-kind="{control.kind}" aria-describedby="h-{name} e-{name}" '
-        'autocomplete="off" spellcheck="false"'
-    )
+    common = f'id="f-{name}" name="{name}" data-kind="{control.kind}" aria-describedby="h-{name} e-{name}"'
     if control.kind in ("choice", "flag"):
         choices = [("", "not stated")]
         if control.kind == "flag":
@@ -150,7 +147,7 @@ def control_html(control: Control, *, required: bool = False) -> str:
         entry = f'<input type="text" {common}{hint}{numeric}{searched}>'
     return (
         f'<div class="field {control.kind}"><label for="f-{name}">{label}{mark}</label>{entry}'
-        f'<p class="help" id="h-{name}">{escape(control.help)}</p><p class="fault" id="e-{name}" hidden></p></div>'
+        f'<p class="help" id="h-{name}">{escape(control.help)}</p></div>'
     )
 
 

@@ -93,7 +93,7 @@ PAGES = (
     Page(
         "/plan",
         "Plan",
-        "Which hardware, and how to split the work over it: the plans that none beats in time, cost and energy at once.",
+        "Which hardware, and how to split the work over it: plans that none beats in time, cost and energy at once.",
         Form(EstimateRequest, MODEL_AND_DATA | TRAINING, without=(*UNSHARED, "hardware", "site")),
     ),
     Page("/measurements", "Measurements", "What was measured, by whom, and how the calibration in use explains it."),

@@ -6,7 +6,7 @@ import { figure, pythonBatch, showCall } from "./call.js";
 import { searchable } from "./catalog.js";
 import { byId, h, say, table } from "./dom.js";
 import { count, dollars, duration, energy, mass, number, percent, range } from "./format.js";
-import { asking, parsed } from "./form.js";
+import { asking, parsed, showFault } from "./form.js";
 
 const form = byId("question");
 const choices = byId("choices");
@@ -30,10 +30,9 @@ function addChoice(text = "") {
     const row = h("div", { class: "offer", role: "group", "aria-label": "One choice of hardware" },
         FIELDS.map(([name, label, example], place) => h("div", { class: "field" },
             h("label", { for: `f-choice-${id}-${name}` }, label),
-            h("input", { type: "text", id: `f-choice-${id}-${name}`, "data-field": name, placeholder: example, autocomplete: "off", spellcheck: "false",
+            h("input", { type: "text", id: `f-choice-${id}-${name}`, "data-field": name, placeholder: example,
                 inputmode: name === "accelerator" ? "text" : "decimal", "aria-describedby": `e-choice-${id}-${name}`,
-                "data-catalog": name === "accelerator" ? "v1/accelerators slug" : null }),
-            h("p", { class: "fault", id: `e-choice-${id}-${name}`, hidden: true }))),
+                "data-catalog": name === "accelerator" ? "v1/accelerators slug" : null }))),
         h("button", { type: "button", "aria-label": "Remove this choice", onclick: () => row.remove() }, "Remove"));
     [...row.querySelectorAll("input")].forEach((input, place) => { input.value = values[place] ?? ""; });
     choices.append(row);
@@ -63,10 +62,7 @@ async function answer(base) {
 function showRowFaults(row, made) {
     for (const input of row.querySelectorAll("input")) {
         const fault = (made.errors ?? []).find((error) => error.field === `hardware.${input.dataset.field}`);
-        const place = byId(`e-${input.id.slice(2)}`);
-        place.hidden = !fault;
-        place.textContent = fault ? `${fault.message}${fault.hint ? ` – ${fault.hint}` : ""}` : "";
-        input.toggleAttribute("aria-invalid", Boolean(fault));
+        if (fault) showFault(input, fault);
     }
 }
 
@@ -81,10 +77,10 @@ function beside(requests, made) {
     });
     body.push(["Fits in memory", ...made.map((one, place) => one.throughput ? figure(one.memory.fits ? "yes" : "no", `[${place}].memory.fits`) : "–")]);
     body.push(["Grade", ...made.map((one) => one.throughput ? h("span", { class: `badge ${one.evidence.grade}` }, one.evidence.grade) : "–")]);
-    body.push(["", ...made.map((one, place) => one.throughput
-        ? h("a", { href: `.?${single(requests[place])}` }, "all of it")
+    body.push(["In full", ...made.map((one, place) => one.throughput
+        ? h("a", { href: `.?${single(requests[place])}` }, "open")
         : h("span", { class: "fault" }, one.detail))]);
-    return h("section", { class: "card" }, h("h2", {}, "Side by side"), table("Predictions by hardware", ["", ...names], body, { class: "beside" }));
+    return h("section", { class: "card" }, h("h2", {}, "Side by side"), table("Predictions by hardware", ["Quantity", ...names], body, { class: "beside" }));
 }
 
 function single(request) {

@@ -92,7 +92,7 @@ export function focusField(name) {
 /** Takes all faults off the form. */
 export function clearFaults(form) {
     byId("faults").replaceChildren();
-    form?.querySelectorAll(".fault").forEach((place) => { place.hidden = true; place.textContent = ""; });
+    form?.querySelectorAll(".fault").forEach((place) => place.remove());
     form?.querySelectorAll("[aria-invalid]").forEach((control) => control.removeAttribute("aria-invalid"));
 }
 
@@ -104,21 +104,27 @@ export function clearFaults(form) {
 export function showFaults(form, problem, placeOf = (field) => field) {
     clearFaults(form);
     const items = (problem.errors ?? []).map((error) => {
-        const text = `${error.message}${error.hint ? ` – ${error.hint}` : ""}`;
+        const text = inWords(error);
         const name = nearest(form, placeOf(error.field));
         if (!name) return h("li", {}, error.field ? `${error.field}: ${text}` : text);
-        const place = byId(`e-${name}`);
-        if (place) {
-            place.textContent = place.textContent ? `${place.textContent}; ${text}` : text;
-            place.hidden = false;
-        }
-        byId(`f-${name}`).setAttribute("aria-invalid", "true");
+        showFault(byId(`f-${name}`), error);
         return h("li", {}, h("a", { href: `#f-${name}`, onclick: (event) => { event.preventDefault(); focusField(name); } }, error.field), `: ${text}`);
     });
     byId("faults").replaceChildren(h("div", { class: "problem" }, h("p", {}, items.length ? "Put this right:" : problem.message), items.length ? h("ul", {}, items) : ""));
     const first = form?.querySelector("[aria-invalid]");
-    if (first) focusField(first.name);
+    if (first) focusField(first.id.replace(/^f-/, ""));
     say("");
+}
+
+const inWords = ({ message, hint }) => `${message}${hint ? ` – ${hint}` : ""}`;
+
+/** Says beside a control (of id `f-NAME`, in a `.field`) what is wrong with it. */
+export function showFault(control, error) {
+    const id = control.id.replace(/^f-/, "e-");
+    const place = byId(id) ?? h("p", { class: "fault", id });
+    place.textContent = [place.textContent, inWords(error)].filter(Boolean).join("; ");
+    control.closest(".field").append(place);
+    control.setAttribute("aria-invalid", "true");
 }
 
 function nearest(form, field) {

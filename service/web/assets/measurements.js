@@ -38,7 +38,7 @@ async function search() {
         return showFaults(form, problem);
     }
     more.addEventListener("click", () => next().catch((problem) => showFaults(form, problem)));
-    const listed = table("Measurements", ["Model", "Accelerators", "Precision", "Speed", "Unit", "Measured", "Source", "Status"], []);
+    const listed = table("Measurements", ["Model", "Accelerators", "Precision", "Speed", "Unit", "Measured", "Source", "Status"], [], { class: "list" });
     listed.querySelector("tbody").replaceWith(rows);
     byId("answer").replaceChildren(listed, more);
 }

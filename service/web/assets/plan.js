@@ -76,13 +76,13 @@ function choose(plans, place, stated) {
 }
 
 function list(plans, stated) {
-    return table("Plans", ["Hardware", "Duration", "Cost", "Energy", "Fits", "", ""], plans.map((plan, place) => [
+    return table("Plans", ["Hardware", "Duration", "Cost", "Energy", "Fits", "Frontier", "Layout"], plans.map((plan, place) => [
         h("button", { type: "button", class: "plain", onclick: () => { choose(plans, place, stated); byId("chosen").focus(); } }, name(plan)),
         figure(duration(plan.duration_hours.p50), `plans[${place}].duration_hours.p50`),
         plan.cost_usd ? figure(dollars(plan.cost_usd.p50), `plans[${place}].cost_usd.p50`) : "–",
         plan.energy_kwh ? figure(energy(plan.energy_kwh.p50), `plans[${place}].energy_kwh.p50`) : "–",
         plan.fits_probability === undefined ? "–" : percent(plan.fits_probability),
-        plan.pareto ? h("span", { class: "badge measured" }, "frontier") : "",
+        plan.pareto ? h("span", { class: "badge measured" }, "on it") : "",
         ["tensor_parallel", "pipeline_parallel", "data_parallel"].filter((field) => plan.training[field]).map((field) => `${field[0]}p ${plan.training[field]}`).join(" · ")]));
 }
 

@@ -8,7 +8,7 @@ import { dollars, duration, number, percent, range } from "./format.js";
 import { asking, parsed } from "./form.js";
 
 const form = byId("question");
-const counts = byId("counts");
+const counts = byId("f-counts");
 
 async function answer(base) {
     const wanted = counts.value.split(",").map((text) => parsed(text)).filter((value) => value !== "");
@@ -39,7 +39,7 @@ async function answer(base) {
 
 function numbers(points) {
     const cell = (value, show, pointer) => value ? h("span", {}, figure(show(value.p50), `${pointer}.p50`), h("small", {}, ` ${range(value, show)}`)) : "–";
-    return table("Predictions by count", ["Accelerators", "Duration", "Cost", "MFU", "Fits", ""], points.map(({ count, place, estimate }) =>
+    return table("Predictions by count", ["Accelerators", "Duration", "Cost", "MFU", "Fits", "In full"], points.map(({ count, place, estimate }) =>
         estimate.throughput
             ? [number(count, 6), cell(estimate.duration_hours, duration, `[${place}].duration_hours`), cell(estimate.cost_usd, dollars, `[${place}].cost_usd`),
                 cell(estimate.mfu, percent, `[${place}].mfu`), figure(estimate.memory.fits ? "yes" : "no", `[${place}].memory.fits`), single(count)]
@@ -50,9 +50,10 @@ function single(count) {
     const parameters = new URLSearchParams(location.search);
     parameters.delete("counts");
     parameters.set("hardware.count", count);
-    return h("a", { href: `.?${parameters}` }, "all of it");
+    return h("a", { href: `.?${parameters}` }, "open");
 }
 
+answer.placeOf = (field) => field === "hardware.count" ? "counts" : field;
 asking(form, answer, {
     more: (parameters) => parameters.set("counts", counts.value),
     restore: (parameters) => {
