@@ -42,7 +42,7 @@ ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 ALWAYS_OPEN_BELOW = ("/docs", "/assets/")
 _BEARER = 'Bearer realm="traincast"'
 CHALLENGE = {"www-authenticate": _BEARER}
-BEARER = HTTPBearer(auto_error=False, description="An API key, from `traincast keys create`.")
+BEARER = HTTPBearer(scheme_name="key", auto_error=False, description="An API key, from `traincast keys create`.")
 
 
 @dataclass(frozen=True, slots=True)

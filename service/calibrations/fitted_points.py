@@ -6,8 +6,8 @@ from service.calibrations.schemas import FittedMeasurement, FittedMeasurements
 from service.engine.forecast import Forecaster
 
 NOTE = (
-    "Each is predicted as a new site that ran the same would be, by the calibration that was fitted on it too: what is "
-    "common to many sources is in it, so that the scatter flatters. Errors on sources the fit had not seen are in "
+    "Each is predicted for a new site that ran the same, without what near measurements correct, but by coefficients "
+    "that were fitted on it too, so that the scatter flatters. Errors on sources that a fit had not seen are in "
     "`accuracy` of GET /v1/calibrations/current."
 )
 DIGITS = 4

@@ -272,7 +272,9 @@ class FittedMeasurement(BaseModel):
     accelerator: str = Field(description="Accelerator.", examples=["H100-SXM5-80GB"])
     measured_seconds: float = Field(description="Measured seconds per sample, whole job.", examples=[0.0012])
     predicted_seconds: float = Field(
-        description="Median predicted for a new site that ran the same, seconds per sample.", examples=[0.0011]
+        description="Median predicted for a new site that ran the same, without what near measurements correct, "
+        "seconds per sample.",
+        examples=[0.0011],
     )
 
 
