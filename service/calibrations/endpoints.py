@@ -35,7 +35,7 @@ from service.teams.repository import AuditRepository
 
 router = APIRouter(prefix="/v1/calibrations", tags=["calibrations"])
 
-Version = Annotated[str, Path(description="Its version.", max_length=100)]
+Version = Annotated[str, Path(description="Its version.", max_length=100, examples=["20260801T120000-3fa2c1"])]
 MayCalibrate = Annotated[Caller, Depends(require("calibrate"))]
 
 
@@ -43,7 +43,9 @@ MayCalibrate = Annotated[Caller, Depends(require("calibrate"))]
 async def list_calibrations(
     session: Session,
     limit: Annotated[int, Query(ge=1, le=1000, description="The most to return.")] = 100,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[
+        str | None, Query(description="`next_cursor` of the page before.", examples=["SDEwMC1TWE01LTgwR0I"])
+    ] = None,
 ) -> CalibrationPage:
     """All calibrations, newest first: those that were fitted, that are being fitted, and that wait."""
     repository = CalibrationRepository(session)

@@ -1,6 +1,7 @@
 """Submitting, importing, deciding on, withdrawing, restoring and purging measurements over HTTP."""
 
 import hashlib
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
@@ -59,12 +60,13 @@ EXAMPLES: dict[str, Example] = {"one": {"summary": "A run on eight V100", "value
 MayAdminister = Annotated[Caller, Depends(require("admin"))]
 MayCurate = Annotated[Caller, Depends(require("curate"))]
 MaySubmit = Annotated[Caller, Depends(require("submit"))]
-MeasurementId = Annotated[str, Path(description="Its id.", max_length=40)]
+MeasurementId = Annotated[str, Path(description="Its id.", max_length=40, examples=["m_007647380ee8966cd6e72996"])]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         description="Any text that is new for each measurement; a retry with it is answered as the first time.",
+        examples=["run-2026-08-01-a"],
     ),
 ]
 
@@ -139,7 +141,10 @@ async def submit_measurement(
                     "example": "model.name,hardware.accelerator,hardware.count,training.precision,"
                     "training.global_batch,result.value,result.unit\nresnet-50,V100-SXM2-16GB,8,fp16,2048,9800,samples_per_second\n",
                 },
-                "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/Measurement"}},
+                "application/x-ndjson": {
+                    "schema": {"$ref": "#/components/schemas/Measurement"},
+                    "example": json.dumps(EXAMPLE) + "\n",
+                },
             },
         }
     },

@@ -50,7 +50,9 @@ def test_what_it_was_fitted_on_is_shown_beside_what_it_predicts(client: httpx.Cl
     point = next(point for point in body["items"] if point["lineage"] == "alpa-osdi22")
     row = client.get(f"/v1/measurements/{point['id']}").json()
     assert row["result"]["unit"] == "seconds_per_step"
-    assert point["measured_seconds"] == pytest.approx(row["result"]["value"] / row["training"]["global_batch"], rel=1e-3)
+    assert point["measured_seconds"] == pytest.approx(
+        row["result"]["value"] / row["training"]["global_batch"], rel=1e-3
+    )
     errors = [abs(math.log(point["predicted_seconds"] / point["measured_seconds"])) for point in body["items"]]
     assert median(errors) < math.log(1.5)
 
