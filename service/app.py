@@ -69,6 +69,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("traincast"),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         root_path=settings.root_path,
+        # Generated clients name their functions by it.
+        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
     app.state.settings = settings
