@@ -129,7 +129,7 @@ def control_html(control: Control, *, required: bool = False) -> str:
     """A labelled control with its help; what is wrong with it is put beside it under the id `e-NAME`."""
     name, label = escape(control.name), escape(control.label)
     mark = ' <span class="needed">(needed)</span>' if required else ""
-    common = f'id="f-{name}" name="{name}" data-kind="{control.kind}" aria-describedby="h-{name} e-{name}"'
+    common = f'id="f-{name}" name="{name}" data-kind="{control.kind}" aria-describedby="h-{name}"'
     if control.kind in ("choice", "flag"):
         choices = [("", "not stated")]
         if control.kind == "flag":

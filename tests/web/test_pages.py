@@ -1,6 +1,8 @@
 """The pages in a real browser: asked, answered, shared, at fault, submitted to, read by all."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -85,7 +87,10 @@ def test_a_question_is_asked_by_keyboard_answered_and_shared(context: BrowserCon
     found = shared.locator("#call .found")
     expect(found).to_be_in_viewport()
     assert found.inner_text() == str(expected["duration_hours"]["p50"])
-    assert '"name": "llama-3-8b"' in shared.locator("#call .snippet pre").first.text_content()  # type: ignore[operator]
+    python = str(shared.locator("#call .snippet pre").nth(1).text_content())
+    printed = subprocess.run([sys.executable, "-c", python], check=True, capture_output=True, text=True).stdout
+    assert f"p50={expected['duration_hours']['p50']}" in printed
+    assert '"name": "llama-3-8b"' in str(shared.locator("#call .snippet pre").first.text_content())
 
 
 def test_a_pasted_config_is_estimated(page: Page) -> None:
