@@ -35,12 +35,14 @@ test-slow: setup ## what `make test` runs on one dialect for its length, on the 
 lint: setup ## style, types and the rules of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/biome ci --error-on-warnings service/web
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
 format: setup ## rewrite the code in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/biome check --write service/web
 
 accuracy: setup ## held-out accuracy, cold and warm, and what moved (minutes; ARGS="--leave LINEAGE" for seconds)
 	$(BIN)/python -m service.calibrations.accuracy $(ARGS)

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 
 from service import health
@@ -39,6 +38,8 @@ from service.sites.service import Sites
 from service.submissions import endpoints as submissions
 from service.sweeps import endpoints as sweeps
 from service.teams import endpoints as teams
+from service.web.endpoints import add_pages
+from service.web.pages import PATHS
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("traincast"),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         root_path=settings.root_path,
+        # Generated clients name their functions by it.
+        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
     app.state.settings = settings
@@ -104,7 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         stall_seconds=settings.stall_seconds,
         streamed=STREAMED,
     )
-    app.add_middleware(Gate, settings=settings, database=lambda: app.state.database)
+    app.add_middleware(Gate, settings=settings, database=lambda: app.state.database, pages=PATHS)
     app.add_middleware(RequestContext, metrics=app.state.metrics)
     add_handlers(app)
     add_failure_handlers(app)
@@ -112,10 +115,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for room in ROOMS:
         app.include_router(room.router)
 
-    @app.get("/", include_in_schema=False)
-    def start() -> RedirectResponse:
-        """Whoever opens the address that `make run` prints wants the documentation."""
-        return RedirectResponse(f"{settings.root_path}/docs")
+    add_pages(app)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

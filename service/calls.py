@@ -18,7 +18,7 @@ Object = Mapping[str, Any] | str
 """A part of a configuration: its fields, or its name alone."""
 Rows = Path | Iterable[Mapping[str, Any]]
 """Measurements: a file (.csv, .ndjson, .jsonl), or objects."""
-ImportMode = Literal["best_effort", "atomic"]
+ImportMode = Literal["best_effort", "atomic", "check"]
 
 TIMEOUT_SECONDS = 60.0
 IMPORT_TIMEOUT = httpx.Timeout(TIMEOUT_SECONDS, read=3600.0)

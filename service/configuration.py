@@ -381,7 +381,9 @@ class Measurement(Configuration):
     provenance: Provenance = Provenance()
     result: Result
     visibility: Literal["shared", "team"] | None = Field(None, description="Who may see it.", examples=["team"])
-    estimate_id: Name | None = Field(None, description="The estimate that this run was predicted by.")
+    estimate_id: Name | None = Field(
+        None, description="The estimate that this run was predicted by.", examples=["e_9f86d081884c7d659a2feaa0"]
+    )
     site: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = Field(
         None, description="Where it ran, a name within the team; the team's own name if absent.", examples=["lab-2"]
     )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from service.cli.words import LOCAL, Json, Key, Url, fail, fail_with, pair, service_at, text_of
 
 if TYPE_CHECKING:
-    from service.calls import ImportMode
     from service.submissions.schemas import ImportReport
 
 
@@ -54,7 +53,10 @@ def import_measurements(
     url: Url = LOCAL,
     key: Key = None,
     mode: Annotated[
-        str, typer.Option(help="best_effort: each row on its own; atomic: all rows of a file or none.")
+        str,
+        typer.Option(
+            help="best_effort: each row on its own; atomic: all rows of a file or none; check: report, store nothing."
+        ),
     ] = "best_effort",
     restore: Annotated[
         bool,
@@ -69,16 +71,18 @@ def import_measurements(
 
     Examples:
 
+    - `traincast import runs.csv --mode check --key KEY`
     - `traincast import runs.csv --key KEY`
     - `traincast import everything.ndjson --restore --url https://traincast.example --key KEY`
     """
     from rich.progress import Progress
 
     from service import rendering
+    from service.calls import ImportMode
 
-    if mode not in ("best_effort", "atomic"):
-        raise typer.BadParameter("best_effort or atomic", param_hint="--mode")
-    chosen: ImportMode = "atomic" if mode == "atomic" else "best_effort"
+    if mode not in get_args(ImportMode):
+        raise typer.BadParameter(" or ".join(get_args(ImportMode)), param_hint="--mode")
+    chosen = cast(ImportMode, mode)
     reports: dict[str, ImportReport] = {}
     with service_at(url, key) as service, Progress(console=rendering.console(stderr=True), transient=True) as progress:
         task = progress.add_task("importing", total=sum(file.stat().st_size for file in files if file.exists()))

@@ -144,7 +144,14 @@ async def create_estimates(
 
 @router.get("/{estimate_id}", summary="A saved estimate", responses=responses(NotFound))
 async def get_estimate(
-    estimate_id: Annotated[str, Path(description="Id from `POST /v1/estimates` with `save`.", max_length=40)],
+    estimate_id: Annotated[
+        str,
+        Path(
+            description="Id from `POST /v1/estimates` with `save`.",
+            max_length=40,
+            examples=["e_9f86d081884c7d659a2feaa0"],
+        ),
+    ],
     caller: CallerDependency,
     session: Session,
 ) -> SavedEstimate:

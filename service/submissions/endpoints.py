@@ -1,6 +1,7 @@
 """Submitting, importing, deciding on, withdrawing, restoring and purging measurements over HTTP."""
 
 import hashlib
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
@@ -17,6 +18,7 @@ from service.measurements.tables import MeasurementRow
 from service.problems import (
     BadRequest,
     Conflict,
+    FieldError,
     Forbidden,
     InsufficientStorage,
     NotFound,
@@ -58,12 +60,13 @@ EXAMPLES: dict[str, Example] = {"one": {"summary": "A run on eight V100", "value
 MayAdminister = Annotated[Caller, Depends(require("admin"))]
 MayCurate = Annotated[Caller, Depends(require("curate"))]
 MaySubmit = Annotated[Caller, Depends(require("submit"))]
-MeasurementId = Annotated[str, Path(description="Its id.", max_length=40)]
+MeasurementId = Annotated[str, Path(description="Its id.", max_length=40, examples=["m_007647380ee8966cd6e72996"])]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         description="Any text that is new for each measurement; a retry with it is answered as the first time.",
+        examples=["run-2026-08-01-a"],
     ),
 ]
 
@@ -141,7 +144,10 @@ async def submit_measurement(
                     "example": "model.name,hardware.accelerator,hardware.count,training.precision,"
                     "training.global_batch,result.value,result.unit\nresnet-50,V100-SXM2-16GB,8,fp16,2048,9800,samples_per_second\n",
                 },
-                "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/Measurement"}},
+                "application/x-ndjson": {
+                    "schema": {"$ref": "#/components/schemas/Measurement"},
+                    "example": json.dumps(EXAMPLE) + "\n",
+                },
             },
         }
     },
@@ -152,7 +158,9 @@ async def import_measurements(
     database: DatabaseDependency,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
-    mode: Annotated[Mode, Query(description="atomic: one refused row, and none is stored.")] = "best_effort",
+    mode: Annotated[
+        Mode, Query(description="atomic: one refused row, and none is stored; check: a report, and none is stored.")
+    ] = "best_effort",
     restoring: Annotated[
         bool,
         Query(
@@ -165,10 +173,16 @@ async def import_measurements(
     """CSV with dotted columns or NDJSON, of any length: each row as if submitted alone, and a report of each.
 
     The answer comes when the last row is stored. A row that the team has submitted before is not stored again, so that
-    an import that was cut off can simply be sent again.
+    an import that was cut off can simply be sent again. `mode=check` stores nothing: its report says what would become
+    of each row.
     """
     if restoring:
         require("admin")(request, None)
+        if mode == "check":
+            message = "rows that are restored are stored as they were, unchecked"
+            raise Unprocessable(
+                f"mode=check: {message}.", [FieldError(field="query.mode", message=message, hint="leave out restore")]
+            )
     most_rows = request.app.state.settings.import_rows
     spool = await Spool.of(request)
     with spool.body:

@@ -24,8 +24,17 @@ from service.engine.forecast import Forecaster
 from service.engine.plausibility import Judge
 from service.problems import FieldError, Unprocessable
 from service.submissions.idempotency import Idempotency
+from service.submissions.repository import SubmissionRepository
 from service.submissions.schemas import ImportedRow, ImportReport, Mode
-from service.submissions.service import Stored, Submitter, prepare, reported, saved_forecasts, store
+from service.submissions.service import (
+    Stored,
+    Submitter,
+    duplicate_key,
+    prepare,
+    reported,
+    saved_forecasts,
+    store,
+)
 from service.submissions.spool import Spool
 from service.submissions.vetting import Refusal, Verdict, vet
 from service.teams.repository import AuditRepository
@@ -88,6 +97,8 @@ class Import:
             Unprocessable: No rows are in the body, or the mode is atomic and one was refused; nothing is stored.
         """
         rows = await run_in_threadpool(spool.rows, self.most_rows)
+        if mode == "check":
+            return await self._checked(rows)
         return await (self._atomic(rows) if mode == "atomic" else self._best_effort(rows))
 
     async def _best_effort(self, rows: Iterator[Row]) -> ImportReport:
@@ -132,6 +143,22 @@ class Import:
                 await session.commit()
         return made
 
+    async def _checked(self, rows: Iterator[Row]) -> ImportReport:
+        """What would become of each row in the best-effort mode, without a write: neither rows nor an audit entry."""
+        report, judge, known = Report("check"), Judge(self.forecaster), dict[str, str | None]()
+        while judged := await self._next_judged(rows, judge):
+            keys = {line: duplicate_key(made.fields) for line, made in judged if isinstance(made, Verdict)}
+            async with self.database.sessions() as session:
+                held = await SubmissionRepository(session).held(self.submitter.team_id, list(keys.values()))
+            known |= {key: first.id for key, first in held.items()}
+            for line, made in judged:
+                if isinstance(made, Refusal):
+                    report.add(_refused(line, made))
+                else:
+                    report.add(reported(line, made, known.get(keys[line]), duplicate=keys[line] in known))
+                    known.setdefault(keys[line], None)
+        return report.made()
+
     async def _next_judged(self, rows: Iterator[Row], judge: Judge) -> list[Judged]:
         """The next rows, vetted; none at the end."""
         chunk = await run_in_threadpool(_next, rows)
@@ -150,7 +177,10 @@ class Import:
         good = [(line, verdict) for line, verdict in judged if isinstance(verdict, Verdict)]
         rows = await run_in_threadpool(prepare, [verdict for _, verdict in good], self.submitter)
         places: list[Stored] = await store(session, rows) if rows else []
-        items = {line: reported(line, verdict, place) for (line, verdict), place in zip(good, places, strict=True)}
+        items = {
+            line: reported(line, verdict, place.id, duplicate=place.duplicate, warning=place.warning)
+            for (line, verdict), place in zip(good, places, strict=True)
+        }
         items |= {line: _refused(line, verdict) for line, verdict in judged if isinstance(verdict, Refusal)}
         return [items[line] for line, _ in judged]
 

@@ -206,9 +206,11 @@ def duplicate_key(fields: Mapping[str, object]) -> str:
     return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def reported(line: int, verdict: Verdict, stored: Stored) -> ImportedRow:
-    """A stored row in the report of an import."""
-    if stored.duplicate:
-        return ImportedRow(row=line, outcome="duplicate", id=stored.id, reason=stored.warning)
+def reported(
+    line: int, verdict: Verdict, measurement_id: str | None, *, duplicate: bool, warning: str | None = None
+) -> ImportedRow:
+    """A vetted row in the report of an import; without an id where it is not stored (yet)."""
+    if duplicate:
+        return ImportedRow(row=line, outcome="duplicate", id=measurement_id, reason=warning)
     outcome = "accepted" if verdict.status == "accepted" else "quarantined"
-    return ImportedRow(row=line, outcome=outcome, id=stored.id, reason=verdict.reason)
+    return ImportedRow(row=line, outcome=outcome, id=measurement_id, reason=verdict.reason)

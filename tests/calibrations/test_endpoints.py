@@ -1,6 +1,7 @@
 """Calibrations over HTTP: the one in use and its track record, lists, and who may fit and activate."""
 
 import math
+from statistics import median
 
 import httpx
 import pytest
@@ -38,6 +39,22 @@ def test_the_current_calibration_is_described(client: httpx.Client) -> None:
     assert all(spread["standard_deviation"] >= 0 for spread in body["spreads"])
     assert body["accuracy"]["by_source"]
     assert body["accuracy"]["by_family"]
+
+
+def test_what_it_was_fitted_on_is_shown_beside_what_it_predicts(client: httpx.Client) -> None:
+    body = client.get("/v1/calibrations/current/measurements", params={"per_lineage": 5}).json()
+    lineages = [point["lineage"] for point in body["items"]]
+    assert max(lineages.count(lineage) for lineage in lineages) == 5
+    sources = client.get("/v1/sources", params={"limit": 1000}).json()["items"]
+    assert set(lineages) == {source["lineage"] for source in sources if source["rows"]}
+    point = next(point for point in body["items"] if point["lineage"] == "alpa-osdi22")
+    row = client.get(f"/v1/measurements/{point['id']}").json()
+    assert row["result"]["unit"] == "seconds_per_step"
+    assert point["measured_seconds"] == pytest.approx(
+        row["result"]["value"] / row["training"]["global_batch"], rel=1e-3
+    )
+    errors = [abs(math.log(point["predicted_seconds"] / point["measured_seconds"])) for point in body["items"]]
+    assert median(errors) < math.log(1.5)
 
 
 def test_its_accuracy_is_told_cold_and_warm_by_every_name(client: httpx.Client) -> None:

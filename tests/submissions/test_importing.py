@@ -66,6 +66,25 @@ def test_a_retry_is_answered_as_the_first_time(ours: Team) -> None:
     assert other.status_code == 409, "asked otherwise, it is another request"
 
 
+def test_a_check_says_what_would_become_of_each_row_and_stores_nothing(ours: Team) -> None:
+    stored, fresh = sample(), sample()
+    ours.http.post("/v1/measurements", json=stored).raise_for_status()
+    body = lines(stored, fresh, fresh, sample(USUAL_RATE / 12), sample(USUAL_RATE * 20)) + b"not json\n"
+    everything = {"provenance.source.contains": "run-", "limit": 1000}
+    audit, rows = ours.http.get("/v1/audit").json(), ours.http.get("/v1/measurements", params=everything).json()
+    made = report(ours.http.post(PATH, params={"mode": "check"}, content=body, headers=NDJSON))
+    assert made["mode"] == "check"
+    outcomes = [item["outcome"] for item in made["items"]]
+    assert outcomes == ["duplicate", "accepted", "duplicate", "quarantined", "refused", "refused"]
+    assert [("id" in item) for item in made["items"]] == [True, False, False, False, False, False]
+    assert ours.http.get("/v1/audit").json() == audit
+    assert ours.http.get("/v1/measurements", params=everything).json() == rows
+    kept = report(ours.http.post(PATH, content=body, headers=NDJSON))
+    assert [item["outcome"] for item in kept["items"]] == outcomes, "the check had told"
+    both = {"mode": "check", "restore": True}
+    assert ours.http.post(PATH, params=both, content=SHIPPED, headers=CSV).status_code == 422
+
+
 def test_all_or_nothing(ours: Team) -> None:
     wrong = sample(result={"value": 1, "unit": "furlongs"})
     answer = ours.http.post(PATH, params={"mode": "atomic"}, content=lines(sample(), wrong), headers=NDJSON)
