@@ -70,7 +70,7 @@ def test_a_check_says_what_would_become_of_each_row_and_stores_nothing(ours: Tea
     stored, fresh = sample(), sample()
     ours.http.post("/v1/measurements", json=stored).raise_for_status()
     body = lines(stored, fresh, fresh, sample(USUAL_RATE / 12), sample(USUAL_RATE * 20)) + b"not json\n"
-    everything = {"provenance.source.contains": "run-", "limit": 1000}
+    everything: dict[str, Any] = {"provenance.source.contains": "run-", "limit": 1000}
     audit, rows = ours.http.get("/v1/audit").json(), ours.http.get("/v1/measurements", params=everything).json()
     made = report(ours.http.post(PATH, params={"mode": "check"}, content=body, headers=NDJSON))
     assert made["mode"] == "check"
@@ -81,7 +81,7 @@ def test_a_check_says_what_would_become_of_each_row_and_stores_nothing(ours: Tea
     assert ours.http.get("/v1/measurements", params=everything).json() == rows
     kept = report(ours.http.post(PATH, content=body, headers=NDJSON))
     assert [item["outcome"] for item in kept["items"]] == outcomes, "the check had told"
-    both = {"mode": "check", "restore": True}
+    both: dict[str, Any] = {"mode": "check", "restore": True}
     assert ours.http.post(PATH, params=both, content=SHIPPED, headers=CSV).status_code == 422
 
 

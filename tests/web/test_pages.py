@@ -208,6 +208,24 @@ def test_a_closed_service_asks_for_a_key(browser: Browser, closed_site: Site) ->
         expect(page.get_by_role("status")).to_contain_text("Estimated")
 
 
+@pytest.mark.slow
+def test_the_documentation_calls_with_the_key_it_is_given(browser: Browser, closed_site: Site) -> None:
+    with browser.new_context(base_url=closed_site.url) as context:
+        page = context.new_page()
+        page.goto("/docs")
+        page.locator("button.authorize").click()
+        page.get_by_label("auth-bearer-value").fill(closed_site.key)
+        page.get_by_role("button", name="Apply credentials").click()
+        page.get_by_role("button", name="Close", exact=True).click()
+        call = page.locator("#operations-catalogs-get_model")
+        call.locator(".opblock-summary-control").click()
+        call.get_by_role("button", name="Try it out").click()
+        call.get_by_role("button", name="Execute").click()
+        answer = call.locator(".live-responses-table")
+        expect(answer).to_contain_text("200")
+        expect(answer).to_contain_text('"llama-3-8b"')
+
+
 def test_pages_are_readable_by_all_in_light_and_dark(page: Page) -> None:
     for path in (f"/?{ASKED}", "/submit"):
         page.goto(path)
