@@ -20,6 +20,7 @@ from service.catalog.catalog import load_catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.estimates import endpoints as estimates
+from service.estimates.together import Together
 from service.evaluations import endpoints as evaluations
 from service.failures import add_failure_handlers
 from service.measurements import endpoints as measurements
@@ -115,6 +116,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await prepare(database)
         app.state.catalog = await asyncio.to_thread(load_catalog)
         app.state.sites = Sites(database, app.state.catalog)
+        app.state.together = Together(app.state.catalog)
         # Without a calibration the service starts all the same: what needs no forecast answers, and readiness says
         # what lacks.
         current = CurrentCalibration(database, lambda forecaster: _use(app, forecaster))

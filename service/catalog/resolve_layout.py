@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 from service.catalog.resolution import (
     Assumption,
@@ -11,6 +12,7 @@ from service.catalog.resolution import (
     Resolved,
     Unresolvable,
     Values,
+    is_nan,
     number,
 )
 from service.engine import layout as layouts
@@ -146,7 +148,8 @@ def chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
         )
     complete = {*stated, "global_batch"}
     try:
-        chosen, fits = layouts.choose(values, complete)
+        known = tuple((name, value) for name, value in values.items() if not is_nan(value))
+        chosen, fits = _choose(known, frozenset(complete))
     except ValueError as error:
         found = [replace(flaw, field=f"training.{flaw.field}") for flaw in layouts.flaws(_with_defaults(values))]
         raise Unresolvable(
@@ -187,6 +190,12 @@ def chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
         trivial = name in ("expert_parallel",) and family != "moe"
         if name not in stated and not trivial and (count > 1 or name in ("micro_batch", "recompute")):
             resolved.assumptions.append(Assumption(f"training.{name}", values[name], reason))
+
+
+@lru_cache(maxsize=4096)
+def _choose(known: tuple[tuple[str, float | str], ...], stated: frozenset[str]) -> tuple[Values, bool]:
+    """`layouts.choose`, remembered: what is asked about one job is mostly its data, price or place."""
+    return layouts.choose(dict(known), stated)
 
 
 def _with_defaults(values: Values) -> Values:

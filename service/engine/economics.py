@@ -6,7 +6,7 @@ prices, grid intensities and PUE are arguments. Every total is the sum of named 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +103,7 @@ class Energy:
 
 @dataclass(frozen=True, eq=False)
 class _Interruptions:
-    """One scenario of how a run is interrupted, each shape (n,)."""
+    """One scenario of how a run is interrupted, each shape (n,); of m scenarios, (m, n)."""
 
     failures_per_accelerator_hour: FloatArray
     recovery_hours: FloatArray
@@ -164,7 +164,7 @@ def goodput(
     chips = np.atleast_1d(np.asarray(count, dtype=np.float64))
     work = hours if isinstance(hours, Distribution) else exactly(hours)
     given = overrides or GoodputOverrides.none(len(chips))
-    usual = _scenario(chips, facts, given)
+    usual = _course(chips, facts, given, 1)
     parts, interval = _parts(chips, work.p50, facts, given, usual)
     median = sum(parts.values(), start=np.zeros_like(work.p50))
 
@@ -175,10 +175,9 @@ def goodput(
     def spread(side: int) -> FloatArray:
         explained = lost - parts["startup"]
         squares = np.log1p(explained / lost * np.expm1((Z90, -Z90)[side] * UNEXPLAINED_LOSS)) ** 2
-        for name in vars(usual):
-            other = _scenario(chips, facts, given, name, (2, 0)[side])
-            moved = sum(_parts(chips, work.p50, facts, given, other)[0].values(), start=np.zeros_like(work.p50))
-            squares = squares + np.log(np.maximum(moved - work.p50, 1e-300) / lost) ** 2
+        moved = _one_moved_each(usual, _course(chips, facts, given, (2, 0)[side]))
+        wall = sum(_parts(chips, work.p50, facts, given, moved)[0].values(), start=np.zeros_like(work.p50))
+        squares = squares + (np.log(np.maximum(wall - work.p50, 1e-300) / lost) ** 2).sum(axis=0)
         return np.where(np.isnan(given.share), np.exp((1.0, -1.0)[side] * np.sqrt(squares)), 1.0)
 
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -300,38 +299,36 @@ def _either(stated: FloatArray, otherwise: Distribution) -> Distribution:
     return Distribution(*(np.where(unknown, side, stated) for side in vars(otherwise).values()))
 
 
-def _scenario(
-    chips: FloatArray, facts: OperatingFacts, given: GoodputOverrides, moved: str = "", side: int = 1
-) -> _Interruptions:
-    """The usual course of a run; `moved` names one constant that is at another percentile (0 = p10, 2 = p90)."""
+def _course(chips: FloatArray, facts: OperatingFacts, given: GoodputOverrides, at: int) -> _Interruptions:
+    """How a run is interrupted with all constants at one percentile: 0 = p10, 1 = median, 2 = p90."""
 
-    def pick(name: str, stated: FloatArray, triple: Callable[[int], ArrayLike]) -> FloatArray:
-        return np.where(np.isnan(stated), triple(side if moved == name else 1), stated)
+    def pick(stated: FloatArray, published: ArrayLike) -> FloatArray:
+        return np.where(np.isnan(stated), published, stated)
 
     startup = facts.startup_intercept + facts.startup_slope * np.log(np.maximum(chips, 1.0))
     return _Interruptions(
         failures_per_accelerator_hour=pick(
-            "failures_per_accelerator_hour",
-            given.failures_per_accelerator_hour,
-            lambda at: facts.failures_per_accelerator_hour[at],
+            given.failures_per_accelerator_hour, facts.failures_per_accelerator_hour[at]
         ),
-        recovery_hours=pick(
-            "recovery_hours",
-            given.recovery_seconds / SECONDS_PER_HOUR,
-            lambda at: facts.recovery_seconds[at] / SECONDS_PER_HOUR,
-        ),
+        recovery_hours=pick(given.recovery_seconds / SECONDS_PER_HOUR, facts.recovery_seconds[at] / SECONDS_PER_HOUR),
         checkpoint_hours=pick(
-            "checkpoint_hours",
-            given.checkpoint_seconds / SECONDS_PER_HOUR,
-            lambda at: facts.checkpoint_seconds[at] / SECONDS_PER_HOUR,
+            given.checkpoint_seconds / SECONDS_PER_HOUR, facts.checkpoint_seconds[at] / SECONDS_PER_HOUR
         ),
-        evaluation_share=pick("evaluation_share", given.evaluation_share, lambda at: facts.evaluation_share[at]),
+        evaluation_share=pick(given.evaluation_share, facts.evaluation_share[at]),
         startup_hours=pick(
-            "startup_hours",
             given.startup_seconds / SECONDS_PER_HOUR,
-            lambda at: np.exp(startup + (at - 1) * Z90 * facts.startup_spread) / SECONDS_PER_HOUR,
+            np.exp(startup + (at - 1) * Z90 * facts.startup_spread) / SECONDS_PER_HOUR,
         ),
     )
+
+
+def _one_moved_each(usual: _Interruptions, moved: _Interruptions) -> _Interruptions:
+    """As many scenarios as there are constants, shape (m, n): in each, one constant is moved."""
+    names = list(vars(usual))
+    columns = {name: np.repeat(getattr(usual, name)[None, :], len(names), axis=0) for name in names}
+    for row, name in enumerate(names):
+        columns[name][row] = getattr(moved, name)
+    return _Interruptions(**columns)
 
 
 def _parts(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine.distribution import Z90
-from service.engine.effects import row_coefficients
 from service.engine.evidence import NAME_PENALTIES
 from service.engine.forecast import Forecaster
 from service.engine.roofline import allowance, fastest_seconds_per_sample, usually_fastest_seconds_per_sample
@@ -103,8 +102,7 @@ class Judge:
 
     def _median(self, inputs: Inputs) -> FloatArray:
         """The forecast's median alone, natural log of seconds per sample: what `Forecaster.log_seconds` gives first."""
-        positions, multipliers, targets = self.forecaster.design.columns(inputs.table)
-        coefficients = row_coefficients(positions, multipliers, targets, self.forecaster.unknowns)
+        coefficients = self.forecaster.posterior.coefficients(inputs.table)
         return log_seconds_per_sample(inputs, coefficients) + self._correction(inputs)
 
     def _correction(self, inputs: Inputs) -> FloatArray:
@@ -126,7 +124,7 @@ class Judge:
 
 
 def _impossible_beyond(table: Table) -> FloatArray:
-    packed = np.isin(table.text("packing").astype(str), ["packed", "unpadded"])
+    packed = table.among("packing", ("packed", "unpadded"))
     others = np.where(packed, IMPOSSIBLE_WHEN_PACKED, IMPOSSIBLE)
-    convolutional = np.isin(table.text("family").astype(str), list(CONVOLUTIONS))
+    convolutional = table.among("family", CONVOLUTIONS)
     return np.asarray(np.where(convolutional, IMPOSSIBLE_CONVOLUTIONS, others))

@@ -6,8 +6,10 @@ so that an unstated place makes the interval wide instead of the answer wrong.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from service.catalog.catalog import Catalog, Grid, Price, Pue
 from service.engine.distribution import quantiles
@@ -62,19 +64,32 @@ def accelerator_price(pricing: Pricing, accelerator: str, count: float, catalog:
     """
     if pricing.usd_per_accelerator_hour is not None:
         return Rate.known(pricing.usd_per_accelerator_hour, "given", stated=True)
-    if pricing.provider and all(price.provider != pricing.provider for price in catalog.prices):
+    return _listed_price(
+        pricing.provider, pricing.region, pricing.kind, pricing.date, accelerator, max(count, 1.0), catalog
+    )
+
+
+@lru_cache(maxsize=4096)
+def _listed_price(
+    provider: str | None,
+    region: str | None,
+    kind: str,
+    date: datetime.date | None,
+    accelerator: str,
+    count: float,
+    catalog: Catalog,
+) -> Rate:
+    if provider and all(price.provider != provider for price in catalog.prices):
         known = ", ".join(sorted({price.provider for price in catalog.prices}))
-        raise UnknownPlaceError(
-            "pricing.provider", f"no prices of provider {pricing.provider!r} are known", f"One of {known}."
-        )
+        raise UnknownPlaceError("pricing.provider", f"no prices of provider {provider!r} are known", f"One of {known}.")
     offers: dict[tuple[str, str], list[Price]] = {}
     for price in catalog.prices:
         if (
             price.accelerator == accelerator
-            and price.kind == pricing.kind
-            and pricing.provider in (None, price.provider)
-            and pricing.region in (None, price.region)
-            and (pricing.date is None or price.date <= pricing.date.isoformat())
+            and price.kind == kind
+            and provider in (None, price.provider)
+            and region in (None, price.region)
+            and (date is None or price.date <= date.isoformat())
         ):
             offers.setdefault((price.provider, price.region), []).append(price)
     chosen = [_offer(prices, count) for prices in offers.values()]
@@ -83,7 +98,7 @@ def accelerator_price(pricing: Pricing, accelerator: str, count: float, catalog:
         by_provider.setdefault(price.provider, []).append(price)
     cheapest = [min(prices, key=lambda price: price.usd_per_accelerator_hour) for prices in by_provider.values()]
     if not cheapest:
-        return Rate.known(float("nan"), f"no {pricing.kind} price of {accelerator} is known")
+        return Rate.known(float("nan"), f"no {kind} price of {accelerator} is known")
     where = ", ".join(
         f"{price.provider} {price.region} {price.usd_per_accelerator_hour:.2f}".replace("  ", " ")
         + (f" ({price.date})" if price.date else "")
@@ -91,7 +106,7 @@ def accelerator_price(pricing: Pricing, accelerator: str, count: float, catalog:
     )
     return Rate.spread(
         (price.usd_per_accelerator_hour for price in cheapest),
-        f"catalog {pricing.kind.replace('_', '-')} price: {where}",
+        f"catalog {kind.replace('_', '-')} price: {where}",
     )
 
 
@@ -115,6 +130,11 @@ def grid_intensity(location: Location, pricing: Pricing, catalog: Catalog) -> Ra
         grid = catalog.grid(pricing.region, pricing.provider)
         if grid is not None:
             return Rate.known(grid.gco2e_per_kwh, f"where the price is from: {_grid_reason(grid)}")
+    return _any_grid(catalog)
+
+
+@lru_cache
+def _any_grid(catalog: Catalog) -> Rate:
     world = catalog.grids["WORLD"]
     countries = [grid.gco2e_per_kwh for grid in catalog.grids.values() if grid.kind == "country"]
     low, _, high = quantiles(countries)
@@ -142,6 +162,12 @@ def power_usage_effectiveness(location: Location, pricing: Pricing, catalog: Cat
     if operator in usual:
         found = usual[operator]
         return Rate.known(found.pue, f"{found.provider} ({found.source})")
+    return _any_pue(catalog)
+
+
+@lru_cache
+def _any_pue(catalog: Catalog) -> Rate:
+    usual = _usual_pue(catalog)
     return Rate.spread((pue.pue for pue in usual.values()), f"no operator given: spread over {', '.join(usual)}")
 
 
@@ -152,7 +178,7 @@ def _offer(prices: list[Price], count: float) -> Price:
         if price.instance not in newest or price.date > newest[price.instance].date:
             newest[price.instance] = price
     current = list(newest.values())
-    filled = [price for price in current if price.accelerators <= max(count, 1.0)] or current
+    filled = [price for price in current if price.accelerators <= count] or current
     largest = max(price.accelerators for price in filled)
     return min(
         (price for price in filled if price.accelerators == largest),
@@ -165,6 +191,7 @@ def _grid_reason(grid: Grid) -> str:
     return f"{grid.region_name}{year} ({grid.source})"
 
 
+@lru_cache
 def _usual_pue(catalog: Catalog) -> dict[str, Pue]:
     """The latest fleet-wide figure by operator."""
     usual: dict[str, Pue] = {}

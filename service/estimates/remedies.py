@@ -37,6 +37,8 @@ def find_remedies(flats: Sequence[Flat], catalog: Catalog, forecaster: Forecaste
 
     A change to None means: leave the field out, so that it is chosen to fit.
     """
+    if not flats:
+        return []
     changes = [(index, change) for index, flat in enumerate(flats) for change in _changes(flat, catalog)]
     table, answers = resolve_table([_changed(flats[index], change) for index, change in changes], catalog)
     found: list[list[Remedy]] = [[] for _ in flats]

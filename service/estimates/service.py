@@ -98,7 +98,7 @@ def estimate_many(
 ) -> list[Estimate | list[FieldError]]:
     """An answer for each request, in order: its estimate, or the fields that keep it from being one."""
     flats = [normalise(request.configuration()) for request in requests]
-    _, resolutions = resolve_table(flats, catalog)
+    table, resolutions = resolve_table(flats, catalog)
     answers: list[Estimate | list[FieldError]] = [[] for _ in requests]
     chosen: list[tuple[int, Resolved, Rates]] = []
     for index, (request, resolution) in enumerate(zip(requests, resolutions, strict=True)):
@@ -114,7 +114,8 @@ def estimate_many(
     kept = [requests[index] for index, _, _ in chosen]
     resolved = [resolution for _, resolution, _ in chosen]
     rates = [rate for _, _, rate in chosen]
-    table = Table.from_rows([resolution.values for resolution in resolved])
+    if len(resolved) < len(table):
+        table = Table.from_rows([resolution.values for resolution in resolved])
     forecast = standpoint.predict(table)
     economics = _economics(kept, resolved, rates, table, forecast, operating_facts())
     neighbours = standpoint.nearest(table, NEIGHBOURS)
