@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint format accuracy accuracy-full readme bench kill-loop poison calibrate openapi lock clean
+.PHONY: help setup run test test-slow lint format accuracy accuracy-full readme plan-ranking bench kill-loop poison calibrate openapi lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,6 +50,9 @@ accuracy-full: setup ## the same with chips and models left out, residual layers
 
 readme: setup ## the shipped calibration's accuracy as the README's tables
 	$(BIN)/python -m service.calibrations.accuracy --readme
+
+plan-ranking: setup ## how well layouts are ranked where they were measured, and how fast they are searched (minutes)
+	$(BIN)/python -m tests.benchmarks.plan_ranking
 
 bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed

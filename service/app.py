@@ -26,6 +26,7 @@ from service.failures import add_failure_handlers
 from service.measurements import endpoints as measurements
 from service.middleware import Allowance, BodyLimit, Metrics, RequestContext
 from service.openapi import describe
+from service.plans import endpoints as plans
 from service.problems import add_handlers
 from service.security import Budgets, Gate
 from service.seed import prepare
@@ -36,7 +37,7 @@ from service.teams import endpoints as teams
 
 logger = logging.getLogger(__name__)
 
-ROOMS = (estimates, submissions, measurements, teams, calibrations, evaluations, catalog, health)
+ROOMS = (estimates, plans, submissions, measurements, teams, calibrations, evaluations, catalog, health)
 """Whose endpoints are served, in the order the documentation lists them."""
 
 ROWS = frozenset({"application/x-ndjson", "text/csv"})

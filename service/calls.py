@@ -3,7 +3,7 @@
 import json
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +82,12 @@ def estimate(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
     """The call for one forecast."""
     # Saved twice, an estimate would be there twice.
     return Call("POST", "/v1/estimates", _request(model, hardware, more), is_safe=not more.get("save"))
+
+
+def plan(model: Object, hardware: Mapping[str, Any] | Sequence[str], more: Mapping[str, Any]) -> Call:
+    """The call for plans."""
+    chips = dict(hardware) if isinstance(hardware, Mapping) else {"accelerators": list(hardware)}
+    return Call("POST", "/v1/plans", _request(model, chips, more))
 
 
 def submission(

@@ -10,7 +10,7 @@ be reached or says that it is busy; submissions carry an idempotency key, so tha
 pydantic and stamina.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from service.calls import ATTEMPTS, NDJSON, PATIENCE_SECONDS, TIMEOUT_SECONDS, I
 from service.calls import TraincastError as TraincastError
 from service.estimates.schemas import Estimate, EstimateRequest, SavedEstimate
 from service.measurements.schemas import MeasurementEntry
+from service.plans.schemas import PlanAnswer
 from service.submissions.schemas import ImportReport, Submitted
 
 
@@ -62,6 +63,21 @@ class Traincast:
                 calls.read(response)
             for line in response.iter_lines():
                 yield calls.answer(line)
+
+    def plan(self, *, model: Object, hardware: Mapping[str, Any] | Sequence[str], **more: Any) -> PlanAnswer:
+        """On which chips, how many of them and laid out how a run is quickest, cheapest or takes the least energy.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: `accelerators` with `max_count`, `counts`, ..., or the accelerators' names alone.
+            more: `data`, `training`, `software`, `deadline_hours`, `budget_usd`, `objective`, `pricing`, `location`,
+                `goodput`, `site`, `runs`, `layouts`, `limit`.
+
+        Raises:
+            TraincastError: It cannot be planned or read; `problem["errors"]` names the fields.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return PlanAnswer.model_validate(self._sent(calls.plan(model, hardware, more)))
 
     def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """An estimate that was saved."""
@@ -201,6 +217,10 @@ class AsyncTraincast:
                 calls.read(response)
             async for line in response.aiter_lines():
                 yield calls.answer(line)
+
+    async def plan(self, *, model: Object, hardware: Mapping[str, Any] | Sequence[str], **more: Any) -> PlanAnswer:
+        """As `Traincast.plan`."""
+        return PlanAnswer.model_validate(await self._sent(calls.plan(model, hardware, more)))
 
     async def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """As `Traincast.saved_estimate`."""

@@ -1,6 +1,6 @@
 """Answers as people read them in a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -10,6 +10,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from service.estimates.schemas import Estimate, Quantity
     from service.evaluations.schemas import Evaluation, Score
+    from service.plans.schemas import Plan, PlanAnswer
 
 SECONDS_IN = (
     ("years", 31_557_600.0),
@@ -19,6 +20,19 @@ SECONDS_IN = (
     ("s", 1.0),
     ("ms", 1e-3),
 )
+# How a layout is told in a table; what is 1 or none is left out.
+LAYOUT_WORDS = {
+    "tensor_parallel": "tensor",
+    "pipeline_parallel": "pipeline",
+    "virtual_pipeline": "chunks",
+    "context_parallel": "context",
+    "expert_parallel": "expert",
+    "data_parallel": "data",
+    "micro_batch": "micro-batch",
+    "sharding": "sharding",
+    "recompute": "recompute",
+    "offload": "offload",
+}
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -81,6 +95,60 @@ def estimate(answer: "Estimate") -> RenderableType:
         parts += [Text(f"  {made.field} = {_plain(made.value)}: {made.reason}") for made in answer.assumptions]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in answer.warnings]
     return Group(*parts)
+
+
+def plans(answer: "PlanAnswer") -> RenderableType:
+    """Plans as a table, best first, then why others fell out, or what would work."""
+    parts: list[RenderableType] = []
+    if answer.plans:
+        parts.append(_plans_table(answer.plans))
+    for way in answer.nearest_feasible:
+        change = ", ".join(f"{path} = {_plain(value)}" for path, value in way.change.items())
+        parts += [Text(f"would work with {change}: {way.reason}"), _plans_table([way.plan])]
+    fell_out = ", ".join(f"{reason.replace('_', ' ')} {many:,}" for reason, many in answer.rejected.items())
+    parts += [Text(), _line("tried", f"{answer.considered:,} configurations; {fell_out}")]
+    parts.append(_line("evidence", f"calibration {answer.calibration}"))
+    if answer.assumptions:
+        parts += [Text(), Text("assumed", style="bold")]
+        parts += [Text(f"  {made.field} = {_plain(made.value)}: {made.reason}") for made in answer.assumptions]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in answer.warnings]
+    return Group(*parts)
+
+
+def _plans_table(found: "Sequence[Plan]") -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    headings = (
+        "",
+        "accelerators",
+        "precision",
+        "duration",
+        "80 %",
+        "cost, USD",
+        "energy, kWh",
+        "MFU",
+        "fits",
+        "layout",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("", "accelerators", "precision", "layout") else "right")
+    for plan in found:
+        hours = plan.duration_hours
+        table.add_row(
+            "*" if plan.pareto else "",
+            f"{plan.hardware['count']} {plan.hardware['accelerator']}",
+            str(plan.training["precision"]),
+            seconds(3600.0 * hours.p50),
+            f"{seconds(3600.0 * hours.p10)} to {seconds(3600.0 * hours.p90)}",
+            *("-" if side is None else number(side.p50) for side in (plan.cost_usd, plan.energy_kwh)),
+            "-" if plan.mfu is None else f"{plan.mfu.p50:.1%}",
+            f"{plan.fits_probability:.0%}",
+            ", ".join(
+                f"{name} {plan.training[field]}"
+                for field, name in LAYOUT_WORDS.items()
+                if plan.training.get(field) not in (None, 1, "none")
+            ),
+        )
+    return table
 
 
 def evaluation(made: "Evaluation", by: str) -> RenderableType:

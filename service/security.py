@@ -189,8 +189,10 @@ class KeyRing:
 COST_OF_LINE = 1
 COST_OF_SAVING = 20
 COST_OF_LEARNING = 50
-"""What a line of a batch, a saved estimate and a row to learn from cost of a budget. Judgement: a unit is about a
-millisecond of one core; learning takes time with the square of its rows, fifty milliseconds each for a few hundred."""
+COST_OF_PLACE = 30
+"""What a line of a batch, a saved estimate, a row to learn from, and a number of chips that a plan tries cost of a
+budget. Judgement: a unit is about a millisecond of one core; learning takes time with the square of its rows, fifty
+milliseconds each for a few hundred."""
 
 
 class Budgets:

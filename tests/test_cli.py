@@ -41,7 +41,20 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "command",
-    ["serve", "estimate", "evaluate", "calibrate", "submit", "import", "export", "keys", "migrate", "seed", "openapi"],
+    [
+        "serve",
+        "estimate",
+        "plan",
+        "evaluate",
+        "calibrate",
+        "submit",
+        "import",
+        "export",
+        "keys",
+        "migrate",
+        "seed",
+        "openapi",
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     assert command in traincast("--help").stdout
@@ -90,10 +103,30 @@ def test_a_remote_service_answers_as_the_local_engine_does(service_url: str) -> 
     assert printed(*GPT3, "--json", "--url", service_url) == printed(*GPT3, "--json")
 
 
+PLAN = shlex.split("plan -m llama-2-7b --tokens 1e9 -s 4096 -a A100-SXM4-80GB -a T4 -n 8 -n 16 --global-batch 64")
+
+
+def test_plans_are_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    told = traincast(*PLAN).stdout
+    for word in ("16 A100-SXM4-80GB", "duration", "80 %", "cost, USD", "fits", "data", "assumed", "does not fit"):
+        assert word in told
+    assert "would work with deadline_hours" in traincast(*PLAN, "--deadline", "0.1").stdout
+
+
+def test_plans_are_the_same_here_and_at_a_service(service_url: str) -> None:
+    here = printed(*PLAN, "--objective", "cost", "--limit", "2", "--json")
+    assert len(here["plans"]) == 2
+    assert printed(*PLAN, "--objective", "cost", "--limit", "2", "--json", "--url", service_url) == here
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["estimate", "-m", "gpt-3-175b", "-a", "H1000"], "H100"),
+        (["plan", "-m", "llama-2-7b", "-a", "H1000"], "H100"),
+        (["plan", "-m", "llama-2-7b", "-a", "T4"], "data.tokens"),
+        (["plan", "-m", "llama-2-7b"], "hardware"),
         (["estimate", "-m", "gpt-3-175b"], "hardware"),
         (["estimate"], "flags"),
         (["estimate", "no-such-file.json"], "no-such-file.json"),

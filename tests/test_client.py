@@ -55,3 +55,20 @@ async def test_it_does_the_same_asynchronously(service_url: str) -> None:
         assert len([source async for source in traincast.items("/v1/sources", limit=25)]) > 60
         with pytest.raises(TraincastError):
             await traincast.get("/v1/accelerators/H1000")
+
+
+@pytest.mark.anyio
+async def test_plans_are_asked_for_by_the_chips_names_or_by_fields(service_url: str) -> None:
+    question: dict[str, Any] = {
+        "model": "resnet-50",
+        "data": {"name": "imagenet-1k"},
+        "training": {"precision": "fp16"},
+    }
+    with Traincast(service_url) as traincast:
+        by_name = traincast.plan(hardware=["T4", "V100-SXM2-16GB"], limit=3, **question)
+        assert len(by_name.plans) == 3
+        with pytest.raises(TraincastError, match="H100"):
+            traincast.plan(hardware=["H1000"], **question)
+    async with AsyncTraincast(service_url) as asynchronous:
+        by_fields = {"accelerators": ["T4", "V100-SXM2-16GB"], "max_count": 4096}
+        assert await asynchronous.plan(hardware=by_fields, limit=3, **question) == by_name

@@ -26,9 +26,10 @@ from service.catalog.resolution import (
     stated_number,
     to_number,
 )
-from service.catalog.resolve_layout import LAYOUT_FIELDS, chosen_layout, measured_layout
+from service.catalog.resolve_layout import LAYOUT_FIELDS, PRIORS, chosen_layouts, measured_layout
 from service.catalog.resolve_model import resolve_data, resolve_model
 from service.engine import layout as layouts
+from service.engine.judge import Judge
 from service.engine.layout import Flaw
 from service.engine.machine import chip_group
 from service.engine.operations import TRANSFORMER_FAMILIES
@@ -46,12 +47,37 @@ FUSED_ATTENTION_SINCE = 2023.0  # FlashAttention reached PyTorch, Megatron and N
 FUSED_ATTENTION_VENDORS = ("nvidia", "amd", "huawei")
 
 
-def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved:
+def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False, judge: Judge = PRIORS) -> Resolved:
     """Resolve one configuration given as dotted names, e.g. `{"model.name": "bert-large", ...}`.
+
+    Args:
+        flat: what was stated.
+        catalog: the reference tables.
+        measured: whether it was run as it is.
+        judge: by what a layout that is left open is chosen.
 
     Raises Unresolvable naming every field at fault (unknown accelerator, nothing known about the model, a layout that
     can't run, a precision the chip doesn't have).
     """
+    (answer,) = _resolved([flat], catalog, measured=measured, judge=judge)
+    if isinstance(answer, Unresolvable):
+        raise answer
+    return answer
+
+
+def resolve_table(
+    flats: Sequence[Flat], catalog: Catalog, *, measured: bool = False, judge: Judge = PRIORS
+) -> tuple[Table, list[Resolved | Unresolvable]]:
+    """Resolve many; the table holds the rows that resolved, in order, the list an answer for each row given."""
+    answers = _resolved(flats, catalog, measured=measured, judge=judge)
+    table = Table.from_rows([answer.values for answer in answers if isinstance(answer, Resolved)])
+    if measured and len(table):
+        table = layouts.assumed(table)
+    return table, answers
+
+
+def resolve_open(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved:
+    """Resolve all but the layout, of which the values have only what was stated; raises as `resolve` does."""
     assumptions: list[Assumption] = []
     errors: list[Flaw] = []
     chip = _accelerator(flat, catalog, errors)
@@ -71,34 +97,38 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
         errors.extend(contradictions(flat, values, chip))
     if errors:
         raise Unresolvable(errors)
-    if measured:
-        measured_layout(values)
-    else:
-        chosen_layout(flat, values, resolved)
     _amount(flat, catalog, resolved)
-    resolved.layout = {
+    return resolved
+
+
+def _resolved(
+    flats: Sequence[Flat], catalog: Catalog, *, measured: bool, judge: Judge
+) -> list[Resolved | Unresolvable]:
+    answers: list[Resolved | Unresolvable] = []
+    for flat in flats:
+        try:
+            answers.append(resolve_open(flat, catalog, measured=measured))
+        except Unresolvable as error:
+            answers.append(error)
+    if measured:
+        for answer in answers:
+            if isinstance(answer, Resolved):
+                measured_layout(answer.values)
+    else:
+        answers = chosen_layouts(flats, answers, judge)
+    for answer in answers:
+        if isinstance(answer, Resolved):
+            answer.layout = _layout(answer.values)
+    return answers
+
+
+def _layout(values: Values) -> dict[str, object]:
+    return {
         **{name: values[name] for name in LAYOUT_FIELDS if name in values and not is_nan(values[name])},
         "precision": values["precision"],
         "optimizer": values["optimizer"],
         "per_node": values["per_node"],
     }
-    return resolved
-
-
-def resolve_table(
-    flats: Sequence[Flat], catalog: Catalog, *, measured: bool = False
-) -> tuple[Table, list[Resolved | Unresolvable]]:
-    """Resolve many; the table holds the rows that resolved, in order, the list an answer for each row given."""
-    answers: list[Resolved | Unresolvable] = []
-    for flat in flats:
-        try:
-            answers.append(resolve(flat, catalog, measured=measured))
-        except Unresolvable as error:
-            answers.append(error)
-    table = Table.from_rows([answer.values for answer in answers if isinstance(answer, Resolved)])
-    if measured and len(table):
-        table = layouts.assumed(table)
-    return table, answers
 
 
 FEWEST_PARAMETERS = 1e4  # judgement: smaller counts are billions or millions that lost their unit

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 it cannot be done (said on standard error), 2 the command 
 
 import typer
 
-from service.cli import estimating, evaluating, measuring, serving
+from service.cli import estimating, evaluating, measuring, planning, serving
 from service.cli.keys import keys
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 for command in (
     serving.serve,
     estimating.estimate,
+    planning.plan,
     evaluating.evaluate,
     evaluating.calibrate,
     measuring.submit,

@@ -77,7 +77,7 @@ def estimate(
     - `traincast estimate -m llama-2-7b -a L40S --mode lora --set software.attention=flash2 --url http://localhost:8000`
     """
     given = {name: value for name, value in locals().items() if name in FLAGS and value is not None}
-    request = _request(file, {FLAGS[name]: value for name, value in given.items()}, setting or [])
+    request = request_of(file, {FLAGS[name]: value for name, value in given.items()}, setting or [])
     answer = _ask(url, request) if url else _compute(request)
     if as_json:
         print(answer.model_dump_json(indent=2))
@@ -87,7 +87,7 @@ def estimate(
     rendering.console().print(rendering.estimate(answer))
 
 
-def _request(file: Path | None, flags: dict[str, object], settings: list[str]) -> dict[str, Any]:
+def request_of(file: Path | None, flags: dict[str, object], settings: list[str]) -> dict[str, Any]:
     """The request: the file's, changed by flags, changed by `--set`."""
     request: dict[str, Any] = {}
     if file is not None:
@@ -106,7 +106,7 @@ def _request(file: Path | None, flags: dict[str, object], settings: list[str]) -
         elif isinstance(request.setdefault(section, {}), dict):
             request[section][name] = value
     if not request:
-        fail("say what to estimate: flags, --set, or a JSON file; see traincast estimate --help")
+        fail("say which run: flags, --set, or a JSON file; see --help")
     return request
 
 

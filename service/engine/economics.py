@@ -176,8 +176,8 @@ def goodput(
         explained = lost - parts["startup"]
         squares = np.log1p(explained / lost * np.expm1((Z90, -Z90)[side] * UNEXPLAINED_LOSS)) ** 2
         moved = _one_moved_each(usual, _course(chips, facts, given, (2, 0)[side]))
-        wall = sum(_parts(chips, work.p50, facts, given, moved)[0].values(), start=np.zeros_like(work.p50))
-        squares = squares + (np.log(np.maximum(wall - work.p50, 1e-300) / lost) ** 2).sum(axis=0)
+        hours = sum(_parts(chips, work.p50, facts, given, moved)[0].values(), start=np.zeros_like(work.p50))
+        squares = squares + (np.log(np.maximum(hours - work.p50, 1e-300) / lost) ** 2).sum(axis=0)
         return np.where(np.isnan(given.share), np.exp((1.0, -1.0)[side] * np.sqrt(squares)), 1.0)
 
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -22,6 +22,7 @@ from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, groupings, jacobian, row_coefficients
 from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, graded
+from service.engine.judge import Judge
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.memory_fit import OwnMemory, learn_peaks
 from service.engine.observed import model_flops_per_sample
@@ -303,6 +304,12 @@ class Forecaster:
             return median, mechanics.variance + self.sigma**2
         shift, variance = self.own.shift_and_variance(table, *mechanics.gradient(), mechanics.variance)
         return median + shift, variance
+
+    @cached_property
+    def judge(self) -> Judge:
+        """By what this forecaster compares layouts: its medians, at the site whose rows it learned."""
+        site = "" if self.own is None else OWN_SITE
+        return Judge(self.design, self.unknowns, self.memory_unknowns, site)
 
     def nearest(self, table: Table, k: int = 5) -> list[list[Neighbour]]:
         """The measurements nearest to each configuration, nearest first."""

@@ -38,7 +38,8 @@ def usually_fastest_seconds_per_sample(inputs: Inputs) -> tuple[FloatArray, Floa
     Language models run at most as fast as the best matrix product known on their chip, where one is.
     """
     table, fastest = inputs.table, fastest_seconds_per_sample(inputs)
-    share = np.where(table.among("family", TRANSFORMER_FAMILIES), filled(table["matmul_share"], 1.0), 1.0)
+    language = table.among("family", TRANSFORMER_FAMILIES)
+    share = np.where(language, filled(table["matmul_share"], 1.0), 1.0)
     return fastest / share, fastest / np.minimum(BEYOND_BEST_MATMUL * share, 1.0)
 
 

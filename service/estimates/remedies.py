@@ -40,7 +40,8 @@ def find_remedies(flats: Sequence[Flat], catalog: Catalog, forecaster: Forecaste
     if not flats:
         return []
     changes = [(index, change) for index, flat in enumerate(flats) for change in _changes(flat, catalog)]
-    table, answers = resolve_table([_changed(flats[index], change) for index, change in changes], catalog)
+    tried = [_changed(flats[index], change) for index, change in changes]
+    table, answers = resolve_table(tried, catalog, judge=forecaster.judge)
     found: list[list[Remedy]] = [[] for _ in flats]
     if not len(table):
         return found

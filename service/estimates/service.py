@@ -98,7 +98,7 @@ def estimate_many(
 ) -> list[Estimate | list[FieldError]]:
     """An answer for each request, in order: its estimate, or the fields that keep it from being one."""
     flats = [normalise(request.configuration()) for request in requests]
-    table, resolutions = resolve_table(flats, catalog)
+    table, resolutions = resolve_table(flats, catalog, judge=standpoint.forecaster.judge)
     answers: list[Estimate | list[FieldError]] = [[] for _ in requests]
     chosen: list[tuple[int, Resolved, Rates]] = []
     for index, (request, resolution) in enumerate(zip(requests, resolutions, strict=True)):
