@@ -102,8 +102,8 @@ def layer_parameters(table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 def predicted_share(table: Table) -> FloatArray:
     """Share of a sample's tokens that go through the vocabulary's head, shape (n,)."""
-    encoder = table.text("family") == "encoder"
-    return np.where(encoder, np.where(table.text("mode") == "pretrain", MASKED_SHARE, 0.0), 1.0)
+    masked = np.where(table.among("mode", ("pretrain",)), MASKED_SHARE, 0.0)
+    return np.where(table.among("family", ("encoder",)), masked, 1.0)
 
 
 def parameter_count(table: Table) -> FloatArray:

@@ -179,7 +179,7 @@ def _kernels(
     # less than the count, the remaining accelerators are taken to share the work.
     share = np.clip(table["count"] / (split * layout.pipeline * layout.data), 0.25, 4.0)
     # Learned efficiencies are fractions of what chips usually reach; one known to reach less starts from that.
-    reach = np.nan_to_num(table["matmul_share"] / USUAL_MATMUL_SHARE, nan=1.0)
+    reach = filled(table["matmul_share"] / USUAL_MATMUL_SHARE, 1.0)
     peak = table["peak_tflops"] * 1e12 * share * reach
     bandwidth = table["memory_bandwidth_gbs"] * 1e9 * share
 

@@ -15,12 +15,14 @@ from service.estimates.remedies import COUNTED_DEGREES
 from service.sites.standpoint import Standpoint
 
 SHARES = (2, 4, 8, 16)
-# Judgement: where accelerators wait for each other and for the host less than half of the time, or have several samples
-# each, a smaller job is not quicker, and looking for one only costs time.
-MOST_WAITING = 0.5
+# Judgement: a job most of whose step is work that more accelerators share out, with several samples for each replica,
+# is not quicker on fewer, and looking for one only costs time.
+MOST_UNSHARED = 0.5
 FEWEST_SAMPLES = 2.0
 NOTICEABLE = 1.02  # times quicker that is worth a warning
-WAITING = (
+UNSHARED = (
+    "launch",
+    "host",
     "tensor_communication",
     "expert_communication",
     "context_communication",
@@ -69,10 +71,10 @@ def quicker_counts(
 
 
 def _past_half(table: Table, forecast: Forecast) -> BoolArray:
-    """Rows of several accelerators that mostly wait, or that have hardly a sample for each replica, shape (n,)."""
-    waiting = sum(forecast.breakdown[name] for name in WAITING) / forecast.step_seconds.p50
+    """Rows of several accelerators that share little of a step, or have hardly a sample a replica, shape (n,)."""
+    unshared = sum(forecast.breakdown[name] for name in UNSHARED) / forecast.step_seconds.p50
     samples = table["global_batch"] / np.maximum(np.nan_to_num(table["data_parallel"], nan=1.0), 1.0)
-    return np.asarray((table["count"] > 1) & ((waiting > MOST_WAITING) | (samples < FEWEST_SAMPLES)))
+    return np.asarray((table["count"] > 1) & ((unshared > MOST_UNSHARED) | (samples < FEWEST_SAMPLES)))
 
 
 def _smaller(flat: Mapping[str, object]) -> Iterator[tuple[int, dict[str, object]]]:

@@ -125,9 +125,9 @@ def test_no_new_site_is_expected_to_beat_the_best_matrix_product_of_its_chip(
     flat = {"model.name": "llama-2-7b", "data.sequence_length": 2048, "training.global_batch": 128}
     table = table_of({**flat, "hardware.accelerator": chip, "hardware.count": 8, "training.precision": "bf16"})
     mfu, best = forecaster.predict(table).mfu, table["matmul_share"][0]
-    # By convention utilisation counts the attention that a causal mask spares, 4 % of the FLOPs here.
-    assert mfu.p50[0] <= 1.05 * best
-    assert mfu.p90[0] <= 1.05 * BEYOND_BEST_MATMUL * best
+    # By convention utilisation counts the attention that a causal mask spares, and embeddings: 6 % of the FLOPs here.
+    assert mfu.p50[0] <= 1.06 * best
+    assert mfu.p90[0] <= 1.06 * BEYOND_BEST_MATMUL * best
 
 
 @pytest.mark.parametrize("batch", [32, 256])
