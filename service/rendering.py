@@ -10,6 +10,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from service.estimates.schemas import Estimate, Quantity
     from service.evaluations.schemas import Evaluation, Score
+    from service.launch_configs import LaunchConfig
 
 SECONDS_IN = (
     ("years", 31_557_600.0),
@@ -100,6 +101,20 @@ def evaluation(made: "Evaluation", by: str) -> RenderableType:
         parts.append(Text(f"  and {len(made.skipped) - 20} more"))
     parts.append(Text(made.note, style="dim"))
     return Group(*parts)
+
+
+def launch_config(name: str, read: "LaunchConfig") -> RenderableType:
+    """What was made of another framework's file: fields by option, then what was ignored, by reason."""
+    table = Table(title=name, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for heading in ("option", "field", "value"):
+        table.add_column(heading)
+    for item in read.understood:
+        table.add_row(item.option, item.field, _plain(item.value))
+    parts: list[RenderableType] = [table]
+    for reason in dict.fromkeys(item.reason for item in read.ignored):
+        options = ", ".join(item.option for item in read.ignored if item.reason == reason)
+        parts.append(Text(f"ignored, {reason}: {options}", style="dim"))
+    return Group(*parts, Text())
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -215,3 +215,26 @@ def test_migrate_and_seed_prepare_a_database(databases: Databases, monkeypatch: 
     assert traincast("export").stdout.count("\n") == 1
     traincast("seed")
     assert traincast("export", "--where", "source=megatron-sc21-paper").stdout.count("\n") == 24
+
+
+def test_other_frameworks_files_are_taken_and_what_became_of_them_is_listed(tmp_path: Path) -> None:
+    flags = tmp_path / "args.txt"
+    flags.write_text(
+        "--num-layers 32 --hidden-size 4096 --num-attention-heads 32 --seq-length 4096 --micro-batch-size 1\n"
+        "--global-batch-size 128 --tensor-model-parallel-size 2 --bf16 --lr 1e-4 --vocab-size 32000\n"
+    )
+    asked = ("estimate", "--from-megatron", str(flags), "-a", "A100-SXM4-80GB", "-n", "8")
+    body = printed(*asked, "--json")
+    assert body["layout"]["tensor_parallel"] == 2
+    (listed,) = body["launch_configs"]
+    assert {"option": "--hidden-size", "field": "model.hidden_size", "value": 4096} in listed["understood"]
+    assert [item["option"] for item in listed["ignored"]] == ["--lr"]
+    changed = traincast(*asked, "--set", "training.tensor_parallel=4")
+    assert "tensor_parallel 4" in changed.stdout
+    assert "--hidden-size" in changed.stderr
+    assert "--hidden-size" not in changed.stdout
+    ours = tmp_path / "run.json"
+    ours.write_text(json.dumps({"training": {"tensor_parallel": 1}}))
+    assert printed("estimate", str(ours), *asked[1:], "--json")["layout"]["tensor_parallel"] == 1
+    flags.write_text("nothing")
+    assert "--from-megatron" in traincast(*asked, code=1).stderr
