@@ -110,6 +110,8 @@ def launch_config(name: str, read: "LaunchConfig") -> RenderableType:
         table.add_column(heading)
     for item in read.understood:
         table.add_row(item.option, item.field, _plain(item.value))
+    for name, value in read.defaults.items():
+        table.add_row("(framework's default)", name, _plain(value), style="dim")
     parts: list[RenderableType] = [table]
     for reason in dict.fromkeys(item.reason for item in read.ignored):
         options = ", ".join(item.option for item in read.ignored if item.reason == reason)

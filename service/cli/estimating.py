@@ -139,7 +139,8 @@ def _request(
 
 def _unsaid(launched: list[Launched], request: dict[str, Any]) -> dict[str, object]:
     """What the files of other frameworks say and the request does not."""
-    read = {name: value for one in launched for name, value in one.config.fields.items()}
+    read = {name: value for one in launched for name, value in one.config.defaults.items()}
+    read |= {name: value for one in launched for name, value in one.config.fields.items()}
     return {
         path: value
         for path, value in read.items()

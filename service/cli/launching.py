@@ -46,6 +46,7 @@ def listed(launched: list[Launched]) -> list[dict[str, Any]]:
         {
             "file": str(one.file),
             "kind": one.kind,
+            "defaults": one.config.defaults,
             "understood": [asdict(item) for item in one.config.understood],
             "ignored": [asdict(item) for item in one.config.ignored],
         }

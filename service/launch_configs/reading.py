@@ -35,11 +35,13 @@ class LaunchConfig:
 
     Attributes:
         fields: What it says, by dotted names of the vocabulary.
+        defaults: What its framework does unless told otherwise, and nothing in it told.
         understood: Options that fields were taken from, in order.
         ignored: All other options, in order.
     """
 
     fields: dict[str, object] = field(default_factory=dict)
+    defaults: dict[str, object] = field(default_factory=dict)
     understood: list[Understood] = field(default_factory=list)
     ignored: list[Ignored] = field(default_factory=list)
 
@@ -47,6 +49,11 @@ class LaunchConfig:
         """The option says this field."""
         self.fields[name] = value
         self.understood.append(Understood(option, name, value))
+
+    def otherwise(self, **defaults: object) -> None:
+        """What the framework does of `training` where the options say nothing."""
+        named = {f"training.{name}": value for name, value in defaults.items()}
+        self.defaults |= {name: value for name, value in named.items() if name not in self.fields}
 
     def ignore(self, option: str, reason: str = NO_FIELD) -> None:
         """The option says nothing that is used."""

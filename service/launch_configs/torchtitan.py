@@ -66,8 +66,7 @@ def read_torchtitan(text: str) -> LaunchConfig:
     if not read.understood:
         raise LaunchConfigError("nothing in it is torchtitan's: [model], [training], [parallelism] are missing")
     read.fields["software.framework"] = "torchtitan"
-    # It trains in mixed precision, with FSDP or by autocast, unless told otherwise.
-    read.fields.setdefault("training.precision", "bf16")
+    read.otherwise(precision="bf16", tensor_parallel=1, pipeline_parallel=1, context_parallel=1, expert_parallel=1)
     return read
 
 

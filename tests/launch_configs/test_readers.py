@@ -181,6 +181,7 @@ def test_a_torchtitan_job() -> None:
         "training.sharding": "hsdp", "training.sharding_group": 16,
     }  # fmt: skip
     assert "parallelism.enable_async_tensor_parallel" in reasons(read)
+    assert read.defaults == {"training.pipeline_parallel": 1, "training.expert_parallel": 1}
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_what_is_read_is_a_configuration_that_can_run(kind: str) -> None:
     read = READERS[kind](FILES[kind])
     chips = {"hardware.accelerator": "H100-SXM5-80GB", "hardware.count": COUNTS[kind], "hardware.per_node": 8}
     model = {} if any(name.startswith("model.") for name in read.fields) else {"model.name": "llama-2-70b"}
-    configuration = Configuration.from_flat({**chips, **model, **read.fields})
+    configuration = Configuration.from_flat({**chips, **model, **read.defaults, **read.fields})
     resolve(configuration.flat(), load_catalog(), measured=False)
 
 
