@@ -3,6 +3,7 @@
 Flags as `megatron/training/arguments.py` defines them (github:NVIDIA/Megatron-LM).
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -189,7 +190,7 @@ def _flags(text: str) -> Iterator[tuple[str, str]]:
         return variables.get(name) or str(found.group(2) or found.group(0))
 
     words = re.sub(r"[\"'()]", " ", _VARIABLE.sub(filled, plain)).split()
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for word, following in itertools.pairwise([*words, "--"]):
         flag, equals, value = word.partition("=")
         if re.fullmatch(r"--[A-Za-z][\w-]*", flag):
             yield flag[2:].replace("_", "-"), value if equals else ("" if following.startswith("--") else following)
