@@ -57,14 +57,14 @@ def read_torchtitan(text: str) -> LaunchConfig:
         raise LaunchConfigError(f"not TOML: {error}") from None
     read = LaunchConfig()
     given = dict(leaves(config))
+    if not any(option.startswith(("model.", "training.", "parallelism.")) for option in given):
+        raise LaunchConfigError("nothing in it is torchtitan's: [model], [training], [parallelism] are missing")
     for option, value in given.items():
         if option not in _TOGETHER:
             _one(read, option, value)
     _model(read, given)
     _data_parallel(read, given)
     _amount(read, given)
-    if not read.understood:
-        raise LaunchConfigError("nothing in it is torchtitan's: [model], [training], [parallelism] are missing")
     read.fields["software.framework"] = "torchtitan"
     read.otherwise(precision="bf16", tensor_parallel=1, pipeline_parallel=1, context_parallel=1, expert_parallel=1)
     return read
