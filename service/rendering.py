@@ -1,6 +1,6 @@
 """Answers as people read them in a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from service.cli.benching import Made
     from service.estimates.schemas import Estimate, Quantity
     from service.evaluations.schemas import Evaluation, Score
     from service.launch_configs import LaunchConfig
@@ -117,6 +118,31 @@ def launch_config(name: str, read: "LaunchConfig") -> RenderableType:
         options = ", ".join(item.option for item in read.ignored if item.reason == reason)
         parts.append(Text(f"ignored, {reason}: {options}", style="dim"))
     return Group(*parts, Text())
+
+
+def benchmarks(made: Sequence["Made"]) -> RenderableType:
+    """What a machine was measured to do, a line a workload, then why some of it is doubtful."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("workload")
+    for heading in ("batch", "precision", "samples/s", "tokens/s", "step", "spread", "peak GB"):
+        table.add_column(heading, justify="right")
+    for one in made:
+        steady, peak = one.steady, one.row.get("result.peak_memory_gb")
+        tokens = with_prefix(steady.samples_per_second * steady.tokens_per_sample) if steady.tokens_per_sample else "-"
+        table.add_row(
+            one.workload,
+            _plain(one.row["training.global_batch"]),
+            str(one.row["training.precision"]),
+            number(steady.samples_per_second),
+            tokens,
+            seconds(steady.step_seconds),
+            f"{steady.spread:.1%}",
+            number(peak) if isinstance(peak, float) else "-",
+        )
+    chips = dict.fromkeys(str(one.row["hardware.accelerator"]) for one in made)
+    doubts = [Text(f"{one.workload}: {reason}", style="yellow") for one in made for reason in one.reasons]
+    stored = [Text(f"{one.workload} submitted: {one.stored.id} {one.stored.status}") for one in made if one.stored]
+    return Group(Text(", ".join(chips), style="bold"), table, *doubts, *stored)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -6,7 +6,7 @@ Exit codes: 0 done, 1 it cannot be done (said on standard error), 2 the command 
 
 import typer
 
-from service.cli import estimating, evaluating, measuring, serving
+from service.cli import benching, estimating, evaluating, measuring, serving
 from service.cli.keys import keys
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ for command in (
     estimating.estimate,
     evaluating.evaluate,
     evaluating.calibrate,
+    benching.bench,
     measuring.submit,
     measuring.export,
     serving.migrate,
