@@ -28,8 +28,8 @@ GPT3 = shlex.split(
 )
 
 
-def traincast(*arguments: str, code: int = 0, stdin: str | None = None) -> Result:
-    result = CliRunner().invoke(app, list(arguments), input=stdin)
+def traincast(*arguments: str, code: int = 0, stdin: str | None = None, env: dict[str, str] | None = None) -> Result:
+    result = CliRunner(env=env).invoke(app, list(arguments), input=stdin)
     assert result.exit_code == code, result.output
     return result
 
@@ -41,11 +41,33 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "command",
-    ["serve", "estimate", "evaluate", "calibrate", "submit", "import", "export", "keys", "migrate", "seed", "openapi"],
-)
-def test_every_command_explains_itself(command: str) -> None:
-    assert command in traincast("--help").stdout
-    assert traincast(command, "--help").stdout.strip()
+    [
+        "serve", "estimate", "evaluate", "calibrate", "bench", "submit", "import", "export", "mcp", "migrate", "seed",
+        "openapi", "keys create", "keys list", "keys revoke",
+    ],
+)  # fmt: skip
+def test_every_command_explains_itself_by_an_example(command: str) -> None:
+    assert command.split()[0] in traincast("--help").stdout
+    explained = " ".join(traincast(*command.split(), "--help", env={"COLUMNS": "200"}).stdout.split())
+    usage, _, rest = explained.partition("Options")
+    assert f"traincast {command}" in usage.partition("Example")[2], rest
+
+
+def test_exit_codes_are_told() -> None:
+    assert "Exit codes: 0 done" in traincast("--help").stdout
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_shows_colours_unless_told_otherwise(no_color: str, coloured: bool) -> None:
+    command = [sys.executable, "-c", "from service.cli import main; main()", "estimate", "no-such-file.json"]
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    subprocess.run(command, env=environment, stdout=theirs, stderr=theirs, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "no-such-file.json" in shown
+    assert ("\x1b[" in shown) == coloured
 
 
 def test_help_loads_neither_the_engine_nor_the_server() -> None:

@@ -15,7 +15,7 @@ from service.bench.workloads import Workload
 from service.callbacks import surroundings
 from service.callbacks.steady import FEWEST_WINDOWS, Steady, ThroughputMeter
 
-LEAST_WARM_UP_STEPS = 3
+LEAST_WARM_UP_STEPS = 2
 """Steps before anything is timed, however slow: kernels are chosen, memory is taken, graphs are compiled."""
 WARM_UP_SHARE = 0.25
 """Of the time for a run, what further warming up takes: clocks settle in seconds. Judgement."""
@@ -86,9 +86,10 @@ def time_training(
             steps += 1
         left = seconds - (time.perf_counter() - began)
         window_steps = max(1, int(left / WINDOWS / step_seconds))
-        meter = ThroughputMeter(warm_up_steps=1, window_steps=window_steps)
+        meter = ThroughputMeter(warm_up_steps=0, window_steps=window_steps)
         meter.start(synchronise)
-        least, most = 1 + FEWEST_WINDOWS * window_steps, 1 + WINDOWS * window_steps
+        meter.step(batch)  # the end of the last step, at which the first window starts
+        least, most = FEWEST_WINDOWS * window_steps, WINDOWS * window_steps
         for step in range(most):
             if step >= least and time.perf_counter() - began > seconds:
                 break
