@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -114,6 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     for room in ROOMS:
         app.include_router(room.router)
+    app.state.tools = _tools_of_agents(app) if settings.mcp else nullcontext()
 
     add_pages(app)
 
@@ -145,10 +146,19 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         gc.collect()
         gc.freeze()
         jobs = CalibrationJobs(database, settings.database, calibrate_after=settings.calibrate_after)
-        async with _in_background(current.watch(), jobs.run()):
+        async with app.state.tools, _in_background(current.watch(), jobs.run()):
             yield
     finally:
         await database.close()
+
+
+def _tools_of_agents(app: FastAPI) -> AbstractAsyncContextManager[None]:
+    """What must be entered while the tools are served; imported only where they are, for they are an extra."""
+    try:
+        from service.agents.serving import mount
+    except ImportError as error:
+        raise RuntimeError("TRAINCAST_MCP needs the extra mcp: pip install 'traincast[server,mcp]'") from error
+    return mount(app)
 
 
 @asynccontextmanager
