@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,7 +113,7 @@ def estimate(
 
 
 def request_of(
-    file: Path | None, flags: dict[str, object], settings: list[str], launched: Sequence[Launched] = ()
+    file: Path | None, flags: dict[str, object], settings: list[str], launched: list[Launched] | None = None
 ) -> dict[str, Any]:
     """The request: what other frameworks' files say, changed by the file, by flags, by `--set`."""
     request: dict[str, Any] = {}
