@@ -54,7 +54,7 @@ class CalibrationRepository:
         """When the current calibration was put in use, and how many fits wait and run."""
         counted = select(CalibrationRow.status, func.count()).where(CalibrationRow.status.in_(UNFINISHED))
         found = await self.session.execute(counted.group_by(CalibrationRow.status))
-        counts: dict[str, int] = dict(found.all())  # type: ignore[arg-type]
+        counts: dict[str, int] = dict(found.all())
         activated = (await self.session.scalars(select(func.max(CalibrationRow.activated_at)))).one()
         return activated, {status: counts.get(status, 0) for status in UNFINISHED}
 

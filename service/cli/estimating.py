@@ -126,7 +126,7 @@ def request_of(
         if not isinstance(request, dict):
             fail(f"{file}: a request is a JSON object")
     fields = flags | {name: literal(value) for name, value in (pair(text, "--set") for text in settings)}
-    for path, value in {**_unsaid(launched, request), **fields}.items():
+    for path, value in {**_unsaid(launched or [], request), **fields}.items():
         section, dot, name = path.partition(".")
         if not dot:
             request[section] = value
