@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-callbacks bench-torch lint format accuracy accuracy-full readme bench kill-loop poison calibrate openapi lock clean
+.PHONY: help setup run test test-slow test-callbacks bench-torch lint format accuracy accuracy-full readme scaling plan-ranking bench kill-loop poison calibrate openapi lock bench-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -52,12 +52,14 @@ bench-torch: $(BENCH_STAMP) ## training throughput of this machine in PyTorch (A
 lint: setup ## style, types and the rules of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/biome ci --error-on-warnings service/web
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
 format: setup ## rewrite the code in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/biome check --write service/web
 
 accuracy: setup ## held-out accuracy, cold and warm, and what moved (minutes; ARGS="--leave LINEAGE" for seconds)
 	$(BIN)/python -m service.calibrations.accuracy $(ARGS)
@@ -67,6 +69,12 @@ accuracy-full: setup ## the same with chips and models left out, residual layers
 
 readme: setup ## the shipped calibration's accuracy as the README's tables
 	$(BIN)/python -m service.calibrations.accuracy --readme
+
+scaling: setup ## how well the speed-up from more chips is predicted, lineages held out (a minute)
+	$(BIN)/python -m tests.benchmarks.scaling_series
+
+plan-ranking: setup ## how well layouts are ranked where they were measured, and how fast they are searched (minutes)
+	$(BIN)/python -m tests.benchmarks.plan_ranking
 
 bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed

@@ -3,7 +3,7 @@
 import json
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ Object = Mapping[str, Any] | str
 """A part of a configuration: its fields, or its name alone."""
 Rows = Path | Iterable[Mapping[str, Any]]
 """Measurements: a file (.csv, .ndjson, .jsonl), or objects."""
-ImportMode = Literal["best_effort", "atomic"]
+ImportMode = Literal["best_effort", "atomic", "check"]
 Sent = Callable[[int], None]
 """Told how many bytes of a file were sent."""
 
@@ -85,6 +85,27 @@ def estimate(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
     """The call for one forecast."""
     # Saved twice, an estimate would be there twice.
     return Call("POST", "/v1/estimates", _request(model, hardware, more), is_safe=not more.get("save"))
+
+
+def sweep(model: Object, hardware: Object, vary: Mapping[str, Any], more: Mapping[str, Any]) -> Call:
+    """The call for the forecasts along one field or two."""
+    return Call("POST", "/v1/sweeps", _request(model, hardware, {"vary": dict(vary), **more}))
+
+
+def offers(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
+    """The call for a run at every known price."""
+    return Call("POST", "/v1/offers", _request(model, hardware, more))
+
+
+def levers(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
+    """The call for what would shorten a run."""
+    return Call("POST", "/v1/levers", _request(model, hardware, more))
+
+
+def plan(model: Object, hardware: Mapping[str, Any] | Sequence[str], more: Mapping[str, Any]) -> Call:
+    """The call for plans."""
+    chips = dict(hardware) if isinstance(hardware, Mapping) else {"accelerators": list(hardware)}
+    return Call("POST", "/v1/plans", _request(model, chips, more))
 
 
 def submission(

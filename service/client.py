@@ -10,7 +10,7 @@ be reached or says that it is busy; submissions carry an idempotency key, so tha
 pydantic and stamina.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,8 +21,12 @@ from service import calls
 from service.calls import ATTEMPTS, NDJSON, PATIENCE_SECONDS, TIMEOUT_SECONDS, ImportMode, Object, Rows, Sent
 from service.calls import TraincastError as TraincastError
 from service.estimates.schemas import Estimate, EstimateRequest, SavedEstimate
+from service.levers.schemas import Levers
 from service.measurements.schemas import MeasurementEntry
+from service.offers.schemas import Offers
+from service.plans.schemas import PlanAnswer
 from service.submissions.schemas import ImportReport, Submitted
+from service.sweeps.schemas import Sweep
 
 
 class Traincast:
@@ -62,6 +66,64 @@ class Traincast:
                 calls.read(response)
             for line in response.iter_lines():
                 yield calls.answer(line)
+
+    def sweep(self, *, model: Object, hardware: Object, vary: Mapping[str, Any], **more: Any) -> Sweep:
+        """The forecasts along one field, or over a grid of two.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            vary: Values or a range by dotted path, e.g. `{"hardware.count": [8, 16, 32]}`.
+            more: As for `estimate`, except `save`.
+
+        Raises:
+            TraincastError: The sweep cannot be asked for; points that cannot run carry their own `problem`.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return Sweep.model_validate(self._sent(calls.sweep(model, hardware, vary, more)))
+
+    def offers(self, *, model: Object, hardware: Object, **more: Any) -> Offers:
+        """One run at every known price of its chips, best first.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            more: As for `estimate`, except `save`; `order` is `cost` or `carbon`.
+
+        Raises:
+            TraincastError: The configuration cannot run, or says no amount of data.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return Offers.model_validate(self._sent(calls.offers(model, hardware, more)))
+
+    def levers(self, *, model: Object, hardware: Object, **more: Any) -> Levers:
+        """What would shorten a run, the largest speed-up first.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            more: As for `estimate`, except `save`; `assume` is what is known of how the model learns.
+
+        Raises:
+            TraincastError: The configuration cannot run or be read; `problem["errors"]` names the fields.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return Levers.model_validate(self._sent(calls.levers(model, hardware, more)))
+
+    def plan(self, *, model: Object, hardware: Mapping[str, Any] | Sequence[str], **more: Any) -> PlanAnswer:
+        """On which chips, how many of them and laid out how a run is quickest, cheapest or takes the least energy.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: `accelerators` with `max_count`, `counts`, ..., or the accelerators' names alone.
+            more: `data`, `training`, `software`, `deadline_hours`, `budget_usd`, `objective`, `pricing`, `location`,
+                `goodput`, `site`, `runs`, `layouts`, `limit`.
+
+        Raises:
+            TraincastError: It cannot be planned or read; `problem["errors"]` names the fields.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return PlanAnswer.model_validate(self._sent(calls.plan(model, hardware, more)))
 
     def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """An estimate that was saved."""
@@ -211,6 +273,22 @@ class AsyncTraincast:
                 calls.read(response)
             async for line in response.aiter_lines():
                 yield calls.answer(line)
+
+    async def sweep(self, *, model: Object, hardware: Object, vary: Mapping[str, Any], **more: Any) -> Sweep:
+        """As `Traincast.sweep`."""
+        return Sweep.model_validate(await self._sent(calls.sweep(model, hardware, vary, more)))
+
+    async def offers(self, *, model: Object, hardware: Object, **more: Any) -> Offers:
+        """As `Traincast.offers`."""
+        return Offers.model_validate(await self._sent(calls.offers(model, hardware, more)))
+
+    async def levers(self, *, model: Object, hardware: Object, **more: Any) -> Levers:
+        """As `Traincast.levers`."""
+        return Levers.model_validate(await self._sent(calls.levers(model, hardware, more)))
+
+    async def plan(self, *, model: Object, hardware: Mapping[str, Any] | Sequence[str], **more: Any) -> PlanAnswer:
+        """As `Traincast.plan`."""
+        return PlanAnswer.model_validate(await self._sent(calls.plan(model, hardware, more)))
 
     async def saved_estimate(self, estimate_id: str) -> SavedEstimate:
         """As `Traincast.saved_estimate`."""

@@ -42,8 +42,8 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "command",
     [
-        "serve", "estimate", "evaluate", "calibrate", "bench", "submit", "import", "export", "mcp", "migrate", "seed",
-        "openapi", "keys create", "keys list", "keys revoke",
+        "serve", "estimate", "plan", "sweep", "offers", "levers", "evaluate", "calibrate", "bench", "submit", "import",
+        "export", "mcp", "migrate", "seed", "openapi", "keys create", "keys list", "keys revoke",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself_by_an_example(command: str) -> None:
@@ -86,6 +86,18 @@ def test_an_estimate_is_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[" not in told
 
 
+def test_levers_are_readable_and_the_same_from_a_service(service_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    asked = ("levers", "-m", "resnet-50", "--dataset", "imagenet-1k", "--epochs", "90", "-a", "T4", "-p", "fp16")
+    told = traincast(*asked, "--set", "assume.kept_fraction=0.5").stdout
+    for word in ("speed-up", "better-data", "assume.kept_fraction", "more-accelerators-x2", "hardware.count = 2"):
+        assert word in told
+    there = printed(*asked, "--json", "--url", service_url)
+    assert all(lever["name"] in told for lever in there["levers"])
+    refused = traincast(*asked, "--set", "assume.kept_fraction=2", code=1)
+    assert "assume.kept_fraction" in refused.output
+
+
 def test_flags_a_file_and_standard_input_ask_the_same(tmp_path: Path) -> None:
     request = {
         "model": {"name": "gpt-3-175b"},
@@ -112,15 +124,55 @@ def test_a_remote_service_answers_as_the_local_engine_does(service_url: str) -> 
     assert printed(*GPT3, "--json", "--url", service_url) == printed(*GPT3, "--json")
 
 
+def test_a_sweep_is_readable_and_the_service_answers_as_the_local_engine_does(service_url: str) -> None:
+    asked = ["sweep", "-m", "resnet-50", "-a", "T4", "--vary", "hardware.count=1,2,4", "--vary"]
+    ranged = [*asked, 'training.micro_batch={"start": 32, "stop": 64, "scale": "log2"}']
+    assert printed(*ranged, "--json", "--url", service_url) == printed(*ranged, "--json")
+    shown = traincast(*asked, "training.precision=fp16,fp7").stdout
+    assert "training.precision = fp16" in shown
+    assert "efficiency" in shown
+    assert "fp7" in shown
+
+
+def test_offers_are_readable_and_the_service_answers_as_the_local_engine_does(service_url: str) -> None:
+    asked = ["offers", "-m", "llama-3-8b", "-a", "H100-SXM5-80GB", "-n", "8", "--tokens", "1e9"]
+    found = printed(*asked, "--json")
+    assert printed(*asked, "--json", "--url", service_url) == found
+    assert str(found["offers"][0]["provider"]) in traincast(*asked).stdout
+
+
+PLAN = shlex.split("plan -m llama-2-7b --tokens 1e9 -s 4096 -a A100-SXM4-80GB -a T4 -n 8 -n 16 --global-batch 64")
+
+
+def test_plans_are_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    told = traincast(*PLAN).stdout
+    for word in ("16 A100-SXM4-80GB", "duration", "80 %", "cost, USD", "fits", "data", "assumed", "does not fit"):
+        assert word in told
+    assert "would work with deadline_hours" in traincast(*PLAN, "--deadline", "0.1").stdout
+
+
+def test_plans_are_the_same_here_and_at_a_service(service_url: str) -> None:
+    here = printed(*PLAN, "--objective", "cost", "--limit", "2", "--json")
+    assert len(here["plans"]) == 2
+    assert printed(*PLAN, "--objective", "cost", "--limit", "2", "--json", "--url", service_url) == here
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["estimate", "-m", "gpt-3-175b", "-a", "H1000"], "H100"),
+        (["plan", "-m", "llama-2-7b", "-a", "H1000"], "H100"),
+        (["plan", "-m", "llama-2-7b", "-a", "T4"], "data.tokens"),
+        (["plan", "-m", "llama-2-7b"], "hardware"),
         (["estimate", "-m", "gpt-3-175b"], "hardware"),
         (["estimate"], "flags"),
         (["estimate", "no-such-file.json"], "no-such-file.json"),
         (["estimate", "-m", "bert-large", "-a", "T4", "--set", "training.seq_len=1"], "sequence_length"),
         (["estimate", "-m", "bert-large", "-a", "T4", "--url", "http://127.0.0.1:9"], "cannot be reached"),
+        (["sweep", "-m", "bert-large", "-a", "T4"], "--vary"),
+        (["sweep", "-m", "bert-large", "-a", "T4", "--vary", "hardware.cuont=1"], "hardware.count"),
+        (["offers", "-m", "bert-large", "-a", "T4"], "data.tokens"),
         (["evaluate", "no-such-file.csv"], "no-such-file.csv"),
         (["evaluate", str(MEASURED), "--by", "colour"], "colour"),
         (["export", "--where", "model.famly=rnn"], "model.family"),

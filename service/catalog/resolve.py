@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from service.catalog.achievable import matmul_share
 from service.catalog.catalog import Accelerator, Catalog, CatalogModel
 from service.catalog.contradictions import contradictions
 from service.catalog.links import links
@@ -25,9 +26,10 @@ from service.catalog.resolution import (
     stated_number,
     to_number,
 )
-from service.catalog.resolve_layout import LAYOUT_FIELDS, chosen_layout, measured_layout
+from service.catalog.resolve_layout import LAYOUT_FIELDS, PRIORS, chosen_layouts, measured_layout
 from service.catalog.resolve_model import resolve_data, resolve_model
 from service.engine import layout as layouts
+from service.engine.judge import Judge
 from service.engine.layout import Flaw
 from service.engine.machine import chip_group
 from service.engine.operations import TRANSFORMER_FAMILIES
@@ -45,12 +47,37 @@ FUSED_ATTENTION_SINCE = 2023.0  # FlashAttention reached PyTorch, Megatron and N
 FUSED_ATTENTION_VENDORS = ("nvidia", "amd", "huawei")
 
 
-def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved:
+def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False, judge: Judge = PRIORS) -> Resolved:
     """Resolve one configuration given as dotted names, e.g. `{"model.name": "bert-large", ...}`.
+
+    Args:
+        flat: what was stated.
+        catalog: the reference tables.
+        measured: whether it was run as it is.
+        judge: by what a layout that is left open is chosen.
 
     Raises Unresolvable naming every field at fault (unknown accelerator, nothing known about the model, a layout that
     can't run, a precision the chip doesn't have).
     """
+    (answer,) = _resolved([flat], catalog, measured=measured, judge=judge)
+    if isinstance(answer, Unresolvable):
+        raise answer
+    return answer
+
+
+def resolve_table(
+    flats: Sequence[Flat], catalog: Catalog, *, measured: bool = False, judge: Judge = PRIORS
+) -> tuple[Table, list[Resolved | Unresolvable]]:
+    """Resolve many; the table holds the rows that resolved, in order, the list an answer for each row given."""
+    answers = _resolved(flats, catalog, measured=measured, judge=judge)
+    table = Table.from_rows([answer.values for answer in answers if isinstance(answer, Resolved)])
+    if measured and len(table):
+        table = layouts.assumed(table)
+    return table, answers
+
+
+def resolve_open(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved:
+    """Resolve all but the layout, of which the values have only what was stated; raises as `resolve` does."""
     assumptions: list[Assumption] = []
     errors: list[Flaw] = []
     chip = _accelerator(flat, catalog, errors)
@@ -60,46 +87,51 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Resolved
         raise Unresolvable(errors)
     values, entry = resolve_model(flat, catalog, assumptions, errors, measured=measured)
     resolve_data(flat, catalog, values, entry, assumptions)
-    _training(flat, values, chip, assumptions, errors, measured=measured)
+    _training(flat, catalog, values, chip, assumptions, errors, measured=measured)
     _hardware(flat, catalog, values, chip, assumptions)
     _software(flat, values, assumptions, measured=measured)
     _provenance(flat, values)
     resolved = Resolved(values, assumptions)
     if not measured:
-        resolved.warnings.extend(_doubts(flat, values, entry, chip))
+        resolved.warnings.extend(_doubts(flat, catalog, values, entry, chip))
         errors.extend(contradictions(flat, values, chip))
     if errors:
         raise Unresolvable(errors)
-    if measured:
-        measured_layout(values)
-    else:
-        chosen_layout(flat, values, resolved)
     _amount(flat, catalog, resolved)
-    resolved.layout = {
+    return resolved
+
+
+def _resolved(
+    flats: Sequence[Flat], catalog: Catalog, *, measured: bool, judge: Judge
+) -> list[Resolved | Unresolvable]:
+    answers: list[Resolved | Unresolvable] = []
+    for flat in flats:
+        try:
+            answers.append(resolve_open(flat, catalog, measured=measured))
+        except Unresolvable as error:
+            answers.append(error)
+    if measured:
+        for answer in answers:
+            if isinstance(answer, Resolved):
+                measured_layout(answer.values)
+    else:
+        answers = chosen_layouts(flats, answers, judge)
+    for answer in answers:
+        if isinstance(answer, Resolved):
+            answer.layout = _layout(answer.values)
+    return answers
+
+
+def _layout(values: Values) -> dict[str, object]:
+    return {
         **{name: values[name] for name in LAYOUT_FIELDS if name in values and not is_nan(values[name])},
         "precision": values["precision"],
         "optimizer": values["optimizer"],
         "per_node": values["per_node"],
     }
-    return resolved
 
 
-def resolve_table(
-    flats: Sequence[Flat], catalog: Catalog, *, measured: bool = False
-) -> tuple[Table, list[Resolved | Unresolvable]]:
-    """Resolve many; the table holds the rows that resolved, in order, the list an answer for each row given."""
-    answers: list[Resolved | Unresolvable] = []
-    for flat in flats:
-        try:
-            answers.append(resolve(flat, catalog, measured=measured))
-        except Unresolvable as error:
-            answers.append(error)
-    table = Table.from_rows([answer.values for answer in answers if isinstance(answer, Resolved)])
-    if measured and len(table):
-        table = layouts.assumed(table)
-    return table, answers
-
-
+FEWEST_PARAMETERS = 1e4  # judgement: smaller counts are billions or millions that lost their unit
 MOST_ACCELERATORS = 1e7  # more than have been built; far beyond it, failures alone keep a run from ever ending
 
 
@@ -115,6 +147,14 @@ def _counts(flat: Flat, errors: list[Flaw]) -> None:
                 "hardware.count",
                 f"{count:g} accelerators is outside {LEAST_ACCELERATORS:g} to {MOST_ACCELERATORS:g}",
                 "give the number of accelerators of the job",
+            )
+        )
+    elif count > 1 and not count.is_integer():
+        errors.append(
+            Flaw(
+                "hardware.count",
+                f"{count:g} is no whole number of accelerators",
+                f"give {math.floor(count)} or {math.ceil(count)}; less than 1 is a part of a chip (0.5: one die)",
             )
         )
     if count > 0 and nodes > 0 and per_node > 0 and not math.isclose(count, nodes * per_node):
@@ -165,6 +205,7 @@ def usual_precision(chip: Accelerator, family: str) -> str:
 
 def _training(
     flat: Flat,
+    catalog: Catalog,
     values: Values,
     chip: Accelerator,
     assumptions: list[Assumption],
@@ -193,6 +234,7 @@ def _training(
             or_zero(chip.memory_bandwidth_gbs) * TYPICAL_FLOP_PER_BYTE / 1e3 or 10.0,
         )
     values["precision"], values["mode"], values["peak_tflops"] = precision, mode, peak
+    values["matmul_share"] = matmul_share(catalog, chip.slug, precision)
     optimizer = str(flat.get("training.optimizer") or "")
     if not optimizer:
         optimizer = "sgd" if family not in TRANSFORMER_FAMILIES and family != "diffusion" else "adamw"
@@ -270,15 +312,24 @@ def _software(flat: Flat, values: Values, assumptions: list[Assumption], *, meas
     values["attention"] = attention
 
 
-def _doubts(flat: Flat, values: Values, entry: CatalogModel | None, chip: Accelerator) -> list[str]:
+def _doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | None, chip: Accelerator) -> list[str]:
     """What makes an answer hollow, though it can be given."""
     found: list[str] = []
+    parameters = stated_number(flat, "model.parameters")
+    if 0 < parameters < FEWEST_PARAMETERS:
+        found.append(
+            f"model.parameters is {parameters:g}: plain counts are expected, not billions or millions; "
+            f"{parameters:g} billion is {parameters * 1e9:g}"
+        )
     language = values["family"] in TRANSFORMER_FAMILIES
     sizes = ("parameters", "forward_gmacs", "hidden_size") if language else ("forward_gmacs",)
     if not any(number(values, key) > 0 for key in sizes):
+        name = str(flat.get("model.name"))
         what = "has no known size" if entry is not None else "is not in the catalog and no size is given"
+        near = catalog.suggest("models", name) if entry is None else []
+        meant = f"did you mean {', '.join(near[:3])}? Else give" if near else "give"
         found.append(
-            f"model {str(flat.get('model.name'))!r} {what}: the work of a typical model of its family stands in; give "
+            f"model {name!r} {what}: the work of a typical model of its family stands in; {meant} "
             "model.parameters, a shape, model.forward_gmacs or model.huggingface_config"
         )
     precision = str(values["precision"])

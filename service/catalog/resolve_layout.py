@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from threading import Lock
+
+from cachetools import LRUCache
 
 from service.catalog.resolution import (
     Assumption,
@@ -11,11 +15,14 @@ from service.catalog.resolution import (
     Resolved,
     Unresolvable,
     Values,
+    is_nan,
     number,
 )
 from service.engine import layout as layouts
+from service.engine.judge import Judge, prior_judge
 from service.engine.layout import Flaw
 from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.search import Candidate, search
 
 LAYOUT_FIELDS = (
     "tensor_parallel",
@@ -133,21 +140,77 @@ def _typical_batch(values: Values, family: str, language: bool) -> float:
 TOKENS_PER_STEP = ((1e9, 5e5), (2e10, 2e6), (math.inf, 4e6))
 
 
-def chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
-    """Degrees, batch, sharding and recomputation for a run that is to happen; raises Unresolvable where none can."""
-    stated = {name for name in LAYOUT_FIELDS if name in values and flat.get(f"training.{name}") is not None}
-    count = float(values["count"])
-    family, mode = str(values["family"]), str(values["mode"])
-    language = family in TRANSFORMER_FAMILIES
+# By what layouts are chosen where no calibration is at hand.
+PRIORS = prior_judge()
+
+_Question = tuple[Judge, frozenset[str], frozenset[tuple[str, float | str]]]
+# Sweeps, batches and whoever changes a price ask for the same layout again and again.
+_SEARCHED: LRUCache[_Question, Candidate | None] = LRUCache(4096)
+_LOCK = Lock()
+
+
+def chosen_layouts(
+    flats: Sequence[Flat], opened: Sequence[Resolved | Unresolvable], judge: Judge
+) -> list[Resolved | Unresolvable]:
+    """Degrees, batch, sharding and recomputation for runs that are to happen; Unresolvable where none can.
+
+    Those that leave the same open are searched as one table, and those that were searched lately not again.
+    """
+    answers = list(opened)
+    open_runs = {
+        index: (answer, assume_batch(flat, answer))
+        for index, (flat, answer) in enumerate(zip(flats, opened, strict=True))
+        if isinstance(answer, Resolved)
+    }
+    asked = {
+        index: (judge, stated, frozenset(item for item in resolved.values.items() if not is_nan(item[1])))
+        for index, (resolved, stated) in open_runs.items()
+    }
+    with _LOCK:
+        best = {question: _SEARCHED[question] for question in set(asked.values()) if question in _SEARCHED}
+    alike: dict[tuple[frozenset[str], bool, object, str], dict[_Question, Values]] = {}
+    for index, (resolved, stated) in open_runs.items():
+        if asked[index] not in best:
+            values = resolved.values
+            language = values["family"] in TRANSFORMER_FAMILIES
+            policy = values.get("recompute") if "recompute" in stated else None
+            # Nobody keeps the optimizer elsewhere unasked.
+            alike.setdefault((stated, language, policy, str(values["offload"])), {})[asked[index]] = values
+    for (stated, _, _, offload), runs in alike.items():
+        found = search(list(runs.values()), stated, judge, offloads=(offload,)).candidates
+        best |= {question: next(iter(mine), None) for question, mine in zip(runs, found, strict=True)}
+    with _LOCK:
+        _SEARCHED.update(best)
+    for index, (resolved, _) in open_runs.items():
+        try:
+            _take_layout(resolved, flats[index], best[asked[index]])
+        except Unresolvable as error:
+            answers[index] = error
+    return answers
+
+
+def stated_layout(flat: Flat, values: Values) -> frozenset[str]:
+    """Engine names of the layout's fields that the caller fixed."""
+    return frozenset(name for name in LAYOUT_FIELDS if name in values and flat.get(f"training.{name}") is not None)
+
+
+def assume_batch(flat: Flat, resolved: Resolved) -> frozenset[str]:
+    """Fills in the global batch where nobody states one; the fields of the layout that are fixed then."""
+    values, stated = resolved.values, stated_layout(flat, resolved.values)
     if "global_batch" not in stated:
-        values["global_batch"] = _assumed_batch(values, stated, count, language, mode)
+        language = str(values["family"]) in TRANSFORMER_FAMILIES
+        values["global_batch"] = _assumed_batch(values, stated, float(values["count"]), language, str(values["mode"]))
         resolved.assumptions.append(
-            Assumption("training.global_batch", values["global_batch"], _batch_reason(values, stated, language))
+            Assumption("training.global_batch", values["global_batch"], _batch_reason(stated, language))
         )
-    complete = {*stated, "global_batch"}
-    try:
-        chosen, fits = layouts.choose(values, complete)
-    except ValueError as error:
+    return stated | {"global_batch"}
+
+
+def _take_layout(resolved: Resolved, flat: Flat, best: Candidate | None) -> None:
+    """Lays a run out as the search found best, and says what was chosen."""
+    values, stated = resolved.values, stated_layout(flat, resolved.values)
+    count, family = float(values["count"]), str(values["family"])
+    if best is None:
         found = [replace(flaw, field=f"training.{flaw.field}") for flaw in layouts.flaws(_with_defaults(values))]
         raise Unresolvable(
             found
@@ -158,19 +221,18 @@ def chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
                     "leave the degrees out, or give a global_batch that is a multiple of the accelerator count",
                 )
             ]
-        ) from error
+        )
+    values.update(best.layout)
     # An uneven batch is the caller's to mend only where the caller said how to split it.
-    flaws = [flaw for flaw in layouts.flaws(chosen) if flaw.field != "global_batch" or "micro_batch" in stated]
+    flaws = [flaw for flaw in layouts.flaws(values) if flaw.field != "global_batch" or "micro_batch" in stated]
     if flaws:
         raise Unresolvable([replace(flaw, field=f"training.{flaw.field}") for flaw in flaws])
-    values.update(chosen)
-    resolved.fits = fits
-    values.setdefault("virtual_pipeline", 1.0)
+    resolved.fits = best.fits
     steps = float(values["global_batch"]) / (float(values["data_parallel"]) * float(values["micro_batch"]))
     values["gradient_accumulation"] = float(math.ceil(steps - 1e-9))
     reason = (
         "quickest layout that divides evenly and fits in memory"
-        if fits
+        if best.fits
         else "least memory of the layouts that divide evenly"
     )
     if not math.isclose(steps, round(steps), rel_tol=1e-9):
@@ -178,13 +240,16 @@ def chosen_layout(flat: Flat, values: Values, resolved: Resolved) -> None:
     for name in (
         "tensor_parallel",
         "pipeline_parallel",
+        "virtual_pipeline",
+        "context_parallel",
         "data_parallel",
         "expert_parallel",
         "micro_batch",
         "sharding",
         "recompute",
     ):
-        trivial = name in ("expert_parallel",) and family != "moe"
+        trivial = name in ("virtual_pipeline", "context_parallel") and values[name] == 1.0
+        trivial = trivial or (name == "expert_parallel" and family != "moe")
         if name not in stated and not trivial and (count > 1 or name in ("micro_batch", "recompute")):
             resolved.assumptions.append(Assumption(f"training.{name}", values[name], reason))
 
@@ -199,7 +264,7 @@ def _with_defaults(values: Values) -> Values:
     return filled
 
 
-def _assumed_batch(values: Values, stated: set[str], count: float, language: bool, mode: str) -> float:
+def _assumed_batch(values: Values, stated: Collection[str], count: float, language: bool, mode: str) -> float:
     model = math.prod(
         number(values, name, 1.0) for name in ("tensor_parallel", "pipeline_parallel", "context_parallel")
     )
@@ -218,7 +283,7 @@ def _assumed_batch(values: Values, stated: set[str], count: float, language: boo
     return per_rank * data
 
 
-def _batch_reason(values: Values, stated: set[str], language: bool) -> str:
+def _batch_reason(stated: Collection[str], language: bool) -> str:
     if "micro_batch" in stated:
         return "micro-batch x data-parallel ranks x accumulation"
     return "usual tokens per step for the model's size" if language else "usual samples per accelerator for the family"

@@ -6,7 +6,7 @@ Exit codes are told by `traincast --help`.
 
 import typer
 
-from service.cli import agents, benching, estimating, evaluating, measuring, serving
+from service.cli import agents, benching, estimating, evaluating, levering, measuring, planning, serving, sweeping
 from service.cli.keys import keys
 
 EPILOG = """\
@@ -28,6 +28,10 @@ app = typer.Typer(
 for command in (
     serving.serve,
     estimating.estimate,
+    sweeping.sweep,
+    sweeping.offers,
+    levering.levers,
+    planning.plan,
     evaluating.evaluate,
     evaluating.calibrate,
     benching.bench,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,7 +100,8 @@ def estimate(
     launched = launch_configs(
         huggingface=from_huggingface, megatron=from_megatron, deepspeed=from_deepspeed, torchtitan=from_torchtitan
     )
-    request = _request(launched, file, {FLAGS[name]: value for name, value in given.items()}, setting or [])
+    flags = {FLAGS[name]: value for name, value in given.items()}
+    request = request_of(file, flags, setting or [], launched)
     if launched and not as_json:
         show(launched)
     answer = _ask(url, request) if url else _compute(request)
@@ -112,8 +114,8 @@ def estimate(
     rendering.console().print(rendering.estimate(answer))
 
 
-def _request(
-    launched: list[Launched], file: Path | None, flags: dict[str, object], settings: list[str]
+def request_of(
+    file: Path | None, flags: dict[str, object], settings: list[str], launched: Sequence[Launched] = ()
 ) -> dict[str, Any]:
     """The request: what other frameworks' files say, changed by the file, by flags, by `--set`."""
     request: dict[str, Any] = {}
@@ -133,11 +135,11 @@ def _request(
         elif isinstance(request.setdefault(section, {}), dict):
             request[section][name] = value
     if not request:
-        fail("say what to estimate: flags, --set, or a JSON file; see traincast estimate --help")
+        fail("say which run: flags, --set, or a JSON file; see --help")
     return request
 
 
-def _unsaid(launched: list[Launched], request: dict[str, Any]) -> dict[str, object]:
+def _unsaid(launched: Sequence[Launched], request: dict[str, Any]) -> dict[str, object]:
     """What the files of other frameworks say and the request does not."""
     read = {name: value for one in launched for name, value in one.config.defaults.items()}
     read |= {name: value for one in launched for name, value in one.config.fields.items()}

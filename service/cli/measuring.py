@@ -6,7 +6,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -15,7 +15,6 @@ from service.cli.words import LOCAL, Json, Key, Url, fail, fail_with, pair, serv
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from service.calls import ImportMode
     from service.submissions.schemas import ImportReport
 
 
@@ -46,6 +45,8 @@ def submit(
     else:
         told = f": {stored.status_reason}" if stored.status_reason else ""
         print(f"{stored.id} {'submitted before, ' if stored.duplicate else ''}{stored.status}{told}")
+        for warning in stored.warnings:
+            print(warning)
 
 
 def import_measurements(
@@ -55,7 +56,10 @@ def import_measurements(
     url: Url = LOCAL,
     key: Key = None,
     mode: Annotated[
-        str, typer.Option(help="best_effort: each row on its own; atomic: all rows of a file or none.")
+        str,
+        typer.Option(
+            help="best_effort: each row on its own; atomic: all rows of a file or none; check: report, store nothing."
+        ),
     ] = "best_effort",
     restore: Annotated[
         bool,
@@ -70,16 +74,18 @@ def import_measurements(
 
     Examples:
 
+    - `traincast import runs.csv --mode check --key KEY`
     - `traincast import runs.csv --key KEY`
     - `traincast import everything.ndjson --restore --url https://traincast.example --key KEY`
     """
     from rich.progress import Progress
 
     from service import rendering
+    from service.calls import ImportMode
 
-    if mode not in ("best_effort", "atomic"):
-        raise typer.BadParameter("best_effort or atomic", param_hint="--mode")
-    chosen: ImportMode = "atomic" if mode == "atomic" else "best_effort"
+    if mode not in get_args(ImportMode):
+        raise typer.BadParameter(" or ".join(get_args(ImportMode)), param_hint="--mode")
+    chosen = cast(ImportMode, mode)
     reports: dict[str, ImportReport] = {}
     with service_at(url, key) as service, Progress(console=rendering.console(stderr=True), transient=True) as progress:
         for file in files:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 FloatArray = NDArray[np.float64]
 
@@ -64,6 +65,15 @@ def total(parts: Iterable[Distribution]) -> Distribution:
     below = np.sqrt(sum((part.p50 - part.p10) ** 2 for part in listed))
     above = np.sqrt(sum((part.p90 - part.p50) ** 2 for part in listed))
     return Distribution(np.maximum(median - below, 0.0), median, median + above)
+
+
+def probability_at_most(quantity: Distribution, limit: float) -> FloatArray:
+    """Probability that a positive quantity is at most `limit`, in the same unit, shape (n,); NaN where unknown."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        away = np.log(limit / quantity.p50)
+        spread = np.log(np.where(away > 0, quantity.p90 / quantity.p50, quantity.p50 / quantity.p10)) / Z90
+        # Known exactly, it is within the limit or it is not.
+        return np.asarray(np.where(spread > 0, ndtr(away / spread), np.where(away >= 0, 1.0, 0.0) + 0.0 * away))
 
 
 def quantiles(values: ArrayLike) -> tuple[float, float, float]:

@@ -1,24 +1,16 @@
-"""Parallel layouts: which can run, what is usual, and which of the possible ones to take when none is given."""
+"""Parallel layouts as stated: why one can't run, and what measured runs that don't say are taken to have done."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.coefficients import COEFFICIENTS
-from service.engine.memory import USABLE_SHARE, prior_peak_gb
+from service.engine.layout_space import Row, number
+from service.engine.memory import prior_peak_gb
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.step_inputs import prepare
-from service.engine.step_time import log_seconds_per_sample
-from service.engine.table import Table
-
-Row = Mapping[str, float | str]
-HEAD_ROOM = 0.75
-MICRO_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+from service.engine.table import BoolArray, FloatArray, Table
 
 
 @dataclass(frozen=True)
@@ -33,6 +25,7 @@ class Flaw:
 # Judgement: held out, whole layers assumed wherever memory is short (1.1 x) made such rows 30 % too slow; 1.5 and 3
 # score alike.
 FULL_BEYOND = 1.5
+STATE_BYTES_PER_PARAMETER = 16.0  # fp32 weight, gradient and two moments (ZeRO, arXiv 1910.02054, section 3.1)
 
 
 def assumed(table: Table) -> Table:
@@ -46,6 +39,9 @@ def assumed(table: Table) -> Table:
     replicated = table["data_parallel"] > 1
     language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
     open_sharding, open_policy = sharding == "", policy == ""
+    # Sharing out states helps only where they are what doesn't fit.
+    stateful = language | (STATE_BYTES_PER_PARAMETER * np.nan_to_num(table["parameters"]) > 0.5 * room * 1e9)
+    shareable = open_sharding & replicated & stateful
     plain = table.replace(
         sharding=np.where(open_sharding, np.where(replicated, "ddp", "none"), sharding).astype(object),
         recompute=np.where(open_policy, np.where(language, "full", "none"), policy).astype(object),
@@ -55,13 +51,22 @@ def assumed(table: Table) -> Table:
     # Pipelines go with a sharded optimizer; gathering weights anew for every micro-batch would drown them.
     sharding = plain.text("sharding")
     for wanted, possible in (("zero1", np.ones(len(table), dtype=bool)), ("fsdp", table["pipeline_parallel"] <= 1)):
-        needs = open_sharding & replicated & possible & (prior_peak_gb(plain.replace(sharding=sharding)) > room)
+        needs = _exceeds(plain.replace(sharding=sharding), shareable & possible, room)
         sharding = np.where(needs, wanted, sharding).astype(object)
     recompute = np.where(open_policy, "none", policy)
     for more, limit in (("selective", room), ("full", FULL_BEYOND * room)):
         kept = plain.replace(sharding=sharding, recompute=recompute.astype(object))
-        recompute = np.where(open_policy & language & (prior_peak_gb(kept) > limit), more, recompute)
+        recompute = np.where(_exceeds(kept, open_policy & language, limit), more, recompute)
     return plain.replace(sharding=sharding, recompute=recompute.astype(object))
+
+
+def _exceeds(table: Table, asked: BoolArray, limit_gb: FloatArray) -> BoolArray:
+    """Which of the rows asked for need more memory than the limit, GB; shapes (n,)."""
+    result = np.zeros(len(table), dtype=bool)
+    rows = np.flatnonzero(asked)
+    if len(rows):
+        result[rows] = prior_peak_gb(table.take(rows)) > limit_gb[rows]
+    return result
 
 
 def flaws(row: Row) -> list[Flaw]:
@@ -71,9 +76,9 @@ def flaws(row: Row) -> list[Flaw]:
     attention heads; micro-batches divide the global batch; expert ranks divide the experts.
     """
     found: list[Flaw] = []
-    count = _number(row, "count", 1.0)
-    tensor, pipeline = _number(row, "tensor_parallel", 1.0), _number(row, "pipeline_parallel", 1.0)
-    context, data = _number(row, "context_parallel", 1.0), _number(row, "data_parallel", 1.0)
+    count = number(row, "count", 1.0)
+    tensor, pipeline = number(row, "tensor_parallel", 1.0), number(row, "pipeline_parallel", 1.0)
+    context, data = number(row, "context_parallel", 1.0), number(row, "data_parallel", 1.0)
     product = tensor * pipeline * context * data
     if count >= 1 and not math.isclose(product, count):
         model = tensor * pipeline * context
@@ -90,7 +95,7 @@ def flaws(row: Row) -> list[Flaw]:
                 hint,
             )
         )
-    layers, heads = _number(row, "layers", math.nan), _number(row, "attention_heads", math.nan)
+    layers, heads = number(row, "layers", math.nan), number(row, "attention_heads", math.nan)
     if pipeline > 1 and layers > 0 and pipeline > layers:
         found.append(
             Flaw(
@@ -107,7 +112,7 @@ def flaws(row: Row) -> list[Flaw]:
                 f"use a divisor of {heads:g}: {_divisors(heads)}",
             )
         )
-    experts, expert = _number(row, "experts", math.nan), _number(row, "expert_parallel", 1.0)
+    experts, expert = number(row, "experts", math.nan), number(row, "expert_parallel", 1.0)
     if expert > 1 and experts > 0 and not math.isclose(experts % expert, 0.0):
         found.append(
             Flaw(
@@ -116,7 +121,7 @@ def flaws(row: Row) -> list[Flaw]:
                 f"use a divisor of {experts:g}: {_divisors(experts)}",
             )
         )
-    batch, micro = _number(row, "global_batch", math.nan), _number(row, "micro_batch", math.nan)
+    batch, micro = number(row, "global_batch", math.nan), number(row, "micro_batch", math.nan)
     if batch > 0 and micro > 0 and data > 0:
         share = batch / (data * micro)
         if share < 1.0 - 1e-9 or not math.isclose(share, round(share), rel_tol=1e-9):
@@ -131,140 +136,6 @@ def flaws(row: Row) -> list[Flaw]:
     return found
 
 
-def candidates(row: Row, fixed: Iterable[str]) -> list[dict[str, float | str]]:
-    """Layouts that divide evenly, given what is `fixed` (engine names of fields the caller stated), as full rows."""
-    stated = set(fixed)
-    count = _number(row, "count", 1.0)
-    family = str(row.get("family", ""))
-    language = family in TRANSFORMER_FAMILIES
-    per_node = max(_number(row, "per_node", 8.0), 1.0)
-    layers, heads = _number(row, "layers", math.nan), _number(row, "attention_heads", math.nan)
-    experts = _number(row, "experts", math.nan)
-    batch = _number(row, "global_batch", math.nan)
-
-    def options(name: str, values: Iterable[float]) -> list[float]:
-        return [_number(row, name, 1.0)] if name in stated else list(values)
-
-    powers = [float(2**k) for k in range(17)]
-    tensors = options(
-        "tensor_parallel",
-        [t for t in powers if language and t <= min(per_node, count, 16.0) and (not heads > 0 or heads % t == 0)]
-        or [1.0],
-    )
-    pipelines = options(
-        "pipeline_parallel",
-        [
-            p
-            for p in powers
-            if language and p <= count and (p == 1.0 or (layers > 0 and p <= layers / 2 and layers % p == 0))
-        ]
-        or [1.0],
-    )
-    contexts = options("context_parallel", [1.0])
-    rows: list[dict[str, float | str]] = []
-    for tensor in tensors:
-        for pipeline in pipelines:
-            for context in contexts:
-                model = tensor * pipeline * context
-                data = _number(row, "data_parallel", 1.0) if "data_parallel" in stated else count / model
-                if count >= 1 and (data < 1 or not math.isclose(data, round(data), rel_tol=1e-9)):
-                    continue
-                if batch > 0 and data > batch:
-                    continue
-                micro_batches = _micro_batches(row, stated, batch, data, language)
-                expert_options = options(
-                    "expert_parallel",
-                    [
-                        e
-                        for e in powers
-                        if experts > 0 and e <= min(experts, data, 64.0) and experts % e == 0 and data % e == 0
-                    ]
-                    or [1.0],
-                )
-                shardings = (
-                    [str(row["sharding"])] if "sharding" in stated else _shardings(language, data, pipeline, tensor)
-                )
-                policies = (
-                    [str(row["recompute"])] if "recompute" in stated else (["none", "full"] if language else ["none"])
-                )
-                rows.extend(
-                    {
-                        **row,
-                        "tensor_parallel": tensor,
-                        "pipeline_parallel": pipeline,
-                        "context_parallel": context,
-                        "data_parallel": data,
-                        "expert_parallel": expert,
-                        "micro_batch": micro,
-                        "sharding": sharding,
-                        "recompute": policy,
-                    }
-                    for micro, expert, sharding, policy in itertools.product(
-                        micro_batches, expert_options, shardings, policies
-                    )
-                )
-    return rows
-
-
-def choose(row: Row, fixed: Iterable[str]) -> tuple[dict[str, float | str], bool]:
-    """The quickest layout that fits, by the mechanics with prior coefficients; (full row, whether it fits).
-
-    Where none fits, the one that needs the least memory. Raises ValueError where no layout divides evenly.
-    """
-    rows = candidates(row, fixed)
-    if not rows:
-        raise ValueError("no layout divides evenly")
-    if len(rows) == 1:
-        table = Table.from_rows(rows)
-        peak = prior_peak_gb(table)
-        return rows[0], bool(peak[0] <= USABLE_SHARE * table["memory_gb"][0])
-    table = Table.from_rows(rows)
-    peak = prior_peak_gb(table)
-    means = np.array([coefficient.prior_mean for coefficient in COEFFICIENTS])
-    seconds = log_seconds_per_sample(prepare(table), np.broadcast_to(means, (len(table), len(means))))
-    room = np.nan_to_num(table["memory_gb"], nan=np.inf)
-    # Head-room, since peaks are predicted within a quarter or so: a layout chosen for somebody else must not sit on
-    # the edge.
-    fits = peak <= HEAD_ROOM * room
-    if fits.any():
-        return rows[int(np.argmin(np.where(fits, seconds, np.inf)))], True
-    best = int(np.argmin(peak))
-    return rows[best], bool(peak[best] <= USABLE_SHARE * room[best])
-
-
-def _micro_batches(row: Row, stated: set[str], batch: float, data: float, language: bool) -> list[float]:
-    if "micro_batch" in stated:
-        return [_number(row, "micro_batch", 1.0)]
-    if not batch > 0:
-        return [1.0]
-    share = batch / data
-    if "gradient_accumulation" in stated:
-        return [max(share / max(_number(row, "gradient_accumulation", 1.0), 1.0), 1e-6)]
-    if not language:
-        # Vision and speech rarely accumulate: the largest even split that fits is the whole share.
-        # Where the batch doesn't divide, some replicas have a sample more.
-        return [float(math.ceil(share / k - 1e-9)) for k in (1, 2, 4, 8, 16) if share / k >= 1 or k == 1]
-    options = [float(m) for m in MICRO_BATCHES[:7] if m <= share]
-    even = [m for m in options if math.isclose(share % m, 0.0, abs_tol=1e-9)]
-    return even or options or [1.0]
-
-
-def _shardings(language: bool, data: float, pipeline: float, tensor: float) -> list[str]:
-    if data <= 1:
-        return ["none"]
-    if not language:
-        return ["ddp"]
-    if pipeline > 1:
-        return ["zero1"]
-    return ["zero1", "fsdp"] if tensor <= 8 else ["zero1"]
-
-
 def _divisors(number: float) -> str:
     whole = int(number)
     return ", ".join(str(k) for k in range(1, min(whole, 64) + 1) if whole % k == 0)
-
-
-def _number(row: Row, name: str, default: float) -> float:
-    value = row.get(name, math.nan)
-    number = float(value) if not isinstance(value, str) else math.nan
-    return default if math.isnan(number) else number

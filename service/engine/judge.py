@@ -1,0 +1,39 @@
+"""By what layouts are compared before any of them is forecast: medians of seconds and of memory, nothing else.
+
+A forecast carries variances, evidence and conformal widening, none of which tells one layout of a run from another;
+the coefficients do, and are the same for all layouts of a run that shard their states alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.engine.coefficients import COEFFICIENTS
+from service.engine.effects import SLOPES, TERMS, Design, row_coefficients
+from service.engine.memory import MEMORY_COEFFICIENTS
+from service.engine.table import FloatArray, Table
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Medians of the unknowns of a calibration."""
+
+    design: Design
+    unknowns: FloatArray  # (design.size,)
+    memory_unknowns: FloatArray  # (len(MEMORY_COEFFICIENTS),)
+    site: str = ""  # whose effects apply
+
+    def coefficients(self, table: Table) -> FloatArray:
+        """Coefficients of every row for `step_time.step_parts`, shape (n, len(COEFFICIENTS))."""
+        site = np.full(len(table), self.site, dtype=object)
+        return row_coefficients(*self.design.columns(table.replace(lineage=site, site=site)), self.unknowns)
+
+
+def prior_judge() -> Judge:
+    """What is believed before any measurement: for whoever has no calibration."""
+    fixed = len(COEFFICIENTS) + len(SLOPES)
+    design = Design(tuple({} for _ in TERMS), fixed)
+    memory = np.array([coefficient.prior_mean for coefficient in MEMORY_COEFFICIENTS])
+    return Judge(design, design.prior_mean(), memory)

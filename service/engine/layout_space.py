@@ -1,0 +1,275 @@
+"""Which parallel layouts a run could take: every combination of degrees and micro-batch, and why most can't run.
+
+A layout is a tensor, pipeline (with interleaving), context, expert and data degree and a micro-batch; how states are
+held (sharding, recomputation, offload) comes on top. Counts are of whole configurations, so that what is considered is
+what is rejected and what is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+
+from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.table import BoolArray, FloatArray, IntArray
+
+Row = Mapping[str, float | str]
+
+# Why a layout was put aside, by the name that answers carry.
+DOES_NOT_DIVIDE = "accelerators_do_not_divide"
+BATCH_TOO_SMALL = "batch_too_small"
+BATCH_DOES_NOT_DIVIDE = "batch_does_not_divide"
+TOO_FEW_MICRO_BATCHES = "micro_batches_do_not_fill_interleaved_pipeline"
+EXPERTS_DO_NOT_DIVIDE = "experts_do_not_divide"
+
+MICRO_BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+# Vision and speech rarely accumulate: a replica's whole share of the batch, or an even part of it.
+SHARES_OF_BATCH = (1, 2, 4, 8, 16)
+MOST_TENSOR = 32.0  # judgement: beyond it the matrices of today's widths are slivers
+# Uneven stages as they are run: 126 layers in 16 stages (Llama Team 2024, arXiv 2407.21783, section 3.3.2) and 61 in 16
+# (DeepSeek-AI 2024, arXiv 2412.19437, section 3.1). The fullest stage sets the pace: it holds at most 5 % more.
+UNEVEN_STAGES = 1.05
+# A split sequence leaves each rank enough tokens to hide the exchange of keys behind attention: as many as in the
+# long-context training of arXiv 2407.21783 (table 4: 131,072 tokens over 16 ranks).
+LEAST_TOKENS_OF_RANK = 8192.0
+MOST_CONTEXT = 64.0
+
+DEGREES = (
+    "tensor_parallel",
+    "pipeline_parallel",
+    "virtual_pipeline",
+    "context_parallel",
+    "expert_parallel",
+    "data_parallel",
+    "micro_batch",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Policies:
+    """How states are held that a family of layouts may take: those worth trying, and how many there are in all."""
+
+    shardings: tuple[str, ...]
+    of_shardings: int  # those that are never better than one tried are counted, not tried
+    recompute: tuple[str, ...]  # from none to most
+
+    def count(self, offloads: int) -> int:
+        """Configurations of one layout."""
+        return self.of_shardings * len(self.recompute) * offloads
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Layouts of one run that divide evenly."""
+
+    columns: dict[str, FloatArray]  # by the names of `DEGREES`, shape (n,)
+    replicated: BoolArray  # whether there are replicas to share states out to, shape (n,)
+    considered: int
+    rejected: Counter[str]
+
+    def __len__(self) -> int:
+        return len(self.replicated)
+
+
+def space(row: Row, stated: Collection[str], offloads: int = 1) -> Space:
+    """The layouts of one run.
+
+    Args:
+        row: engine values of the run, `count` and `global_batch` among them.
+        stated: engine names of the fields that the caller fixed; those are taken as they are.
+        offloads: places of optimizer states that each is counted with.
+
+    Returns: evenly dividing layouts; where there is none, those that leave some replicas a micro-batch more.
+    """
+    even = _space(row, stated, offloads, even=True)
+    return even if len(even) else _space(row, stated, offloads, even=False)
+
+
+def policies(row: Row, stated: Collection[str], *, piped: bool, replicated: bool) -> Policies:
+    """How the layouts of a run with or without a pipeline, and with or without replicas, may hold their states.
+
+    Plain replicas do what `zero1` does and hold more; `hsdp` holds more than `fsdp` and, as messages are counted here,
+    gains nothing by it. DeepSpeed's pipelines shard no gradients (its documentation of ZeRO), and gathering weights
+    anew for every micro-batch drowns a pipeline.
+    """
+    language = _is_language(row)
+    recompute = ("none", "selective", "full") if language else ("none",)
+    if "recompute" in stated:
+        recompute = (str(row["recompute"]),)
+    if "sharding" in stated:
+        return Policies((str(row["sharding"]),), 1, recompute)
+    if not replicated:
+        return Policies(("none",), 1, recompute)
+    if not language:
+        return Policies(("ddp",), 1, recompute)
+    if piped:
+        return Policies(("zero1",), 2, recompute)
+    return Policies(("zero1", "zero2", "fsdp"), 5, recompute)
+
+
+def number(row: Row, name: str, default: float) -> float:
+    """A value of a row, or the default where it is unknown."""
+    value = row.get(name, math.nan)
+    found = float(value) if not isinstance(value, str) else math.nan
+    return default if math.isnan(found) else found
+
+
+def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> Space:
+    count, batch = number(row, "count", 1.0), number(row, "global_batch", math.nan)
+    pipelines, chunks = _pipelines(row, stated, count)
+    experts = _experts(row, stated)
+    tensor, stage, context = _mesh(
+        _tensors(row, stated, count), np.arange(len(pipelines)), _contexts(row, stated, count)
+    )
+    pipeline, virtual = pipelines[stage.astype(np.int64)], chunks[stage.astype(np.int64)]
+    model = tensor * pipeline * context
+    stated_data = number(row, "data_parallel", 1.0) if "data_parallel" in stated else math.nan
+    data = np.full_like(model, stated_data) if stated_data > 0 else count / model
+    rejected: Counter[str] = Counter()
+    weight = np.empty(len(model), dtype=np.int64)
+    for piped, replicated in product((False, True), repeat=2):
+        alike = ((pipeline > 1) == piped) & ((data * context > 1) == replicated)
+        weight[alike] = policies(row, stated, piped=piped, replicated=replicated).count(offloads)
+    options = _micro_options(row, stated) if batch > 0 else np.ones(1)
+    micros = len(options)
+    considered = int(weight.sum()) * len(experts) * micros
+
+    def put_aside(reason: str, bad: BoolArray, weights: IntArray, each: int = 1) -> None:
+        if bad.any():
+            rejected[reason] += int(weights[bad].sum()) * each
+
+    whole = np.isclose(data, np.round(data)) & np.isclose(data * model, count) & (data >= 1) if count >= 1 else data > 0
+    put_aside(DOES_NOT_DIVIDE, ~whole, weight, len(experts) * micros)
+    small = whole & (data > batch) if batch > 0 else np.zeros_like(whole)
+    put_aside(BATCH_TOO_SMALL, small, weight, len(experts) * micros)
+    kept = np.flatnonzero(whole & ~small)
+
+    slots, expert, option = _mesh(kept, experts, options)
+    chosen = slots.astype(np.int64)
+    share = batch / data[chosen] if batch > 0 else np.ones(len(chosen))
+    micro = _micro_batch(row, stated, share, option)
+    steps = share / micro
+    # Uneven, some replicas have a micro-batch or a sample more than others.
+    divides = np.isclose(steps, np.round(steps)) & (steps >= 1 - 1e-9) if even else micro < share + 1.0
+    put_aside(BATCH_DOES_NOT_DIVIDE, ~divides, weight[chosen])
+    interleaved = virtual[chosen] > 1
+    filled = ~interleaved | ("virtual_pipeline" in stated) | np.isclose(np.mod(steps, pipeline[chosen]), 0.0)
+    put_aside(TOO_FEW_MICRO_BATCHES, divides & ~filled, weight[chosen])
+    spread = np.isclose(np.mod(data[chosen], expert), 0.0) | ("expert_parallel" in stated)
+    put_aside(EXPERTS_DO_NOT_DIVIDE, divides & filled & ~spread, weight[chosen])
+    good = divides & filled & spread
+    chosen = chosen[good]
+    columns = {
+        "tensor_parallel": tensor[chosen],
+        "pipeline_parallel": pipeline[chosen],
+        "virtual_pipeline": virtual[chosen],
+        "context_parallel": context[chosen],
+        "expert_parallel": expert[good],
+        "data_parallel": data[chosen],
+        "micro_batch": micro[good],
+    }
+    return Space(columns, columns["data_parallel"] * columns["context_parallel"] > 1, considered, rejected)
+
+
+def _mesh(*axes: Sequence[float] | FloatArray | IntArray) -> list[FloatArray]:
+    """Every combination of the axes' values, flattened."""
+    return [part.ravel() for part in np.meshgrid(*(np.asarray(axis, np.float64) for axis in axes), indexing="ij")]
+
+
+def _is_language(row: Row) -> bool:
+    return str(row.get("family", "")) in TRANSFORMER_FAMILIES
+
+
+def _tensors(row: Row, stated: Collection[str], count: float) -> list[float]:
+    """Tensor degrees within the fast link that split the heads, and fill nodes or parts of a node."""
+    if "tensor_parallel" in stated:
+        return [number(row, "tensor_parallel", 1.0)]
+    heads, node = number(row, "attention_heads", math.nan), max(number(row, "per_node", 8.0), 1.0)
+    if not _is_language(row):
+        return [1.0]
+    most = min(max(number(row, "domain", node), 1.0), count, MOST_TENSOR)
+    if not heads > 0:
+        return [float(2**k) for k in range(6) if 2**k <= most] or [1.0]
+    keys = number(row, "kv_heads", heads)
+    return [
+        float(degree)
+        for degree in _divisors(int(heads))
+        if degree <= most
+        and (node % degree == 0 or degree % node == 0)
+        # Each rank has its own key-value heads, or shares one with as many ranks as every other.
+        and (keys % degree == 0 or degree % keys == 0)
+    ] or [1.0]
+
+
+def _pipelines(row: Row, stated: Collection[str], count: float) -> tuple[FloatArray, FloatArray]:
+    """Pipeline degrees and the model chunks that each stage may hold, pair by pair."""
+    layers = number(row, "layers", math.nan)
+    chunk_stated = number(row, "virtual_pipeline", 1.0) if "virtual_pipeline" in stated else math.nan
+    if "pipeline_parallel" in stated:
+        degrees = [number(row, "pipeline_parallel", 1.0)]
+    elif _is_language(row) and layers >= 1:
+        degrees = [float(stages) for stages in _stages(int(layers)) if stages <= count]
+    else:
+        degrees = [1.0]
+    pairs = []
+    for degree in degrees:
+        if chunk_stated > 0:
+            chunks = [chunk_stated]
+        elif degree > 1 and layers >= 1:
+            # A stage that was stated may be uneven: interleaved or not, it holds the layers of its fullest chunk.
+            chunks = [float(s // degree) for s in _stages(int(layers)) if s % degree == 0] or [1.0]
+        else:
+            chunks = [1.0]
+        pairs += [(degree, chunk) for chunk in chunks]
+    found = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def _contexts(row: Row, stated: Collection[str], count: float) -> list[float]:
+    if "context_parallel" in stated:
+        return [number(row, "context_parallel", 1.0)]
+    tokens = number(row, "sequence_length", 0.0) if _is_language(row) else 0.0
+    most = min(max(tokens / LEAST_TOKENS_OF_RANK, 1.0), count, MOST_CONTEXT)
+    return [float(2**k) for k in range(7) if 2**k <= most] or [1.0]
+
+
+def _experts(row: Row, stated: Collection[str]) -> list[float]:
+    if "expert_parallel" in stated:
+        return [number(row, "expert_parallel", 1.0)]
+    experts = number(row, "experts", 0.0)
+    return [float(degree) for degree in _divisors(int(experts))] if experts >= 2 and _is_language(row) else [1.0]
+
+
+def _micro_options(row: Row, stated: Collection[str]) -> FloatArray:
+    """What `_micro_batch` makes micro-batches of: samples, or parts of a replica's share."""
+    if "micro_batch" in stated or "gradient_accumulation" in stated:
+        return np.ones(1)
+    return np.array(MICRO_BATCHES if _is_language(row) else SHARES_OF_BATCH, dtype=np.float64)
+
+
+def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: FloatArray) -> FloatArray:
+    """Samples of a micro-batch by the replica's share of the batch and the option, shape (n,)."""
+    if "micro_batch" in stated:
+        return np.full_like(share, number(row, "micro_batch", 1.0))
+    if "gradient_accumulation" in stated:
+        return np.maximum(share / max(number(row, "gradient_accumulation", 1.0), 1.0), 1e-6)
+    return option if _is_language(row) else np.maximum(np.ceil(share / option - 1e-9), 1.0)
+
+
+@lru_cache(maxsize=1024)
+def _divisors(whole: int) -> tuple[int, ...]:
+    return tuple(part for part in range(1, whole + 1) if whole % part == 0)
+
+
+@lru_cache(maxsize=1024)
+def _stages(layers: int) -> tuple[int, ...]:
+    """Into how many parts the layers may be cut: divisors, and powers of two that come out nearly even."""
+    nearly = (2**k for k in range(int(math.log2(layers)) + 2))
+    uneven = {parts for parts in nearly if math.ceil(layers / parts) * parts <= UNEVEN_STAGES * layers}
+    return tuple(sorted(uneven | set(_divisors(layers))))

@@ -1,0 +1,223 @@
+"""Search over layouts: of every way that a run can be laid out, the quickest that fit in memory.
+
+Memory is judged before time, and lighter ways of holding states before heavier ones: recomputing more, or keeping the
+optimizer in host memory, only costs time, so that of each layout the least of either that fits is the quickest. What is
+left is timed by the engine's own mechanics (`step_time.step_parts`), all runs in one table.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from service.engine.judge import Judge
+from service.engine.layout_space import DEGREES, Row, Space, policies, space
+from service.engine.memory import USABLE_SHARE, memory_parts
+from service.engine.step_inputs import prepare
+from service.engine.step_time import log_seconds_per_sample
+from service.engine.table import BoolArray, FloatArray, IntArray, Table, TextArray
+
+# Of a chip's memory, what a layout chosen for somebody else may be predicted to fill: peaks are predicted within a
+# quarter or so, and it must not sit on the edge.
+HEAD_ROOM = 0.75
+CHUNK = 16_384  # layouts that are computed at once: what a core's cache holds
+
+# Why a layout that divides was put aside, by the name that answers carry.
+NOT_IN_MEMORY = "does_not_fit_in_memory"
+NEEDLESS = "holds_states_otherwise_at_no_gain"
+SLOWER = "slower_on_the_same_accelerators"
+
+LAYOUT_TEXTS = ("sharding", "recompute", "offload")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One layout of one run."""
+
+    layout: dict[str, float | str]  # engine values, by `DEGREES` and `LAYOUT_TEXTS`
+    log_seconds: float  # natural log of seconds per sample, median; NaN where it doesn't fit or there is no choice
+    peak_gb: float  # per accelerator, median
+    fits: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search came to: for each run its quickest layouts, best first, and why the others fell out.
+
+    A run of which nothing fits has the one that needs the least memory, with `fits` false; one that nothing divides has
+    none. `considered` is all that is rejected and all candidates that fit.
+    """
+
+    candidates: list[list[Candidate]]
+    considered: int
+    rejected: Counter[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Layouts:
+    """Layouts of some runs, a row for each and for each sharding worth trying, shape (n,)."""
+
+    runs: Table
+    run: IntArray  # which run each is of
+    numbers: dict[str, FloatArray]  # by `DEGREES`
+    texts: dict[str, TextArray]  # by `LAYOUT_TEXTS`
+
+    def __len__(self) -> int:
+        return len(self.run)
+
+    def take(self, rows: IntArray) -> _Layouts:
+        return _Layouts(self.runs, self.run[rows], _taken(self.numbers, rows), _taken(self.texts, rows))
+
+    def pieces(self) -> Iterator[tuple[slice, Table]]:
+        """The layouts as tables that a core's cache holds, and where each belongs."""
+        for begin in range(0, len(self), CHUNK):
+            part = slice(begin, begin + CHUNK)
+            columns = {name: column[part] for name, column in (self.numbers | self.texts).items()}
+            yield part, self.runs.take(self.run[part]).replace(**columns)
+
+    def layout(self, row: int) -> dict[str, float | str]:
+        return {name: float(column[row]) for name, column in self.numbers.items()} | {
+            name: str(column[row]) for name, column in self.texts.items()
+        }
+
+
+def search(
+    runs: Sequence[Row], stated: Collection[str], judge: Judge, *, offloads: Sequence[str] = ("none",), most: int = 1
+) -> Found:
+    """The quickest layouts of each of some runs.
+
+    Args:
+        runs: engine values without a layout: the chips, counts, batches and precisions to choose among. All are
+            language models or none is.
+        stated: engine names of the layout's fields that are fixed; a fixed recomputation is the same in all runs.
+        judge: by what layouts are compared.
+        offloads: where optimizer states may live. All but the first are tried only for runs of which nothing fits
+            otherwise, for they take whole steps' worth of time.
+        most: candidates of each run.
+    """
+    spaces = [space(run, stated, len(offloads)) for run in runs]
+    considered = sum(divided.considered for divided in spaces)
+    rejected: Counter[str] = Counter()
+    for divided in spaces:
+        rejected.update(divided.rejected)
+    candidates: list[list[Candidate]] = [[] for _ in runs]
+    layouts = _spread(runs, spaces, stated)
+    if not len(layouts):
+        return Found(candidates, considered, rejected)
+    levels = policies(runs[0], stated, piped=False, replicated=False).recompute
+    layouts, peak_gb, fits, misfits = _held(layouts, judge, levels, offloads)
+    fitting = np.flatnonzero(fits)
+    is_choice = len(fitting) > len(set(layouts.run[fitting].tolist()))
+    seconds = _log_seconds(layouts.take(fitting), judge) if is_choice else np.full(len(fitting), np.nan)
+    run = layouts.run[fitting]
+    order = np.lexsort((seconds, run))
+    rank = np.arange(len(order)) - np.searchsorted(run[order], run[order])
+    for position in order[rank < most]:
+        row = int(fitting[position])
+        best = Candidate(layouts.layout(row), float(seconds[position]), float(peak_gb[row]), fits=True)
+        candidates[int(run[position])].append(best)
+    kept = sum(len(mine) for mine in candidates)
+    for index in np.setdiff1d(layouts.run, layouts.run[fitting]):
+        own = np.flatnonzero(layouts.run == index)
+        row = int(own[np.argmin(peak_gb[own])])
+        candidates[int(index)].append(Candidate(layouts.layout(row), np.nan, float(peak_gb[row]), fits=False))
+    rejected[NOT_IN_MEMORY] = misfits
+    rejected[SLOWER] = len(fitting) - kept
+    rejected[NEEDLESS] = considered - kept - sum(rejected.values())
+    return Found(candidates, considered, +rejected)
+
+
+def _spread(runs: Sequence[Row], spaces: Sequence[Space], stated: Collection[str]) -> _Layouts:
+    """Every layout with every sharding worth trying."""
+    numbers: dict[str, list[FloatArray]] = {name: [] for name in DEGREES}
+    shardings: list[TextArray] = []
+    run: list[IntArray] = []
+    for index, (values, divided) in enumerate(zip(runs, spaces, strict=True)):
+        piped = divided.columns["pipeline_parallel"] > 1
+        for is_piped, is_replicated in product((False, True), repeat=2):
+            rows = np.flatnonzero((piped == is_piped) & (divided.replicated == is_replicated))
+            tried = policies(values, stated, piped=is_piped, replicated=is_replicated).shardings
+            for name in DEGREES:
+                numbers[name].append(np.tile(divided.columns[name][rows], len(tried)))
+            shardings.append(np.repeat(np.array(tried, dtype=object), len(rows)))
+            run.append(np.full(len(rows) * len(tried), index))
+    sharding = np.concatenate(shardings)
+    unset = np.full(len(sharding), "", dtype=object)
+    return _Layouts(
+        Table.from_rows(runs),
+        np.concatenate(run),
+        {name: np.concatenate(parts) for name, parts in numbers.items()},
+        {"sharding": sharding, "recompute": unset, "offload": unset},
+    )
+
+
+def _held(
+    layouts: _Layouts, judge: Judge, levels: Sequence[str], offloads: Sequence[str]
+) -> tuple[_Layouts, FloatArray, BoolArray, int]:
+    """Each layout with the lightest way of holding its states that fits, the most frugal where none does.
+
+    Returns: the layouts, their peaks in GB, whether they fit, shape (n,), and how many ways did not fit.
+    """
+    count, runs = len(layouts), len(layouts.runs)
+    recompute, offload = np.full(count, "", dtype=object), np.full(count, "", dtype=object)
+    peak_gb, fits, misfits = np.full(count, np.inf), np.zeros(count, dtype=bool), 0
+    memory = layouts.runs["memory_gb"]
+    room = np.where(memory > 0, memory, np.inf)
+    for place in offloads:
+        lacking = np.ones(runs, dtype=bool)
+        lacking[layouts.run[fits]] = False
+        rows = np.flatnonzero(lacking[layouts.run])
+        if not len(rows):
+            break
+        run = layouts.run[rows]
+        peaks = _peaks(layouts.take(rows), judge, levels, place)
+        roomy = np.zeros(runs, dtype=bool)
+        roomy[run[(peaks <= HEAD_ROOM * room[run]).any(axis=0)]] = True
+        # A run that has none but tight layouts takes those.
+        enough = peaks <= np.where(roomy, HEAD_ROOM, USABLE_SHARE)[run] * room[run]
+        fits[rows] = enough.any(axis=0)
+        level = np.where(fits[rows], enough.argmax(axis=0), peaks.argmin(axis=0))
+        misfits += int(np.where(fits[rows], level, len(levels)).sum())
+        recompute[rows], offload[rows] = np.array(levels, dtype=object)[level], place
+        peak_gb[rows] = np.take_along_axis(peaks, level[None, :], axis=0)[0]
+    held = replace(layouts, texts=layouts.texts | {"recompute": recompute, "offload": offload})
+    return held, peak_gb, fits, misfits
+
+
+def _peaks(layouts: _Layouts, judge: Judge, levels: Sequence[str], offload: str) -> FloatArray:
+    """Median peak GB per accelerator at each level of recomputation, shape (len(levels), n)."""
+    result = np.empty((len(levels), len(layouts)))
+    for part, table in layouts.pieces():
+        # What memory takes of the inputs (shapes, degrees, parameters of a rank) is the same at every level.
+        inputs = prepare(table)
+        for position, level in enumerate(levels):
+            held = table.replace(recompute=_all(level, len(table)), offload=_all(offload, len(table)))
+            parts = memory_parts(replace(inputs, table=held), judge.memory_unknowns[None, :])
+            result[position, part] = sum(parts.values())
+    return result
+
+
+def _log_seconds(layouts: _Layouts, judge: Judge) -> FloatArray:
+    """Median natural log of seconds per sample, shape (n,)."""
+    # Coefficients are of the run (chip, model, software, precision) and of the sharding.
+    names, sharding = np.unique(layouts.texts["sharding"].astype(str), return_inverse=True)
+    _, first, kind = np.unique(layouts.run * len(names) + sharding, return_index=True, return_inverse=True)
+    examples = layouts.runs.take(layouts.run[first]).replace(sharding=layouts.texts["sharding"][first])
+    coefficients = judge.coefficients(examples)
+    result = np.empty(len(layouts))
+    for part, table in layouts.pieces():
+        result[part] = log_seconds_per_sample(prepare(table), coefficients[kind[part]])
+    return result
+
+
+def _taken(columns: Mapping[str, Any], rows: IntArray) -> dict[str, Any]:
+    return {name: column[rows] for name, column in columns.items()}
+
+
+def _all(value: str, count: int) -> TextArray:
+    return np.full(count, value, dtype=object)
