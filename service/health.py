@@ -26,7 +26,7 @@ class Readiness(BaseModel):
     """Estimates can be answered."""
 
     status: Literal["ready"] = Field("ready", description="Estimates can be answered.")
-    calibration: str = Field(description="Version of the calibration that answers.")
+    calibration: str = Field(description="Version of the calibration that answers.", examples=["ea19f40dc149"])
 
 
 @router.get("/healthz", summary="Liveness")

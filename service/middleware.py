@@ -87,7 +87,8 @@ class Allowance:
 
 
 class BodyLimit:
-    """Refuses bodies over a limit with 413, whether or not they say their length, and slow ones with 408.
+    """Refuses bodies over a limit with 413, whether or not they say their length, slow ones with 408, and compressed
+    ones with 415, for a small one may hold any number of bytes.
 
     ``streamed`` names the media types that a path reads row by row: bodies of those have limits of their own. No body
     may stand still for longer than ``stall_seconds``.
@@ -114,7 +115,8 @@ class BodyLimit:
         allowed = self.stream if self._is_streamed(scope) else self.whole
         received = 0
         ended = False
-        announced = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        announced, coding = headers.get("content-length", "0"), headers.get("content-encoding", "identity")
         deadline = time.monotonic() + allowed.seconds
 
         async def limited_receive() -> Message:
@@ -122,6 +124,13 @@ class BodyLimit:
             if ended:
                 # What is waited for now is the client going away, which may take as long as the answer does.
                 return await receive()
+            if coding.lower() != "identity":
+                raise HTTPException(
+                    415,
+                    f"A body in Content-Encoding {coding!r} is not read here: send it uncompressed.",
+                    # What would have been read, RFC 9110, section 15.5.16.
+                    headers={"accept-encoding": "identity"},
+                )
             if announced.isdigit() and int(announced) > allowed.size_bytes:
                 raise self._too_large(allowed)
             message = await self._received(receive, deadline)

@@ -204,8 +204,12 @@ def _request_path(location: Sequence[str | int]) -> str:
 
 def _hint(request: Request, fault: Mapping[str, Any]) -> str | None:
     kind, name = fault["type"], str(fault["loc"][-1])
+    if says := fault.get("ctx", {}).get("hint"):
+        return str(says)
     if kind == "missing":
         return f"{name} is required"
+    if kind == "float_type":
+        return "give a JSON number, such as 12 or 300e9, without quotes"
     if kind == "model_attributes_type" and len(fault["loc"]) == 1:
         return "send a JSON object with the header content-type: application/json"
     if kind == "extra_forbidden":

@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     body_seconds: float = Field(60.0, gt=0, description="How long a body may take to arrive, seconds.")
     stream_seconds: float = Field(3600.0, gt=0, description="How long a streamed body may take to arrive, seconds.")
     stall_seconds: float = Field(30.0, gt=0, description="How long a client may send nothing of a body, seconds.")
+    mcp: bool = Field(False, description="Whether the operations are served as tools of agents at /mcp (extra mcp).")
     open_reading: bool = Field(True, description="Whether callers without an API key may read and estimate.")
     anonymous_requests_per_minute: int = Field(
         12_000, ge=1, description="Requests a minute of one address without a key, at each replica."

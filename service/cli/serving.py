@@ -57,7 +57,10 @@ def serve(
 
 
 def migrate() -> None:
-    """Bring the database's tables to this release. `serve` does so by itself."""
+    """Bring the database's tables to this release. `serve` does so by itself.
+
+    Example: `TRAINCAST_DATABASE_URL=postgresql://me@db/traincast traincast migrate`
+    """
     import asyncio
 
     from service.database import Database
@@ -75,14 +78,20 @@ def migrate() -> None:
 
 
 def seed() -> None:
-    """Fill the database with the measurements and the calibration that ship. `serve` does so by itself."""
+    """Fill the database with the measurements and the calibration that ship. `serve` does so by itself.
+
+    Example: `TRAINCAST_HOME=/var/lib/traincast traincast seed`
+    """
     from service.seed import main as fill
 
     fill()
 
 
 def openapi() -> None:
-    """Write `openapi/openapi.json` as the service serves it."""
+    """Write `openapi/openapi.json` as the service serves it.
+
+    Example: `traincast openapi`
+    """
     from service.openapi import main as write
 
     write()

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from service.engine.calibration import Mechanics, expects_level, predict_with
+from service.engine.calibration import Mechanics
 from service.engine.distribution import Z90, Distribution
-from service.engine.effects import TERMS, grouping
+from service.engine.effects import TERMS, UNSEEN, groupings
 from service.engine.forecast import Forecaster
 from service.engine.own_rows import distances_between, similarity
-from service.engine.roofline import fastest_seconds_per_sample
 from service.engine.step_inputs import prepare
 from service.engine.table import FloatArray, Table
 
@@ -81,30 +80,30 @@ def log_ratio(forecaster: Forecaster, table: Table, reference: Table) -> LogRati
 def _said(forecaster: Forecaster, table: Table) -> tuple[FloatArray, Mechanics]:
     """Median log seconds per sample, shape (n,), and the mechanics behind it."""
     inputs = prepare(table)
-    median, _, _ = forecaster.log_seconds(table, inputs)
-    mechanics = predict_with(inputs, forecaster.design, forecaster.unknowns, forecaster.covariance, forecaster.spreads)
-    return np.maximum(median, np.log(fastest_seconds_per_sample(inputs))), mechanics
+    mechanics = forecaster.mechanics(table, inputs)
+    median, _ = forecaster.informed(table, mechanics)
+    usual, _ = forecaster.fastest(inputs)
+    return np.maximum(median, np.log(usual)), mechanics
 
 
 def _slopes(mechanics: Mechanics, forecaster: Forecaster) -> sparse.csr_matrix:
     """Derivatives of the median log seconds to all unknowns, sparse (n, unknowns)."""
-    rows, columns = np.nonzero(mechanics.positions >= 0)
-    entries = (mechanics.gradient[rows, columns], (rows, mechanics.positions[rows, columns]))
-    return sparse.csr_matrix(entries, shape=(len(mechanics.positions), forecaster.design.size))
+    positions, gradient = mechanics.gradient()
+    rows, columns = np.nonzero(positions >= 0)
+    entries = (gradient[rows, columns], (rows, positions[rows, columns]))
+    return sparse.csr_matrix(entries, shape=(len(positions), forecaster.design.size))
 
 
 def _unseen(forecaster: Forecaster, ours: tuple[Table, Mechanics], theirs: tuple[Table, Mechanics]) -> FloatArray:
     """Variance from effects of levels that the fit has not seen, shape (n,): one and the same level cancels."""
     variance = np.zeros(len(ours[0]))
+    names, other_names = groupings(ours[0]), groupings(theirs[0])
+    (positions, gradient), (other_positions, other_gradient) = ours[1].gradient(), theirs[1].gradient()
     for index, term in enumerate(TERMS):
         column = forecaster.design.fixed + index
-        level, other_level = (grouping(table, term.grouping) for table, _ in (ours, theirs))
-        slope, other_slope = (
-            np.where(
-                (said.positions[:, column] < 0) & expects_level(table, term.grouping), said.gradient[:, column], 0.0
-            )
-            for table, said in (ours, theirs)
-        )
-        apart = np.where(level == other_level, (slope - other_slope) ** 2, slope**2 + other_slope**2)
+        slope = np.where(positions[:, column] == UNSEEN, gradient[:, column], 0.0)
+        other_slope = np.where(other_positions[:, column] == UNSEEN, other_gradient[:, column], 0.0)
+        same = names[term.grouping].text == other_names[term.grouping].text
+        apart = np.where(same, (slope - other_slope) ** 2, slope**2 + other_slope**2)
         variance += apart * forecaster.spreads[index] ** 2
     return variance

@@ -51,14 +51,16 @@ def leave_lineages_out(
     lineages: Sequence[str] | None = None,
     processes: int = 2,
     refine: Callable[[Fit], Fit] = lambda without: without,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> HeldOut:
     """Predict every lineage (or those named) by a fit that hasn't seen it; spreads are kept from the full fit.
 
     Rows of lineages that weren't asked for are NaN. `refine` is what each such fit goes through before it predicts:
-    what submitted rows teach it.
+    what submitted rows teach it. `progress` is told, after each lineage, the share of them that is done.
     """
     names = sorted(set(table.text("lineage").tolist())) if lineages is None else list(lineages)
-    return HeldOut(*_each(_one_lineage, names, _Task(table, log_seconds, fitted, refine=refine), 5, processes))
+    task = _Task(table, log_seconds, fitted, refine=refine)
+    return HeldOut(*_each(_one_lineage, names, task, 5, processes, progress))
 
 
 def leave_levels_out(
@@ -129,18 +131,23 @@ _tasks: list[_Task] = []  # the one under way, put here before the fork, so that
 
 
 def _each(
-    work: Callable[[str], FloatArray], names: Sequence[str], task: _Task, width: int, processes: int
+    work: Callable[[str], FloatArray],
+    names: Sequence[str],
+    task: _Task,
+    width: int,
+    processes: int,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> FloatArray:
     """Answers of `work` for the rows of every name of the task's column, shape (width, n)."""
     result = np.full((width, len(task.table)), np.nan)
     _tasks.append(task)
     try:
         with multiprocessing.get_context("fork").Pool(processes) as pool:
-            answers = pool.map(work, names, chunksize=1)
+            for done, (name, answer) in enumerate(zip(names, pool.imap(work, names), strict=True), start=1):
+                result[:, task.table.text(task.column) == name] = answer
+                progress(done / len(names))
     finally:
         _tasks.clear()
-    for name, answer in zip(names, answers, strict=True):
-        result[:, task.table.text(task.column) == name] = answer
     return result
 
 

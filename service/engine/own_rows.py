@@ -109,7 +109,7 @@ class OwnRows:
             mechanics: prior variance of the difference from uncertain unknowns, shape (m,).
         """
         far, differing = distances_between(ours[0], theirs[0])
-        pairs = (self._covariances(table, said.positions, said.gradient) for table, said in (ours, theirs))
+        pairs = (self._covariances(table, *said.gradient()) for table, said in (ours, theirs))
         variance, whole = np.zeros((2, len(ours[0])))
         moves = []
         for (one, _, cross), (_, _, other) in zip(*pairs, strict=True):

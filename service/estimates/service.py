@@ -11,7 +11,7 @@ import numpy as np
 
 from service.catalog.catalog import Catalog
 from service.catalog.normalise import normalise
-from service.catalog.operating_facts import operating_facts
+from service.catalog.operating_facts import embodied_facts, operating_facts
 from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
 from service.engine.distribution import Distribution, FloatArray, product
@@ -23,6 +23,7 @@ from service.engine.economics import (
     energy_kwh,
     goodput,
 )
+from service.engine.embodied import embodied_kg_co2e
 from service.engine.forecast import Forecast
 from service.engine.operating_facts import OperatingFacts
 from service.engine.table import Table
@@ -31,12 +32,14 @@ from service.estimates.rates import (
     Rate,
     UnknownPlaceError,
     accelerator_price,
+    embodied_carbon,
     grid_intensity,
     node_power,
     power_usage_effectiveness,
     rate_column,
 )
 from service.estimates.remedies import find_remedies
+from service.estimates.scaling import quicker_counts
 from service.estimates.schemas import (
     Assumption,
     EnergyAnswer,
@@ -51,6 +54,7 @@ from service.estimates.schemas import (
     Throughput,
 )
 from service.estimates.targets import aim, sized
+from service.estimates.warnings import warnings_of
 from service.estimates.whole_run import constants, course_of, overrides
 from service.problems import FieldError
 from service.sites.standpoint import Standpoint
@@ -60,12 +64,14 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Rates:
-    """What applies to one request: USD per accelerator-hour, W of a node per accelerator, g CO2e per kWh, PUE."""
+    """What applies to one request: USD per accelerator-hour, W of a node per accelerator, g CO2e per kWh, PUE, and kg
+    CO2e of making an accelerator."""
 
     price: Rate
     power: Rate
     grid: Rate
     pue: Rate
+    embodied: Rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +85,7 @@ class Economics:
     cost: Distribution
     energy: Energy
     carbon: Distribution
+    embodied: Distribution
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,10 +129,11 @@ def compute_many(
         requests: what is asked.
         catalog: the reference tables.
         standpoint: whose forecaster answers.
-        with_remedies: look for changes that make a misfit fit; that takes longer than its estimate.
+        with_remedies: look for changes that make a misfit fit, and for smaller counts that are quicker; that takes
+            longer than the estimate.
     """
     flats = [sized(request, normalise(request.configuration())) for request in requests]
-    _, resolutions = resolve_table(flats, catalog, judge=standpoint.forecaster.judge)
+    table, resolutions = resolve_table(flats, catalog, judge=standpoint.forecaster.judge)
     answers: list[Estimate | list[FieldError]] = [[] for _ in requests]
     chosen: list[tuple[int, Resolved, Rates]] = []
     for index, (request, resolution) in enumerate(zip(requests, resolutions, strict=True)):
@@ -143,13 +151,16 @@ def compute_many(
     kept = [requests[index] for index, _, _ in chosen]
     resolved = [resolution for _, resolution, _ in chosen]
     rates = [rate for _, _, rate in chosen]
-    table = Table.from_rows([resolution.values for resolution in resolved])
+    if len(resolved) < len(table):
+        table = Table.from_rows([resolution.values for resolution in resolved])
     forecast = standpoint.predict(table)
     economics = _economics(kept, resolved, rates, table, forecast, operating_facts())
     neighbours = standpoint.nearest(table, NEIGHBOURS)
     misfits = [row for row in range(len(kept)) if with_remedies and not forecast.fits[row]]
     remedies = find_remedies([flats[chosen[row][0]] for row in misfits], catalog, standpoint.forecaster)
     by_row = dict(zip(misfits, remedies, strict=True))
+    probed = [flats[index] for index, _, _ in chosen]
+    quicker = quicker_counts(probed, table, forecast, catalog, standpoint) if with_remedies else {}
     for row, (index, resolution, rate) in enumerate(chosen):
         nearest = [
             Neighbour(
@@ -161,7 +172,17 @@ def compute_many(
             for near in neighbours[row]
         ]
         answers[index] = _answer(
-            row, requests[index], resolution, rate, table, forecast, economics, nearest, by_row.get(row), standpoint
+            row,
+            requests[index],
+            resolution,
+            rate,
+            table,
+            forecast,
+            economics,
+            nearest,
+            by_row.get(row),
+            quicker.get(row),
+            standpoint,
         )
     samples = np.array([resolution.samples_to_train for resolution in resolved])
     return Computed(answers, [index for index, _, _ in chosen], table, samples)
@@ -179,6 +200,7 @@ def _rates(request: EstimateRequest, resolution: Resolved, catalog: Catalog) -> 
         node_power(location, slug, float(resolution.values.get("tdp_w", math.nan)), operating_facts()),
         grid_intensity(location, pricing, catalog),
         power_usage_effectiveness(location, pricing, catalog),
+        embodied_carbon(location, slug, embodied_facts()),
     )
 
 
@@ -216,6 +238,7 @@ def _economics(
         cost=cost_usd(accelerator_hours, rate_column([rate.price for rate in rates])),
         energy=energy,
         carbon=carbon_kg_co2e(energy.total, rate_column([rate.grid for rate in rates])),
+        embodied=embodied_kg_co2e(accelerator_hours, rate_column([rate.embodied for rate in rates]), embodied_facts()),
     )
 
 
@@ -233,6 +256,7 @@ def _answer(
     economics: Economics,
     nearest: list[Neighbour],
     remedies: list[Remedy] | None,
+    quicker: tuple[int, float] | None,
     standpoint: Standpoint,
 ) -> Estimate:
     throughput = forecast.samples_per_second
@@ -257,9 +281,10 @@ def _answer(
         cost_usd=quantity(economics.cost, row),
         energy_kwh=EnergyAnswer(**energy.model_dump(), parts=_parts(economics.energy.parts, row)) if energy else None,
         carbon_kg_co2e=quantity(economics.carbon, row),
+        embodied_kg_co2e=quantity(economics.embodied, row),
         layout=Layout.model_validate(resolution.layout),
         assumptions=_assumptions(request, resolution, rates, trained=trained),
-        warnings=_warnings(resolution, rates, memory, remedies, trained=trained),
+        warnings=warnings_of(resolution, rates.price, memory, remedies, quicker, trained=trained),
         remedies=remedies or [],
         evidence=Evidence(
             calibration=standpoint.forecaster.calibration_version,
@@ -294,6 +319,7 @@ def _assumptions(request: EstimateRequest, resolution: Resolved, rates: Rates, *
         "location.watts_per_accelerator": rates.power,
         "location.gco2e_per_kwh": rates.grid,
         "location.pue": rates.pue,
+        "location.embodied_kg_co2e_per_accelerator": rates.embodied,
     }
     listed += [
         Assumption(field=path, value=rounded(rate.p50), reason=rate.reason)
@@ -301,47 +327,3 @@ def _assumptions(request: EstimateRequest, resolution: Resolved, rates: Rates, *
         if trained and not rate.stated and math.isfinite(rate.p50)
     ]
     return listed
-
-
-def _warnings(
-    resolution: Resolved, rates: Rates, memory: Memory, remedies: Sequence[Remedy] | None, *, trained: bool
-) -> list[str]:
-    warnings = list(resolution.warnings)
-    if not memory.fits:
-        space = f" of {memory.available_gb:g} GB" if memory.available_gb else ""
-        misfit = f"It is not predicted to fit: about {memory.peak_gb.p50:.3g} GB{space} on each accelerator."
-        if remedies:
-            misfit += f" It would with {'; or '.join(_way(way) for way in remedies[:3])}."
-        elif remedies is not None:
-            misfit += " No change of layout, count or chip that was tried makes it fit."
-        warnings.append(misfit)
-    if not trained:
-        warnings.append(
-            "The request says no amount of data, so duration, cost, energy and carbon are left out: "
-            "give data.tokens, data.samples or a known data.name."
-        )
-        return warnings
-    if not math.isfinite(rates.price.p50):
-        warnings.append(f"{_sentence(rates.price.reason)}: cost is left out; give pricing.usd_per_accelerator_hour.")
-    if not math.isfinite(float(resolution.values.get("tdp_w", math.nan))):
-        warnings.append(
-            f"The power of {resolution.values['accelerator']} is unknown: energy and carbon are left out unless "
-            "location.watts_per_accelerator is given."
-        )
-    return warnings
-
-
-def _way(remedy: Remedy) -> str:
-    """A remedy in words: `training.sharding = zero3, training.micro_batch left out`."""
-    return ", ".join(
-        f"{path} left out"
-        if value is None
-        else f"{path} = {value:g}"
-        if isinstance(value, float)
-        else f"{path} = {value}"
-        for path, value in remedy.change.items()
-    )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.catalog.catalog import Accelerator, Catalog
+from service.catalog.catalog import Catalog
 from service.catalog.normalise import normalise
 from service.catalog.resolution import Assumption, Resolved, Unresolvable, Values, to_number
 from service.catalog.resolve import resolve_open
@@ -58,20 +58,18 @@ class Places:
     refused: list[tuple[FieldError, ...]] = field(default_factory=list)
 
 
-def chips_of(request: PlanRequest, catalog: Catalog) -> list[Accelerator] | list[FieldError]:
-    """The accelerators by catalog entry, or what is wrong with their names."""
-    chips, errors = [], []
+def unknown_chips(request: PlanRequest, catalog: Catalog) -> list[FieldError]:
+    """What is wrong with the accelerators' names."""
+    errors = []
     for index, name in enumerate(request.hardware.accelerators):
-        chip = catalog.accelerator(name)
-        if chip is not None:
-            chips.append(chip)
+        if catalog.accelerator(name) is not None:
             continue
         near = catalog.suggest("accelerators", name)
         hint = f"did you mean {', '.join(near)}?" if near else "see GET /v1/accelerators for the catalog"
         errors.append(
             FieldError(field=f"hardware.accelerators[{index}]", message=f"unknown accelerator {name!r}", hint=hint)
         )
-    return errors or chips
+    return errors
 
 
 def places(request: PlanRequest, counts: Sequence[float], catalog: Catalog) -> Places:

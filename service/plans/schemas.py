@@ -23,6 +23,8 @@ Objective = Literal["time", "cost", "energy"]
 MOST_ACCELERATORS = 16
 MOST_COUNTS = 64
 MOST_PLANS = 200
+MOST_FORECASTS = 400
+"""Chips x numbers of them x layouts of each that one request may ask for: a few seconds of one core."""
 LARGEST_JOB = 131_072
 """Accelerators of the largest job that is searched: more than any one run is known to have used."""
 
@@ -85,6 +87,10 @@ class PlanRequest(Strict):
     limit: Annotated[int, Field(ge=1, le=MOST_PLANS)] = Field(
         20, description="Most plans in the answer; those on the Pareto frontier come first.", examples=[10]
     )
+
+    def forecasts(self) -> int:
+        """Forecasts that the answer takes, at each precision."""
+        return len(self.hardware.accelerators) * len(self.hardware.tried_counts()) * self.layouts
 
 
 class Plan(BaseModel):

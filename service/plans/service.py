@@ -18,8 +18,8 @@ from service.engine.table import BoolArray, FloatArray
 from service.estimates.quantities import rounded
 from service.estimates.schemas import Assumption, Estimate, EstimateRequest, Quantity
 from service.estimates.service import estimate_many
-from service.plans.places import Place, chips_of, estimate_request, places, plain
-from service.plans.schemas import LARGEST_JOB, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
+from service.plans.places import Place, estimate_request, places, plain, unknown_chips
+from service.plans.schemas import LARGEST_JOB, MOST_FORECASTS, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
 from service.problems import FieldError
 from service.sites.standpoint import Standpoint
 
@@ -60,8 +60,7 @@ class _Searched:
 
 def make_plans(request: PlanRequest, catalog: Catalog, standpoint: Standpoint) -> PlanAnswer | list[FieldError]:
     """The plans that a request allows, or the fields that keep it from being searched at all."""
-    chips = chips_of(request, catalog)
-    errors = [fault for fault in chips if isinstance(fault, FieldError)]
+    errors = unknown_chips(request, catalog)
     counts = request.hardware.tried_counts()
     if not counts:
         errors.append(
@@ -69,6 +68,14 @@ def make_plans(request: PlanRequest, catalog: Catalog, standpoint: Standpoint) -
                 field="hardware.counts",
                 message=f"none is within hardware.max_count = {request.hardware.max_count:g}",
                 hint="raise hardware.max_count, or give smaller counts",
+            )
+        )
+    if request.forecasts() > MOST_FORECASTS:
+        errors.append(
+            FieldError(
+                field="hardware.counts",
+                message=f"{request.forecasts()} forecasts were needed: chips x counts x layouts",
+                hint=f"name fewer chips, counts or layouts: {MOST_FORECASTS} at once, or ask several times",
             )
         )
     if errors:

@@ -9,12 +9,14 @@ from pydantic import BaseModel, Field, GetJsonSchemaHandler, JsonValue, model_va
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from service.configuration import nest
 from service.estimates.schemas import Estimate, EstimateRequest, Strict
 from service.faults import ProblemDocument
 
 MOST_POINTS = 400
 """Points of one sweep: a grid of 20 by 20, or a curve finer than a screen shows."""
+
+REQUIRED = frozenset({"model.name", "hardware.accelerator"})
+"""Fields that a configuration may need, and that are varied as a whole."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -99,7 +101,7 @@ class Axis(Strict):
 class SweepRequest(EstimateRequest):
     """A configuration as for an estimate, and the fields of it that vary.
 
-    A field that varies need not be stated besides, the accelerator included.
+    A field that varies need not be stated besides, the model's name and the accelerator included.
     """
 
     vary: dict[str, Axis] = Field(
@@ -112,14 +114,17 @@ class SweepRequest(EstimateRequest):
 
     @model_validator(mode="before")
     @classmethod
-    def _varied_accelerator(cls, given: Any) -> Any:
+    def _varied_fields(cls, given: Any) -> Any:
+        """A field that a configuration must have, and that varies, is at first as its first point has it."""
         if not isinstance(given, dict) or not isinstance(given.get("vary"), dict):
             return given
-        hardware, axis = given.get("hardware", {}), given["vary"].get("hardware.accelerator")
-        listed = axis.get("values") if isinstance(axis, dict) else axis
-        if isinstance(hardware, dict) and "accelerator" not in hardware and isinstance(listed, list) and listed:
-            return {**given, "hardware": {**hardware, **nest({"accelerator": listed[0]})}}
-        return given
+        filled = dict(given)
+        for path in REQUIRED & given["vary"].keys():
+            axis, (section, _, field) = given["vary"][path], path.partition(".")
+            listed, stated = axis.get("values") if isinstance(axis, dict) else axis, given.get(section, {})
+            if isinstance(listed, list) and listed and isinstance(stated, dict):
+                filled[section] = {field: listed[0], **stated}
+        return filled
 
 
 class SweepPoint(BaseModel):

@@ -116,11 +116,11 @@ def _scaling(
 
 
 def _curve(points: Sequence[Point], answers: Sequence[Estimate | Problem], scaling: Sequence[Scaling]) -> Curve:
-    (path, *_), (_, *others) = points[0].values, points[0].values.items()
+    path, *others = points[0].values
     estimates = [answer if isinstance(answer, Estimate) else None for answer in answers]
     return Curve(
         path=path,
-        fixed=dict(others),
+        fixed={other: points[0].values[other] for other in others},
         x=[point.values[path] for point in points],
         fits=[None if estimate is None else estimate.memory.fits for estimate in estimates],
         speedup=_band([one.speedup for one in scaling]),

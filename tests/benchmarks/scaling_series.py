@@ -97,6 +97,8 @@ def main() -> None:
         data = measured(rows, ids, load_catalog())
     timed = np.isfinite(data.log_seconds)
     table, log_seconds = data.table.take(timed), data.log_seconds[timed]
+    if unknown := set(arguments.leave or ()) - set(table.text("lineage").tolist()):
+        raise SystemExit(f"no such lineage: {', '.join(sorted(unknown))}")
     stated = dict(zip(ids, rows, strict=True))
     pairs = find_pairs(table, log_seconds, [stated[str(name)] for name in data.ids[timed]])
     with console.status("fitting, and predicting without each lineage"):

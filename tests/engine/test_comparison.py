@@ -12,7 +12,7 @@ from service.engine.forecast import Forecaster
 from tests.engine.conftest import GPT3, LLAMA, RESNET, TableOf
 
 PROPERTY = settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 
 

@@ -134,6 +134,10 @@ def test_limits_are_kept_and_their_odds_told(client: httpx.Client) -> None:
         assert medians(found)[1] <= budget
         assert 0.5 <= found["meets_deadline_probability"] <= 1
         assert 0.5 <= found["meets_budget_probability"] <= 1
+    (quickest, *_) = plan(client)["plans"]
+    (odds, *_) = plan(client, deadline_hours=quickest["duration_hours"]["p90"])["plans"]
+    assert odds["duration_hours"] == quickest["duration_hours"]
+    assert odds["meets_deadline_probability"] == pytest.approx(0.9, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +186,8 @@ def test_where_nothing_works_the_least_that_would_is_said_and_works(
         pytest.param({"data": {"sequence_length": 4096}}, "data.tokens", "samples", id="no amount of data"),
         pytest.param({"hardware": {"accelerators": ["T4"]}, "training": {"precision": "fp8"}}, "training.precision",
                      "fp16", id="a precision that no chip has"),
+        pytest.param({"layouts": 10, "hardware": {"accelerators": ["T4", "A10"] * 8, "counts": [1, 2, 4]}},
+                     "hardware.counts", "fewer", id="more than is done at once"),
         pytest.param({"deadline": 3}, "deadline", None, id="misspelt field"),
         pytest.param({"location": {"region": "Swedeen"}}, "location.region", "SWE", id="unknown region"),
     ],

@@ -85,6 +85,14 @@ def test_a_point_that_cannot_run_says_why_and_the_rest_go_on(client: httpx.Clien
     assert answer["curves"][0]["fits"] == [True, True]
 
 
+def test_models_are_compared_and_a_sweep_of_nothing_that_runs_is_still_answered(client: httpx.Client) -> None:
+    asked = {name: value for name, value in RESNET.items() if name != "model"}
+    answer = client.post("/v1/sweeps", json={**asked, "vary": {"model.name": ["resnet-50", "resnet-152"]}}).json()
+    hours = answer["curves"][0]["duration_hours"]["p50"]
+    assert hours[1] > hours[0]
+    assert all(point["problem"] for point in sweep(client, vary={"training.precision": ["fp7", 8]})["points"])
+
+
 @pytest.mark.parametrize(
     ("axis", "values"),
     [
