@@ -52,6 +52,7 @@ export function estimate(answer, { edit, apply }) {
         quantity("Accelerator-hours", answer.accelerator_hours, count, "accelerator_hours"),
         quantity("Energy", answer.energy_kwh, energy, "energy_kwh"),
         quantity("Carbon, CO₂-equivalent", answer.carbon_kg_co2e, mass, "carbon_kg_co2e"),
+        quantity("Making the machines, CO₂e", answer.embodied_kg_co2e, mass, "embodied_kg_co2e"),
       ),
     ),
     h(
