@@ -50,7 +50,7 @@ def test_a_question_is_asked_by_keyboard_answered_and_shared(context: BrowserCon
     page.goto("/")
     page.get_by_label("Model (needed)").focus()
     page.keyboard.type("llama 3 8b")
-    expect(page.get_by_role("option").first).to_be_visible()
+    expect(page.get_by_role("option").first).to_contain_text("llama-3-8b")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page.get_by_label("Model (needed)")).to_have_value("llama-3-8b")
