@@ -94,7 +94,7 @@ openapi: setup ## refresh openapi/openapi.json from the application
 	$(BIN)/python -m service.openapi
 
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header --extra server --extra mcp --extra build
+	--no-emit-index-url --no-emit-find-links --no-header --extra server --extra mcp --extra telemetry --extra build
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock and server.lock
 	$(UV_COMPILE) --upgrade --extra dev --output-file requirements.lock pyproject.toml
