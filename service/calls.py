@@ -19,6 +19,8 @@ Object = Mapping[str, Any] | str
 Rows = Path | Iterable[Mapping[str, Any]]
 """Measurements: a file (.csv, .ndjson, .jsonl), or objects."""
 ImportMode = Literal["best_effort", "atomic", "check"]
+Sent = Callable[[int], None]
+"""Told how many bytes of a file were sent."""
 
 TIMEOUT_SECONDS = 60.0
 IMPORT_TIMEOUT = httpx.Timeout(TIMEOUT_SECONDS, read=3600.0)
@@ -50,7 +52,7 @@ class TraincastError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One request, as the two clients send it; `file` is sent anew at each attempt."""
+    """One request, as the two clients send it; `file` is sent anew at each attempt, `sent` told how far it is."""
 
     method: str
     path: str
@@ -58,6 +60,7 @@ class Call:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     file: IO[bytes] | None = None
+    sent: Sent | None = None
     is_safe: bool = True
     timeout: httpx.Timeout | None = None
 
@@ -113,13 +116,12 @@ def submission(
     return Call("POST", "/v1/measurements", _request(model, hardware, {"result": dict(result), **more}), headers=once)
 
 
-def importing(file: IO[bytes], kind: Mapping[str, str], mode: str, restore: bool) -> Call:
+def importing(file: IO[bytes], kind: Mapping[str, str], mode: str, restore: bool, sent: Sent | None = None) -> Call:
     """The call that imports a file."""
     parameters = {"mode": mode, **({"restore": "true"} if restore else {})}
     headers = {**kind, "idempotency-key": str(uuid.uuid4())}
-    return Call(
-        "POST", "/v1/measurements/import", parameters=parameters, headers=headers, file=file, timeout=IMPORT_TIMEOUT
-    )
+    path = "/v1/measurements/import"
+    return Call("POST", path, parameters=parameters, headers=headers, file=file, sent=sent, timeout=IMPORT_TIMEOUT)
 
 
 def decision(measurement_id: str, verb: str, reason: str | None) -> Call:
@@ -145,11 +147,13 @@ def opened(rows: Rows) -> Iterator[tuple[IO[bytes], Mapping[str, str]]]:
         yield written, NDJSON
 
 
-def pieces(file: IO[bytes]) -> Iterator[bytes]:
-    """A file from its start, in pieces."""
+def pieces(file: IO[bytes], sent: Sent | None = None) -> Iterator[bytes]:
+    """A file from its start, in pieces; `sent` is told after each how many bytes that were."""
     file.seek(0)
     while piece := file.read(PIECE):
         yield piece
+        if sent is not None:
+            sent(file.tell())
 
 
 async def async_pieces(file: IO[bytes]) -> AsyncIterator[bytes]:

@@ -18,7 +18,7 @@ import httpx
 import stamina
 
 from service import calls
-from service.calls import ATTEMPTS, NDJSON, PATIENCE_SECONDS, TIMEOUT_SECONDS, ImportMode, Object, Rows
+from service.calls import ATTEMPTS, NDJSON, PATIENCE_SECONDS, TIMEOUT_SECONDS, ImportMode, Object, Rows, Sent
 from service.calls import TraincastError as TraincastError
 from service.estimates.schemas import Estimate, EstimateRequest, SavedEstimate
 from service.levers.schemas import Levers
@@ -154,13 +154,16 @@ class Traincast:
         call = calls.submission(model, hardware, result, idempotency_key, more)
         return Submitted.model_validate(self._sent(call))
 
-    def import_rows(self, rows: Rows, *, mode: ImportMode = "best_effort", restore: bool = False) -> ImportReport:
+    def import_rows(
+        self, rows: Rows, *, mode: ImportMode = "best_effort", restore: bool = False, sent: Sent | None = None
+    ) -> ImportReport:
         """Submits many measurements, or restores a complete export.
 
         Args:
             rows: A file of measurements, or their objects.
             mode: Each row on its own, or all or nothing.
             restore: Store rows as they were exported; needs a key with the scope `admin`.
+            sent: Told how many bytes were sent; the service stores them as they come.
 
         Raises:
             TraincastError: The import was refused; `problem["errors"]` names rows and fields.
@@ -168,7 +171,7 @@ class Traincast:
             OSError: The file cannot be read.
         """
         with calls.opened(rows) as (file, kind):
-            return ImportReport.model_validate(self._sent(calls.importing(file, kind, mode, restore)))
+            return ImportReport.model_validate(self._sent(calls.importing(file, kind, mode, restore, sent)))
 
     def accept(self, measurement_id: str, reason: str | None = None) -> MeasurementEntry:
         """Lifts a measurement's quarantine; needs a key with the scope `curate`."""
@@ -220,7 +223,7 @@ class Traincast:
             on=calls.worth_trying_again(call), attempts=ATTEMPTS, timeout=PATIENCE_SECONDS
         ):
             with attempt:
-                body = None if call.file is None else calls.pieces(call.file)
+                body = None if call.file is None else calls.pieces(call.file, call.sent)
                 return calls.read(self._http.request(call.method, call.path, content=body, **call.options()))
         raise AssertionError("the last attempt returns or raises")
 
@@ -240,9 +243,16 @@ class Traincast:
 class AsyncTraincast:
     """The asynchronous twin of `Traincast`, with the same methods and errors."""
 
-    def __init__(self, url: str, *, key: str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
-        """As `Traincast`."""
-        self._http = httpx.AsyncClient(base_url=url, headers=calls.headers(key), timeout=timeout)
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """As `Traincast`; `transport` carries the calls where no network does (an application in this process)."""
+        self._http = httpx.AsyncClient(base_url=url, headers=calls.headers(key), timeout=timeout, transport=transport)
 
     async def estimate(self, *, model: Object, hardware: Object, **more: Any) -> Estimate:
         """As `Traincast.estimate`."""

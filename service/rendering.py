@@ -8,8 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from service.cli.benching import Made
     from service.estimates.schemas import Estimate, Quantity
     from service.evaluations.schemas import Evaluation, Score
+    from service.launch_configs import LaunchConfig
     from service.levers.schemas import Lever, Levers
     from service.offers.schemas import Offers
     from service.plans.schemas import Plan, PlanAnswer
@@ -206,6 +208,47 @@ def evaluation(made: "Evaluation", by: str) -> RenderableType:
         parts.append(Text(f"  and {len(made.skipped) - 20} more"))
     parts.append(Text(made.note, style="dim"))
     return Group(*parts)
+
+
+def launch_config(name: str, read: "LaunchConfig") -> RenderableType:
+    """What was made of another framework's file: fields by option, then what was ignored, by reason."""
+    table = Table(title=name, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for heading in ("option", "field", "value"):
+        table.add_column(heading)
+    for item in read.understood:
+        table.add_row(item.option, item.field, _plain(item.value))
+    for name, value in read.defaults.items():
+        table.add_row("(framework's default)", name, _plain(value), style="dim")
+    parts: list[RenderableType] = [table]
+    for reason in dict.fromkeys(item.reason for item in read.ignored):
+        options = ", ".join(item.option for item in read.ignored if item.reason == reason)
+        parts.append(Text(f"ignored, {reason}: {options}", style="dim"))
+    return Group(*parts, Text())
+
+
+def benchmarks(made: Sequence["Made"]) -> RenderableType:
+    """What a machine was measured to do, a line a workload, then why some of it is doubtful."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("workload")
+    for heading in ("batch", "precision", "samples/s", "tokens/s", "step", "spread", "peak GB"):
+        table.add_column(heading, justify="right")
+    for one in made:
+        steady, peak = one.steady, one.row.get("result.peak_memory_gb")
+        tokens = with_prefix(steady.samples_per_second * steady.tokens_per_sample) if steady.tokens_per_sample else "-"
+        table.add_row(
+            one.workload,
+            _plain(one.row["training.global_batch"]),
+            str(one.row["training.precision"]),
+            number(steady.samples_per_second),
+            tokens,
+            seconds(steady.step_seconds),
+            f"{steady.spread:.1%}",
+            number(peak) if isinstance(peak, float) else "-",
+        )
+    chips = dict.fromkeys(str(one.row["hardware.accelerator"]) for one in made)
+    doubts = [Text(f"{one.workload}: {reason}", style="yellow") for one in made for reason in one.reasons]
+    stored = [Text(f"{one.workload} submitted: {one.stored.id} {one.stored.status}") for one in made if one.stored]
+    return Group(Text(", ".join(chips), style="bold"), table, *doubts, *stored)
 
 
 def sweep(answer: "Sweep") -> RenderableType:

@@ -28,8 +28,8 @@ GPT3 = shlex.split(
 )
 
 
-def traincast(*arguments: str, code: int = 0, stdin: str | None = None) -> Result:
-    result = CliRunner().invoke(app, list(arguments), input=stdin)
+def traincast(*arguments: str, code: int = 0, stdin: str | None = None, env: dict[str, str] | None = None) -> Result:
+    result = CliRunner(env=env).invoke(app, list(arguments), input=stdin)
     assert result.exit_code == code, result.output
     return result
 
@@ -42,13 +42,32 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "command",
     [
-        "serve", "estimate", "plan", "sweep", "offers", "levers", "evaluate", "calibrate", "submit", "import", "export",
-        "keys", "migrate", "seed", "openapi",
+        "serve", "estimate", "plan", "sweep", "offers", "levers", "evaluate", "calibrate", "bench", "submit", "import",
+        "export", "mcp", "migrate", "seed", "openapi", "keys create", "keys list", "keys revoke",
     ],
 )  # fmt: skip
-def test_every_command_explains_itself(command: str) -> None:
-    assert command in traincast("--help").stdout
-    assert traincast(command, "--help").stdout.strip()
+def test_every_command_explains_itself_by_an_example(command: str) -> None:
+    assert command.split()[0] in traincast("--help").stdout
+    explained = " ".join(traincast(*command.split(), "--help", env={"COLUMNS": "200"}).stdout.split())
+    usage, _, rest = explained.partition("Options")
+    assert f"traincast {command}" in usage.partition("Example")[2], rest
+
+
+def test_exit_codes_are_told() -> None:
+    assert "Exit codes: 0 done" in traincast("--help").stdout
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_shows_colours_unless_told_otherwise(no_color: str, coloured: bool) -> None:
+    command = [sys.executable, "-c", "from service.cli import main; main()", "estimate", "no-such-file.json"]
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    subprocess.run(command, env=environment, stdout=theirs, stderr=theirs, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "no-such-file.json" in shown
+    assert ("\x1b[" in shown) == coloured
 
 
 def test_help_loads_neither_the_engine_nor_the_server() -> None:
@@ -270,3 +289,26 @@ def test_migrate_and_seed_prepare_a_database(databases: Databases, monkeypatch: 
     assert traincast("export").stdout.count("\n") == 1
     traincast("seed")
     assert traincast("export", "--where", "source=megatron-sc21-paper").stdout.count("\n") == 24
+
+
+def test_other_frameworks_files_are_taken_and_what_became_of_them_is_listed(tmp_path: Path) -> None:
+    flags = tmp_path / "args.txt"
+    flags.write_text(
+        "--num-layers 32 --hidden-size 4096 --num-attention-heads 32 --seq-length 4096 --micro-batch-size 1\n"
+        "--global-batch-size 128 --tensor-model-parallel-size 2 --bf16 --lr 1e-4 --vocab-size 32000\n"
+    )
+    asked = ("estimate", "--from-megatron", str(flags), "-a", "A100-SXM4-80GB", "-n", "8")
+    body = printed(*asked, "--json")
+    assert body["layout"]["tensor_parallel"] == 2
+    (listed,) = body["launch_configs"]
+    assert {"option": "--hidden-size", "field": "model.hidden_size", "value": 4096} in listed["understood"]
+    assert [item["option"] for item in listed["ignored"]] == ["--lr"]
+    changed = traincast(*asked, "--set", "training.tensor_parallel=4")
+    assert "tensor_parallel 4" in changed.stdout
+    assert "--hidden-size" in changed.stderr
+    assert "--hidden-size" not in changed.stdout
+    ours = tmp_path / "run.json"
+    ours.write_text(json.dumps({"training": {"tensor_parallel": 1}}))
+    assert printed("estimate", str(ours), *asked[1:], "--json")["layout"]["tensor_parallel"] == 1
+    flags.write_text("nothing")
+    assert "--from-megatron" in traincast(*asked, code=1).stderr

@@ -21,7 +21,8 @@ def fitted_measurements(forecaster: Forecaster, per_lineage: int) -> FittedMeasu
     """
     evidence = forecaster.evidence
     shown = np.flatnonzero(np.isfinite(evidence.log_beyond) & np.isfinite(evidence.log_measured))
-    lineages = evidence.lineages[shown].astype(str)
+    all_lineages, families = evidence.lineages.text, evidence.families.text
+    lineages = all_lineages[shown].astype(str)
     chosen: list[int] = []
     for lineage in np.unique(lineages):
         members = shown[lineages == lineage]
@@ -37,8 +38,8 @@ def fitted_measurements(forecaster: Forecaster, per_lineage: int) -> FittedMeasu
         items=[
             FittedMeasurement(
                 id=str(evidence.ids[row]),
-                family=str(evidence.families[row]),
-                lineage=str(evidence.lineages[row]),
+                family=str(families[row]),
+                lineage=str(all_lineages[row]),
                 model=str(models[row]) or None,
                 accelerator=str(chips[row]),
                 measured_seconds=float(f"{measured[row]:.{DIGITS}g}"),

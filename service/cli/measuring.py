@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
@@ -12,6 +13,8 @@ import typer
 from service.cli.words import LOCAL, Json, Key, Url, fail, fail_with, pair, service_at, text_of
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from service.submissions.schemas import ImportReport
 
 
@@ -85,11 +88,11 @@ def import_measurements(
     chosen = cast(ImportMode, mode)
     reports: dict[str, ImportReport] = {}
     with service_at(url, key) as service, Progress(console=rendering.console(stderr=True), transient=True) as progress:
-        task = progress.add_task("importing", total=sum(file.stat().st_size for file in files if file.exists()))
         for file in files:
             try:
-                reports[str(file)] = service.import_rows(file, mode=chosen, restore=restore)
-                progress.advance(task, file.stat().st_size)
+                task = progress.add_task(file.name, total=file.stat().st_size)
+                sent = partial(_show_sent, progress, task)
+                reports[str(file)] = service.import_rows(file, mode=chosen, restore=restore, sent=sent)
             except OSError as error:
                 fail(f"{file} cannot be read: {error.strerror}")
     if as_json:
@@ -152,6 +155,10 @@ async def _export(output: Path | None, form: str, where: list[tuple[str, str]], 
         if output:
             target.close()
         await database.close()
+
+
+def _show_sent(progress: Progress, task: TaskID, size: int) -> None:
+    progress.update(task, completed=size)
 
 
 def _tell(name: str, report: ImportReport) -> None:
