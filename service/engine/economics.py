@@ -201,6 +201,29 @@ def goodput(
     )
 
 
+def interruptions(
+    count: ArrayLike, facts: OperatingFacts, overrides: GoodputOverrides | None = None
+) -> dict[str, Distribution]:
+    """The constants that `goodput` reckons with on `count` accelerators, shape (n,).
+
+    By the field of `GoodputOverrides` that states each: what is stated, exactly, or else the published spread. The
+    checkpoint interval is none of them where it is not stated: it follows from the others.
+    """
+    chips = np.atleast_1d(np.asarray(count, dtype=np.float64))
+    given = overrides or GoodputOverrides.none(len(chips))
+
+    def spread(name: str, unit: float = 1.0) -> Distribution:
+        return Distribution(*(getattr(_course(chips, facts, given, at), name) * unit for at in range(3)))
+
+    return {
+        "failures_per_accelerator_hour": spread("failures_per_accelerator_hour"),
+        "recovery_seconds": spread("recovery_hours", SECONDS_PER_HOUR),
+        "checkpoint_seconds": spread("checkpoint_hours", SECONDS_PER_HOUR),
+        "evaluation_share": spread("evaluation_share"),
+        "startup_seconds": spread("startup_hours", SECONDS_PER_HOUR),
+    }
+
+
 def productive_hours(count: ArrayLike, wall_hours: ArrayLike, facts: OperatingFacts) -> FloatArray:
     """The median hours of steps in a run of `wall_hours` on `count` accelerators: `goodput` turned round, shape (n,).
 

@@ -243,12 +243,9 @@ class Forecaster:
     def _predict(self, table: Table, grades: TextArray) -> Forecast:
         inputs = prepare(table)
         mechanics = self.mechanics(table, inputs)
-        median, variance = self._log_seconds(table, mechanics)
-        spread = np.sqrt(variance) * self._widening(table, grades)
-        # A site that has measured better than anybody is taken at its word.
-        usual, floor = usually_fastest_seconds_per_sample(inputs)
-        if self.own is not None:
-            usual = floor = fastest_seconds_per_sample(inputs)
+        median, variance = self.informed(table, mechanics)
+        spread = np.sqrt(variance) * self.widened(table, grades)
+        usual, floor = self.fastest(inputs)
         median = np.maximum(median, np.log(usual))
         step = np.exp(median) * inputs.columns["global_batch"]
         # What a site's own rows add beyond the mechanics scales every part alike, so that the parts still sum up.
@@ -291,19 +288,28 @@ class Forecaster:
     def log_seconds(self, table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Median natural log of seconds per sample, its variance, and the rows' coefficients."""
         mechanics = self.mechanics(table)
-        return *self._log_seconds(table, mechanics), mechanics.coefficients
+        return *self.informed(table, mechanics), mechanics.coefficients
 
     def mechanics(self, table: Table, inputs: Inputs | None = None) -> Mechanics:
         """What the mechanics alone say, without what evidence and own rows add; `inputs`: of the same table."""
         inputs = inputs or prepare(table)
-        return predict_with(replace(inputs, table=self._as_own(table)), self.posterior)
+        return predict_with(replace(inputs, table=self.as_own(table)), self.posterior)
 
-    def _log_seconds(self, table: Table, mechanics: Mechanics) -> tuple[FloatArray, FloatArray]:
+    def informed(self, table: Table, mechanics: Mechanics) -> tuple[FloatArray, FloatArray]:
+        """Median natural log of seconds per sample and its variance, with what evidence and own rows add."""
         median = mechanics.median + self.evidence.correction(table)
         if self.own is None:
             return median, mechanics.variance + self.sigma**2
         shift, variance = self.own.shift_and_variance(table, *mechanics.gradient(), mechanics.variance)
         return median + shift, variance
+
+    def fastest(self, inputs: Inputs) -> tuple[FloatArray, FloatArray]:
+        """Seconds per sample that no median, and that no interval, goes below, shape (n,) each."""
+        if self.own is None:
+            return usually_fastest_seconds_per_sample(inputs)
+        # A site that has measured better than anybody is taken at its word.
+        fastest = fastest_seconds_per_sample(inputs)
+        return fastest, fastest
 
     @cached_property
     def judge(self) -> Judge:
@@ -360,13 +366,15 @@ class Forecaster:
             covariance=linalg.block_diag(self.covariance, np.diag(extra)),
         )
 
-    def _as_own(self, table: Table) -> Table:
+    def as_own(self, table: Table) -> Table:
+        """The configurations at the site whose own rows were learned; as they are if none were."""
         if self.own is None:
             return table
         mine = np.full(len(table), OWN_SITE, dtype=object)
         return table.replace(lineage=mine, site=mine)
 
-    def _widening(self, table: Table, grades: TextArray) -> FloatArray:
+    def widened(self, table: Table, grades: TextArray) -> FloatArray:
+        """What held-out predictions have shown the interval of such rows to need, as a factor; shape (n,)."""
         language = table.among("family", TRANSFORMER_FAMILIES)
         kinds = ("own", "own") if self.own is not None else ("transformer", "other")
         graded = Names.of(grades)

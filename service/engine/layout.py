@@ -10,7 +10,7 @@ import numpy as np
 from service.engine.layout_space import Row, number
 from service.engine.memory import prior_peak_gb
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.table import Table
+from service.engine.table import BoolArray, FloatArray, Table
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,22 @@ def assumed(table: Table) -> Table:
     # Pipelines go with a sharded optimizer; gathering weights anew for every micro-batch would drown them.
     sharding = plain.text("sharding")
     for wanted, possible in (("zero1", np.ones(len(table), dtype=bool)), ("fsdp", table["pipeline_parallel"] <= 1)):
-        needs = shareable & possible & (prior_peak_gb(plain.replace(sharding=sharding)) > room)
+        needs = _exceeds(plain.replace(sharding=sharding), shareable & possible, room)
         sharding = np.where(needs, wanted, sharding).astype(object)
     recompute = np.where(open_policy, "none", policy)
     for more, limit in (("selective", room), ("full", FULL_BEYOND * room)):
         kept = plain.replace(sharding=sharding, recompute=recompute.astype(object))
-        recompute = np.where(open_policy & language & (prior_peak_gb(kept) > limit), more, recompute)
+        recompute = np.where(_exceeds(kept, open_policy & language, limit), more, recompute)
     return plain.replace(sharding=sharding, recompute=recompute.astype(object))
+
+
+def _exceeds(table: Table, asked: BoolArray, limit_gb: FloatArray) -> BoolArray:
+    """Which of the rows asked for need more memory than the limit, GB; shapes (n,)."""
+    result = np.zeros(len(table), dtype=bool)
+    rows = np.flatnonzero(asked)
+    if len(rows):
+        result[rows] = prior_peak_gb(table.take(rows)) > limit_gb[rows]
+    return result
 
 
 def flaws(row: Row) -> list[Flaw]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.distribution import Z90
-from service.engine.evidence import NAME_PENALTIES
+from service.engine.evidence import NAME_PENALTIES, graded
 from service.engine.forecast import Forecaster
+from service.engine.operations import work
 from service.engine.roofline import allowance, fastest_seconds_per_sample, usually_fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import log_seconds_per_sample
@@ -88,16 +88,17 @@ class Judge:
         far = np.flatnonzero(distance > LEAST_DOUBTFUL_LOG)
         if not len(far):
             return beyond
-        _, variance, _ = self.forecaster.log_seconds(table.take(far))
-        spread = DOUBTFUL_DEVIATIONS * np.sqrt(variance)
+        asked = table.take(far)
+        # The variance alone: what near measurements correct is a matter of the median, which is known.
+        spread = DOUBTFUL_DEVIATIONS * np.sqrt(self.forecaster.mechanics(asked).variance + self.forecaster.sigma**2)
         narrowest, widest = (np.maximum(factor * spread, LEAST_DOUBTFUL_LOG) for factor in self.widening)
         beyond[far] = np.where(distance[far] > widest, widest, narrowest)
-        between = far[(distance[far] > narrowest) & (distance[far] <= widest)]
+        between = np.flatnonzero((distance[far] > narrowest) & (distance[far] <= widest))
         if len(between):
-            step = self.forecaster.predict(table.take(between)).step_seconds
-            # The upper side: the lower one is cut off where the chips' peak is near.
-            own = DOUBTFUL_DEVIATIONS * np.log(step.p90 / step.p50) / Z90
-            beyond[between] = np.maximum(own, LEAST_DOUBTFUL_LOG)
+            rows = asked.take(between)
+            grades = graded(rows, work(rows).known, [self.forecaster.evidence])
+            own = spread[between] * self.forecaster.widened(rows, grades)
+            beyond[far[between]] = np.maximum(own, LEAST_DOUBTFUL_LOG)
         return beyond
 
     def _median(self, inputs: Inputs) -> FloatArray:
@@ -109,8 +110,8 @@ class Judge:
         """`Evidence.correction`, once for rows that it cannot tell apart: sweeps over batches and counts are one."""
         table = inputs.table
         names = [table.text(name) for name in ("family", *(name for name, _ in NAME_PENALTIES))]
-        work = inputs.work.gemm_flops + inputs.work.attention_flops
-        numbers = [np.nan_to_num(column) for column in (work, table["sequence_length"], table["peak_tflops"])]
+        flops = inputs.work.gemm_flops + inputs.work.attention_flops
+        numbers = [np.nan_to_num(column) for column in (flops, table["sequence_length"], table["peak_tflops"])]
         keys = list(zip(*(column.tolist() for column in (*names, *numbers)), strict=True))
         unknown = {key: position for position, key in enumerate(keys) if key not in self.corrections}
         if unknown:

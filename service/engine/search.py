@@ -114,11 +114,13 @@ def search(
     fitting = np.flatnonzero(fits)
     is_choice = len(fitting) > len(set(layouts.run[fitting].tolist()))
     seconds = _log_seconds(layouts.take(fitting), judge) if is_choice else np.full(len(fitting), np.nan)
-    for position in np.argsort(seconds, kind="stable"):
+    run = layouts.run[fitting]
+    order = np.lexsort((seconds, run))
+    rank = np.arange(len(order)) - np.searchsorted(run[order], run[order])
+    for position in order[rank < most]:
         row = int(fitting[position])
-        mine = candidates[int(layouts.run[row])]
-        if len(mine) < most:
-            mine.append(Candidate(layouts.layout(row), float(seconds[position]), float(peak_gb[row]), fits=True))
+        best = Candidate(layouts.layout(row), float(seconds[position]), float(peak_gb[row]), fits=True)
+        candidates[int(run[position])].append(best)
     kept = sum(len(mine) for mine in candidates)
     for index in np.setdiff1d(layouts.run, layouts.run[fitting]):
         own = np.flatnonzero(layouts.run == index)

@@ -17,7 +17,7 @@ def warnings_of(
     resolution: Resolved,
     price: Rate,
     memory: Memory,
-    remedies: Sequence[Remedy],
+    remedies: Sequence[Remedy] | None,
     quicker: tuple[int, float] | None,
     *,
     trained: bool,
@@ -28,7 +28,7 @@ def warnings_of(
         resolution: the configuration as it was filled in.
         price: what an accelerator-hour costs.
         memory: what is predicted of its memory.
-        remedies: what would make it fit.
+        remedies: what would make it fit; None where nobody looked.
         quicker: a smaller count that is quicker, and how many times; None if there is none.
         trained: whether the request says how much is trained on.
     """
@@ -56,14 +56,15 @@ def warnings_of(
     return warnings
 
 
-def _fit(resolution: Resolved, memory: Memory, remedies: Sequence[Remedy]) -> list[str]:
+def _fit(resolution: Resolved, memory: Memory, remedies: Sequence[Remedy] | None) -> list[str]:
     if not memory.fits:
         space = f" of {memory.available_gb:g} GB" if memory.available_gb else ""
-        ways = "; or ".join(_way(way) for way in remedies[:3])
-        return [
-            f"It is not predicted to fit: about {memory.peak_gb.p50:.3g} GB{space} on each accelerator. "
-            + (f"It would with {ways}." if ways else "No change of layout, count or chip that was tried makes it fit.")
-        ]
+        misfit = f"It is not predicted to fit: about {memory.peak_gb.p50:.3g} GB{space} on each accelerator."
+        if remedies:
+            misfit += f" It would with {'; or '.join(_way(way) for way in remedies[:3])}."
+        elif remedies is not None:
+            misfit += " No change of layout, count or chip that was tried makes it fit."
+        return [misfit]
     if memory.fits_probability < CERTAIN_ENOUGH:
         return [
             f"It is likely to fit, not certain ({memory.fits_probability:.0%}). If memory runs out: "

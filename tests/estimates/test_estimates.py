@@ -105,7 +105,14 @@ def test_without_an_amount_of_data_there_is_speed_but_no_duration(client: httpx.
 
 def test_runs_multiply_time_cost_and_energy(client: httpx.Client) -> None:
     once, five = estimate(client, LLAMA), estimate(client, LLAMA, runs=5)
-    for field in ("duration_hours", "accelerator_hours", "cost_usd", "energy_kwh", "carbon_kg_co2e"):
+    for field in (
+        "duration_hours",
+        "accelerator_hours",
+        "cost_usd",
+        "energy_kwh",
+        "carbon_kg_co2e",
+        "embodied_kg_co2e",
+    ):
         for side in ("p10", "p50", "p90"):
             assert five[field][side] == pytest.approx(5 * once[field][side], rel=1e-5)
     assert five["throughput"] == once["throughput"]
@@ -116,12 +123,16 @@ def test_own_price_grid_pue_and_power_win(client: httpx.Client) -> None:
         client,
         LLAMA,
         pricing={"usd_per_accelerator_hour": 2.0},
-        location={"gco2e_per_kwh": 100, "pue": 1.0, "watts_per_accelerator": 500},
-    )
+        location={
+            "gco2e_per_kwh": 100, "pue": 1.0, "watts_per_accelerator": 500, "embodied_kg_co2e_per_accelerator": 876,
+        },
+    )  # fmt: skip
     hours = answer["accelerator_hours"]["p50"]
     assert answer["cost_usd"]["p50"] == pytest.approx(2 * hours, rel=1e-5)
     assert answer["energy_kwh"]["p50"] == pytest.approx(0.5 * hours, rel=1e-5)
     assert answer["carbon_kg_co2e"]["p50"] == pytest.approx(0.1 * answer["energy_kwh"]["p50"], rel=1e-5)
+    # Machines serve five years: 43,800 hours.
+    assert answer["embodied_kg_co2e"]["p50"] == pytest.approx(876 / 43_800 * hours, rel=1e-5)
     assumed = {made["field"] for made in answer["assumptions"]}
     assert not any(field.startswith(("pricing.", "location.")) for field in assumed)
 
@@ -137,6 +148,25 @@ def test_goodput_can_be_stated(client: httpx.Client) -> None:
     half = estimate(client, LLAMA, goodput={"share": 0.5})
     assert half["duration_hours"]["p50"] == pytest.approx(2 * perfect["duration_hours"]["p50"], rel=1e-5)
     assert perfect["goodput"]["share"]["p50"] == 1.0
+
+
+def test_what_the_hours_are_reckoned_with_is_shown_and_can_be_stated(client: httpx.Client) -> None:
+    published = estimate(client, LLAMA)["goodput"]
+    fields = {
+        "failures_per_accelerator_hour", "recovery_seconds", "checkpoint_seconds", "checkpoint_interval_hours",
+        "evaluation_share", "startup_seconds",
+    }  # fmt: skip
+    assert set(published["basis"]) == fields
+    for figure in published["basis"].values():
+        assert figure["sources"]
+        assert not figure["stated"]
+    for field in fields:
+        more = 2 * published["basis"][field]["value"]["p90"]
+        stated = estimate(client, LLAMA, goodput={field: more})["goodput"]
+        assert stated["basis"][field] == {
+            "value": dict.fromkeys(("p10", "p50", "p90"), pytest.approx(more)), "stated": True, "sources": []
+        }  # fmt: skip
+        assert stated["hours"] != published["hours"]
 
 
 def test_a_chip_without_a_price_or_known_power_says_so(client: httpx.Client) -> None:
