@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint format accuracy accuracy-full readme plan-ranking bench kill-loop poison calibrate openapi lock clean
+.PHONY: help setup run test test-slow test-callbacks bench-torch lint format accuracy accuracy-full readme scaling plan-ranking bench kill-loop poison calibrate openapi lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -32,15 +32,34 @@ test: lint ## lint, types, architecture, tests on SQLite and PostgreSQL
 test-slow: setup ## what `make test` runs on one dialect for its length, on the other
 	$(PYTEST) -m slow
 
+# An environment of its own: PyTorch, and what people train with. Its CPU build is locked for CPython 3.11 on x86-64 Linux,
+# and is where PyTorch's own index is: elsewhere name that to pip, or install `.[bench]` beside the PyTorch that is there.
+BENCH_VENV  := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/.installed
+
+$(BENCH_STAMP): bench.lock pyproject.toml
+	@test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement bench.lock
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(BENCH_STAMP)
+
+test-callbacks: $(BENCH_STAMP) ## callbacks and `traincast bench` with the real PyTorch, Transformers and Lightning (CPU)
+	OMP_NUM_THREADS=1 $(BENCH_VENV)/bin/python -m pytest tests/callbacks tests/bench
+
+bench-torch: $(BENCH_STAMP) ## training throughput of this machine in PyTorch (ARGS="resnet-50 --quick"; see traincast bench --help)
+	@$(BENCH_VENV)/bin/traincast bench $(ARGS)
+
 lint: setup ## style, types and the rules of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/biome ci --error-on-warnings service/web
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
 format: setup ## rewrite the code in the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/biome check --write service/web
 
 accuracy: setup ## held-out accuracy, cold and warm, and what moved (minutes; ARGS="--leave LINEAGE" for seconds)
 	$(BIN)/python -m service.calibrations.accuracy $(ARGS)
@@ -50,6 +69,9 @@ accuracy-full: setup ## the same with chips and models left out, residual layers
 
 readme: setup ## the shipped calibration's accuracy as the README's tables
 	$(BIN)/python -m service.calibrations.accuracy --readme
+
+scaling: setup ## how well the speed-up from more chips is predicted, lineages held out (a minute)
+	$(BIN)/python -m tests.benchmarks.scaling_series
 
 plan-ranking: setup ## how well layouts are ranked where they were measured, and how fast they are searched (minutes)
 	$(BIN)/python -m tests.benchmarks.plan_ranking
@@ -72,12 +94,16 @@ openapi: setup ## refresh openapi/openapi.json from the application
 	$(BIN)/python -m service.openapi
 
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header --extra server --extra build
+	--no-emit-index-url --no-emit-find-links --no-header --extra server --extra mcp --extra telemetry --extra build
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock and server.lock
 	$(UV_COMPILE) --upgrade --extra dev --output-file requirements.lock pyproject.toml
 	$(UV_COMPILE) --constraint requirements.lock --no-annotate --output-file server.lock pyproject.toml
 
+bench-lock: setup ## resolve the environment of test-callbacks and bench-torch into bench.lock
+	printf 'torch==2.13.0+cpu\n' | $(UV_COMPILE) --no-universal --extra bench --group training --no-annotate \
+		--constraint requirements.lock --constraint - --output-file bench.lock pyproject.toml
+
 clean: ## remove the environment, caches and build outputs
-	rm -rf $(VENV) build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(BENCH_VENV) build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

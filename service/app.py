@@ -1,14 +1,15 @@
 """The application: rooms, middleware, error handlers, and what is loaded before the first request."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from service import health
@@ -20,23 +21,46 @@ from service.catalog.catalog import load_catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.estimates import endpoints as estimates
+from service.estimates.together import Together
 from service.evaluations import endpoints as evaluations
 from service.failures import add_failure_handlers
+from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
-from service.middleware import Allowance, BodyLimit, Metrics, RequestContext
+from service.metrics import Metrics
+from service.middleware import Allowance, BodyLimit, RequestContext
+from service.offers import endpoints as offers
 from service.openapi import describe
 from service.plans import endpoints as plans
 from service.problems import add_handlers
 from service.security import Budgets, Gate
 from service.seed import prepare
 from service.settings import Settings, get_settings
+from service.sites import endpoints as sites
 from service.sites.service import Sites
 from service.submissions import endpoints as submissions
+from service.sweeps import endpoints as sweeps
 from service.teams import endpoints as teams
+from service.tracing import stop_tracing, trace_queries, trace_requests
+from service.web.endpoints import add_pages
+from service.web.pages import PATHS
 
 logger = logging.getLogger(__name__)
 
-ROOMS = (estimates, plans, submissions, measurements, teams, calibrations, evaluations, catalog, health)
+ROOMS = (
+    estimates,
+    plans,
+    sweeps,
+    offers,
+    levers,
+    submissions,
+    measurements,
+    sites,
+    teams,
+    calibrations,
+    evaluations,
+    catalog,
+    health,
+)
 """Whose endpoints are served, in the order the documentation lists them."""
 
 ROWS = frozenset({"application/x-ndjson", "text/csv"})
@@ -69,6 +93,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("traincast"),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         root_path=settings.root_path,
+        # Generated clients name their functions by it.
+        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
     app.state.settings = settings
@@ -84,18 +110,27 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         stall_seconds=settings.stall_seconds,
         streamed=STREAMED,
     )
-    app.add_middleware(Gate, settings=settings, database=lambda: app.state.database)
+    app.add_middleware(Gate, settings=settings, database=lambda: app.state.database, pages=PATHS)
+    if settings.cors_origins:
+        # Outside the gate: a browser asks whether it may call before it sends the key.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_methods=["*"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "x-request-id", "traceparent"],
+            expose_headers=["location", "retry-after", "x-request-id"],
+        )
     app.add_middleware(RequestContext, metrics=app.state.metrics)
+    if settings.tracing:
+        trace_requests(app)
     add_handlers(app)
     add_failure_handlers(app)
 
     for room in ROOMS:
         app.include_router(room.router)
+    app.state.tools = _tools_of_agents(app) if settings.mcp else nullcontext()
 
-    @app.get("/", include_in_schema=False)
-    def start() -> RedirectResponse:
-        """Whoever opens the address that `make run` prints wants the documentation."""
-        return RedirectResponse(f"{settings.root_path}/docs")
+    add_pages(app)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -109,22 +144,42 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    database = Database(settings.database, pool_size=settings.database_pool)
+    database = Database(
+        settings.database, pool_size=settings.database_pool, slow_query_seconds=settings.slow_query_seconds
+    )
     app.state.database = database
+    app.state.metrics.watch_pool(*database.pool())
+    if settings.tracing:
+        trace_queries(app, database.engine)
     logger.info("preparing %s", database)
     try:
         await prepare(database)
         app.state.catalog = await asyncio.to_thread(load_catalog)
         app.state.sites = Sites(database, app.state.catalog)
+        app.state.together = Together(app.state.catalog)
         # Without a calibration the service starts all the same: what needs no forecast answers, and readiness says
         # what lacks.
         current = CurrentCalibration(database, lambda forecaster: _use(app, forecaster))
         await current.refresh()
+        # What is loaded now stays: looked through for garbage again and again, it would slow all that allocates much.
+        gc.collect()
+        gc.freeze()
         jobs = CalibrationJobs(database, settings.database, calibrate_after=settings.calibrate_after)
-        async with _in_background(current.watch(), jobs.run()):
+        async with app.state.tools, _in_background(current.watch(), jobs.run()):
             yield
     finally:
         await database.close()
+        if settings.tracing:
+            stop_tracing(app)
+
+
+def _tools_of_agents(app: FastAPI) -> AbstractAsyncContextManager[None]:
+    """What must be entered while the tools are served; imported only where they are, for they are an extra."""
+    try:
+        from service.agents.serving import mount
+    except ImportError as error:
+        raise RuntimeError("TRAINCAST_MCP needs the extra mcp: pip install 'traincast[server,mcp]'") from error
+    return mount(app)
 
 
 @asynccontextmanager

@@ -18,7 +18,9 @@ Object = Mapping[str, Any] | str
 """A part of a configuration: its fields, or its name alone."""
 Rows = Path | Iterable[Mapping[str, Any]]
 """Measurements: a file (.csv, .ndjson, .jsonl), or objects."""
-ImportMode = Literal["best_effort", "atomic"]
+ImportMode = Literal["best_effort", "atomic", "check"]
+Sent = Callable[[int], None]
+"""Told how many bytes of a file were sent."""
 
 TIMEOUT_SECONDS = 60.0
 IMPORT_TIMEOUT = httpx.Timeout(TIMEOUT_SECONDS, read=3600.0)
@@ -50,7 +52,7 @@ class TraincastError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One request, as the two clients send it; `file` is sent anew at each attempt."""
+    """One request, as the two clients send it; `file` is sent anew at each attempt, `sent` told how far it is."""
 
     method: str
     path: str
@@ -58,6 +60,7 @@ class Call:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     file: IO[bytes] | None = None
+    sent: Sent | None = None
     is_safe: bool = True
     timeout: httpx.Timeout | None = None
 
@@ -84,6 +87,21 @@ def estimate(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
     return Call("POST", "/v1/estimates", _request(model, hardware, more), is_safe=not more.get("save"))
 
 
+def sweep(model: Object, hardware: Object, vary: Mapping[str, Any], more: Mapping[str, Any]) -> Call:
+    """The call for the forecasts along one field or two."""
+    return Call("POST", "/v1/sweeps", _request(model, hardware, {"vary": dict(vary), **more}))
+
+
+def offers(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
+    """The call for a run at every known price."""
+    return Call("POST", "/v1/offers", _request(model, hardware, more))
+
+
+def levers(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
+    """The call for what would shorten a run."""
+    return Call("POST", "/v1/levers", _request(model, hardware, more))
+
+
 def plan(model: Object, hardware: Mapping[str, Any] | Sequence[str], more: Mapping[str, Any]) -> Call:
     """The call for plans."""
     chips = dict(hardware) if isinstance(hardware, Mapping) else {"accelerators": list(hardware)}
@@ -98,13 +116,12 @@ def submission(
     return Call("POST", "/v1/measurements", _request(model, hardware, {"result": dict(result), **more}), headers=once)
 
 
-def importing(file: IO[bytes], kind: Mapping[str, str], mode: str, restore: bool) -> Call:
+def importing(file: IO[bytes], kind: Mapping[str, str], mode: str, restore: bool, sent: Sent | None = None) -> Call:
     """The call that imports a file."""
     parameters = {"mode": mode, **({"restore": "true"} if restore else {})}
     headers = {**kind, "idempotency-key": str(uuid.uuid4())}
-    return Call(
-        "POST", "/v1/measurements/import", parameters=parameters, headers=headers, file=file, timeout=IMPORT_TIMEOUT
-    )
+    path = "/v1/measurements/import"
+    return Call("POST", path, parameters=parameters, headers=headers, file=file, sent=sent, timeout=IMPORT_TIMEOUT)
 
 
 def decision(measurement_id: str, verb: str, reason: str | None) -> Call:
@@ -130,11 +147,13 @@ def opened(rows: Rows) -> Iterator[tuple[IO[bytes], Mapping[str, str]]]:
         yield written, NDJSON
 
 
-def pieces(file: IO[bytes]) -> Iterator[bytes]:
-    """A file from its start, in pieces."""
+def pieces(file: IO[bytes], sent: Sent | None = None) -> Iterator[bytes]:
+    """A file from its start, in pieces; `sent` is told after each how many bytes that were."""
     file.seek(0)
     while piece := file.read(PIECE):
         yield piece
+        if sent is not None:
+            sent(file.tell())
 
 
 async def async_pieces(file: IO[bytes]) -> AsyncIterator[bytes]:

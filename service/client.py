@@ -18,12 +18,15 @@ import httpx
 import stamina
 
 from service import calls
-from service.calls import ATTEMPTS, NDJSON, PATIENCE_SECONDS, TIMEOUT_SECONDS, ImportMode, Object, Rows
+from service.calls import ATTEMPTS, NDJSON, PATIENCE_SECONDS, TIMEOUT_SECONDS, ImportMode, Object, Rows, Sent
 from service.calls import TraincastError as TraincastError
 from service.estimates.schemas import Estimate, EstimateRequest, SavedEstimate
+from service.levers.schemas import Levers
 from service.measurements.schemas import MeasurementEntry
+from service.offers.schemas import Offers
 from service.plans.schemas import PlanAnswer
 from service.submissions.schemas import ImportReport, Submitted
+from service.sweeps.schemas import Sweep
 
 
 class Traincast:
@@ -63,6 +66,49 @@ class Traincast:
                 calls.read(response)
             for line in response.iter_lines():
                 yield calls.answer(line)
+
+    def sweep(self, *, model: Object, hardware: Object, vary: Mapping[str, Any], **more: Any) -> Sweep:
+        """The forecasts along one field, or over a grid of two.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            vary: Values or a range by dotted path, e.g. `{"hardware.count": [8, 16, 32]}`.
+            more: As for `estimate`, except `save`.
+
+        Raises:
+            TraincastError: The sweep cannot be asked for; points that cannot run carry their own `problem`.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return Sweep.model_validate(self._sent(calls.sweep(model, hardware, vary, more)))
+
+    def offers(self, *, model: Object, hardware: Object, **more: Any) -> Offers:
+        """One run at every known price of its chips, best first.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            more: As for `estimate`, except `save`; `order` is `cost` or `carbon`.
+
+        Raises:
+            TraincastError: The configuration cannot run, or says no amount of data.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return Offers.model_validate(self._sent(calls.offers(model, hardware, more)))
+
+    def levers(self, *, model: Object, hardware: Object, **more: Any) -> Levers:
+        """What would shorten a run, the largest speed-up first.
+
+        Args:
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            more: As for `estimate`, except `save`; `assume` is what is known of how the model learns.
+
+        Raises:
+            TraincastError: The configuration cannot run or be read; `problem["errors"]` names the fields.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return Levers.model_validate(self._sent(calls.levers(model, hardware, more)))
 
     def plan(self, *, model: Object, hardware: Mapping[str, Any] | Sequence[str], **more: Any) -> PlanAnswer:
         """On which chips, how many of them and laid out how a run is quickest, cheapest or takes the least energy.
@@ -108,13 +154,16 @@ class Traincast:
         call = calls.submission(model, hardware, result, idempotency_key, more)
         return Submitted.model_validate(self._sent(call))
 
-    def import_rows(self, rows: Rows, *, mode: ImportMode = "best_effort", restore: bool = False) -> ImportReport:
+    def import_rows(
+        self, rows: Rows, *, mode: ImportMode = "best_effort", restore: bool = False, sent: Sent | None = None
+    ) -> ImportReport:
         """Submits many measurements, or restores a complete export.
 
         Args:
             rows: A file of measurements, or their objects.
             mode: Each row on its own, or all or nothing.
             restore: Store rows as they were exported; needs a key with the scope `admin`.
+            sent: Told how many bytes were sent; the service stores them as they come.
 
         Raises:
             TraincastError: The import was refused; `problem["errors"]` names rows and fields.
@@ -122,7 +171,7 @@ class Traincast:
             OSError: The file cannot be read.
         """
         with calls.opened(rows) as (file, kind):
-            return ImportReport.model_validate(self._sent(calls.importing(file, kind, mode, restore)))
+            return ImportReport.model_validate(self._sent(calls.importing(file, kind, mode, restore, sent)))
 
     def accept(self, measurement_id: str, reason: str | None = None) -> MeasurementEntry:
         """Lifts a measurement's quarantine; needs a key with the scope `curate`."""
@@ -174,7 +223,7 @@ class Traincast:
             on=calls.worth_trying_again(call), attempts=ATTEMPTS, timeout=PATIENCE_SECONDS
         ):
             with attempt:
-                body = None if call.file is None else calls.pieces(call.file)
+                body = None if call.file is None else calls.pieces(call.file, call.sent)
                 return calls.read(self._http.request(call.method, call.path, content=body, **call.options()))
         raise AssertionError("the last attempt returns or raises")
 
@@ -194,9 +243,16 @@ class Traincast:
 class AsyncTraincast:
     """The asynchronous twin of `Traincast`, with the same methods and errors."""
 
-    def __init__(self, url: str, *, key: str | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
-        """As `Traincast`."""
-        self._http = httpx.AsyncClient(base_url=url, headers=calls.headers(key), timeout=timeout)
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """As `Traincast`; `transport` carries the calls where no network does (an application in this process)."""
+        self._http = httpx.AsyncClient(base_url=url, headers=calls.headers(key), timeout=timeout, transport=transport)
 
     async def estimate(self, *, model: Object, hardware: Object, **more: Any) -> Estimate:
         """As `Traincast.estimate`."""
@@ -217,6 +273,18 @@ class AsyncTraincast:
                 calls.read(response)
             async for line in response.aiter_lines():
                 yield calls.answer(line)
+
+    async def sweep(self, *, model: Object, hardware: Object, vary: Mapping[str, Any], **more: Any) -> Sweep:
+        """As `Traincast.sweep`."""
+        return Sweep.model_validate(await self._sent(calls.sweep(model, hardware, vary, more)))
+
+    async def offers(self, *, model: Object, hardware: Object, **more: Any) -> Offers:
+        """As `Traincast.offers`."""
+        return Offers.model_validate(await self._sent(calls.offers(model, hardware, more)))
+
+    async def levers(self, *, model: Object, hardware: Object, **more: Any) -> Levers:
+        """As `Traincast.levers`."""
+        return Levers.model_validate(await self._sent(calls.levers(model, hardware, more)))
 
     async def plan(self, *, model: Object, hardware: Mapping[str, Any] | Sequence[str], **more: Any) -> PlanAnswer:
         """As `Traincast.plan`."""

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -25,6 +26,8 @@ RECORD = "record"
 """Section of what the service, not the submitter, says of a row: id, status, team, times (complete exports)."""
 LONGEST_LINE = 1_000_000
 """Characters of one row; more is refused, for no measurement is that long."""
+MOST_READ_AGAIN = 1_000_000
+"""Lines of a file that are read a second time because a quote before them was not closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +39,33 @@ class Row:
     error: str | None
 
 
-def _adapters() -> dict[str, Callable[[object], object]]:
-    adapters: dict[str, Callable[[object], object]] = {}
+def _types() -> dict[str, TypeAdapter[Any]]:
+    types: dict[str, TypeAdapter[Any]] = {}
     for name in FIELDS:
         section, dot, field = name.partition(".")
         info: FieldInfo = SECTIONS[section].model_fields[field] if dot else Measurement.model_fields[name]
         annotation: Any = info.annotation
         for constraint in info.metadata:
             annotation = Annotated[annotation, constraint]
-        adapters[name] = TypeAdapter(annotation).validate_python
-    return adapters
+        types[name] = TypeAdapter(annotation)
+    return types
 
 
-_ADAPTERS = _adapters()
 _JSON_FIELD = "model.huggingface_config"
+_TYPES = _types()
 
-
-Adapters = Mapping[str, Callable[[object], object]]
+Adapters = Mapping[str, Callable[[Any], object]]
 """How the values of each column are typed and checked, by its dotted name."""
 
+VALUES: Adapters = {name: kind.validate_python for name, kind in _TYPES.items()}
+"""Of JSON: numbers are numbers, not text."""
+CELLS: Adapters = {
+    name: kind.validate_python if name == _JSON_FIELD else kind.validate_strings for name, kind in _TYPES.items()
+}
+"""Of CSV, whose cells are text by nature."""
 
-def parse_value(name: str, value: object, adapters: Adapters = _ADAPTERS) -> object:
+
+def parse_value(name: str, value: object, adapters: Adapters = CELLS) -> object:
     """A value of the field of that dotted name, typed and checked; None for blank.
 
     Raises ``ValueError`` naming the field and what it takes.
@@ -105,12 +114,11 @@ def read_rows(
     if kind not in {"text/csv", "application/x-ndjson"}:
         raise ValueError(f"unknown content type {content!r}: send text/csv or application/x-ndjson")
     text, wrapper = _as_text(stream)
-    adapters = {**_ADAPTERS, **more}
     try:
         if kind == "text/csv":
-            yield from _read_csv(text, other_columns == "ignore", adapters)
+            yield from _read_csv(text, other_columns == "ignore", {**CELLS, **more})
         else:
-            yield from _read_ndjson(text, other_columns == "ignore", adapters)
+            yield from _read_ndjson(text, other_columns == "ignore", {**VALUES, **more})
     finally:
         if wrapper is not None:
             wrapper.detach()
@@ -136,26 +144,89 @@ def _as_text(stream: IO[str] | IO[bytes] | Iterator[str]) -> tuple[Iterable[str]
     return wrapper, wrapper
 
 
+class _Lines:
+    """Lines that can be read again from the second one of the record under way."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = iter(lines)
+        self.again: deque[str] = deque()
+        self.record: list[str] = []
+        self.length = 0
+        self.number = 0
+        self.left = MOST_READ_AGAIN
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self.again.popleft() if self.again else next(self.lines)
+        self.record.append(line)
+        self.length += len(line)
+        self.number += 1
+        if self.length > LONGEST_LINE and len(self.record) > 1:
+            raise csv.Error(f"more than {LONGEST_LINE} characters in one row")
+        return line
+
+    def begin(self) -> int:
+        """Starts a record; the number of its first line."""
+        self.record.clear()
+        self.length = 0
+        return self.number + 1
+
+    def rewind(self) -> bool:
+        """Back to the second line of the record; False if too much was read again already."""
+        behind = self.record[1:]
+        if len(behind) > self.left:
+            return False
+        self.left -= len(behind)
+        self.number -= len(behind)
+        self.again.extendleft(reversed(behind))
+        return True
+
+
+def csv_records(text: Iterable[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """The line that each record of a CSV file starts on, and its cells or what is wrong with it; the header is one.
+
+    A quote that is not closed would swallow the rows behind it. A record of several lines that ends wrongly, or has
+    other cells than the header, is taken for that: its first line is at fault, and the others are read again.
+    """
+    lines = _Lines(text)
+    records = csv.reader(lines, strict=True)
+    width: int | None = None
+    while True:
+        start = lines.begin()
+        found: list[str] | str | None
+        try:
+            found = next(records, None)
+        except csv.Error as error:
+            found = f"not CSV: {error}"
+        if found is None:
+            return
+        if not found:
+            continue
+        if width is None:
+            width = len(found) if isinstance(found, list) else 0
+        elif lines.number > start and (isinstance(found, str) or len(found) != width):
+            end = lines.number
+            found = "not CSV: a quote opens here and is not closed where its cell ends"
+            if not lines.rewind():
+                found += f"; the rows up to line {end} are not read"
+        yield start, found
+
+
 def _read_csv(text: Iterable[str], ignore: bool, adapters: Adapters) -> Iterator[Row]:
-    rows = csv.reader(text)
     header: list[str] | None = None
     columns: list[tuple[int, str, dict[str, object]]] = []
     flaw: str | None = None
-    end = 0
-    while True:
-        line = end + 1
-        try:
-            cells = next(rows, None)
-        except csv.Error as error:
-            end = rows.line_num
-            yield Row(line, None, f"not CSV: {error}")
-            continue
-        if cells is None:
-            return
-        end = rows.line_num
+    for line, cells in csv_records(text):
         if header is None:
-            header = [cell.strip().removeprefix("\ufeff") for cell in cells]
+            header = [] if isinstance(cells, str) else [cell.strip().removeprefix("\ufeff") for cell in cells]
             columns, flaw = _columns(header, ignore, adapters)
+            if isinstance(cells, str):
+                flaw = f"the header is {cells}"
+                yield Row(line, None, flaw)
+        elif isinstance(cells, str):
+            yield Row(line, None, cells)
         elif any(cells):
             yield _csv_row(line, cells, header, columns, flaw, adapters)
 
@@ -268,7 +339,7 @@ def write_csv(rows: Iterable[Mapping[str, object]], stream: IO[str], columns: It
     if columns is None:
         rows = list(rows)
         present = dict.fromkeys(name for row in rows for name in row)
-        columns = [name for name in FIELDS if name in present] + [name for name in present if name not in _ADAPTERS]
+        columns = [name for name in FIELDS if name in present] + [name for name in present if name not in VALUES]
     names = list(columns)
     stream.write(_csv_line(names))
     for row in rows:

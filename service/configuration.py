@@ -46,14 +46,29 @@ def _precision(value: object) -> object:
     return PRECISION_SPELLINGS.get(name, name)
 
 
+def _mode(value: object) -> object:
+    name = value.strip().lower() if isinstance(value, str) else value
+    if name in ("full", "full_finetune", "full-finetune", "all"):
+        raise PydanticCustomError(
+            "mode_says_little",
+            "{given} does not say where the weights come from",
+            {
+                "given": repr(value),
+                "hint": "pretrain (from scratch) or finetune (from a checkpoint): both train all weights",
+            },
+        )
+    return name
+
+
 def _lowered(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-Count = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False)]
-"""A positive number of things; 300e9 is as good as 300000000000, and a mean may be fractional."""
+Count = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False, strict=True)]
+"""A positive number of things; 300e9 is as good as 300000000000, and a mean may be fractional. Strict: in JSON, `true`
+and `"12"` are no numbers."""
 
-CountOrZero = Annotated[float, Field(ge=0, le=1e24, allow_inf_nan=False)]
+CountOrZero = Annotated[float, Field(ge=0, le=1e24, allow_inf_nan=False, strict=True)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 Word = Annotated[str, BeforeValidator(_lowered), StringConstraints(min_length=1, max_length=100)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
@@ -125,6 +140,12 @@ class Model(Section):
     dense_layers: CountOrZero | None = Field(None, description="Layers without experts.", examples=[3])
     sliding_window: Count | None = Field(
         None, description="Tokens that attention looks back, where limited.", examples=[4096]
+    )
+    windowed_layers: CountOrZero | None = Field(
+        None, description="Layers that the sliding window limits, where not all (Gemma 3: 5 of 6).", examples=[40]
+    )
+    attention_layers: CountOrZero | None = Field(
+        None, description="Layers with attention, where others have none (hybrids with state spaces).", examples=[4]
     )
     max_sequence_length: Count | None = Field(
         None, description="Longest sequence that positions allow, tokens.", examples=[8192]
@@ -204,7 +225,7 @@ class Hardware(Section):
 class Training(Section):
     """How it is trained: what learns, in which numbers, in which batches, split in which way."""
 
-    mode: Mode | None = Field(
+    mode: Annotated[Mode, BeforeValidator(_mode)] | None = Field(
         None, description="What is trained; fwd_bwd is a step without optimizer.", examples=["pretrain"]
     )
     trainable_parameters: CountOrZero | None = Field(
@@ -324,7 +345,7 @@ class Result(Section):
     model_tflops: Count | None = Field(
         None, description="Model TFLOP/s per accelerator, where reported too.", examples=[398]
     )
-    mfu: Annotated[float, Field(ge=0, le=5, allow_inf_nan=False)] | None = Field(
+    mfu: Annotated[float, Field(ge=0, le=5, allow_inf_nan=False, strict=True)] | None = Field(
         None, description="Model FLOP utilisation as a fraction, where reported too.", examples=[0.4]
     )
     peak_memory_gb: Count | None = Field(
@@ -360,7 +381,9 @@ class Measurement(Configuration):
     provenance: Provenance = Provenance()
     result: Result
     visibility: Literal["shared", "team"] | None = Field(None, description="Who may see it.", examples=["team"])
-    estimate_id: Name | None = Field(None, description="The estimate that this run was predicted by.")
+    estimate_id: Name | None = Field(
+        None, description="The estimate that this run was predicted by.", examples=["e_9f86d081884c7d659a2feaa0"]
+    )
     site: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = Field(
         None, description="Where it ran, a name within the team; the team's own name if absent.", examples=["lab-2"]
     )

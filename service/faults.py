@@ -1,6 +1,6 @@
-"""What is wrong with a field, as answers and clients say it; needs nothing of the server."""
+"""What is wrong with a request, as answers and clients say it; needs nothing of the server."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class FieldError(BaseModel):
@@ -9,3 +9,16 @@ class FieldError(BaseModel):
     field: str = Field(description="JSON path of the field.", examples=["hardware.accelerator"])
     message: str = Field(description="What is wrong.", examples=["unknown accelerator 'H1000'"])
     hint: str | None = Field(None, description="What would be right.", examples=["did you mean 'H100-SXM5-80GB'?"])
+
+
+class ProblemDocument(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    model_config = ConfigDict(json_schema_extra={"description": "A problem document (RFC 9457)."})
+
+    type: str = Field(description="Names the kind of problem.", examples=["urn:traincast:problem:unprocessable"])
+    title: str = Field(description="The kind of problem in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What went wrong this time.")
+    request_id: str | None = Field(None, description="Names this request in the server's log.")
+    errors: list[FieldError] = Field(default_factory=list, description="The fields at fault.")

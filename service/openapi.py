@@ -8,15 +8,30 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.problems import MEDIA_TYPE, ProblemDocument, Unprocessable, responses
+from service.security import BEARER
 
 COMMITTED = Path(__file__).parent.parent / "openapi" / "openapi.json"
+
+TAGS = {
+    "estimates": "How long a training run takes, and its throughput, memory, cost, energy and carbon: one run, many, "
+    "or one that was saved. Open to everybody unless the service is closed.",
+    "measurements": "What was measured: find, export, submit, import, decide on, withdraw. Whoever submits needs a key "
+    "with the scope `submit`; what is submitted changes the team's own predictions within seconds.",
+    "calibrations": "What everybody is predicted by: the one in use with its accuracy on sources it had not seen, its "
+    "coefficients and its measurements; fitting a new one (scope `calibrate`), and going back.",
+    "evaluations": "How well the calibration in use predicts given measurements. Nothing is stored.",
+    "catalogs": "Reference data with its sources: accelerators, models, data sets, links, prices, grids.",
+    "audit": "Who did what.",
+    "health": "Whether the service lives, is ready, and how it fares.",
+}
+"""What each group of operations is for, in the order the documentation shows them."""
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
     """The app's OpenAPI document, in which every validation error is a problem document, as it is when served."""
     document = get_openapi(
         title=app.title, version=app.version, summary=app.summary, description=app.description,
-        routes=app.routes, tags=app.openapi_tags, license_info=app.license_info,
+        routes=app.routes, tags=_tags(), license_info=app.license_info,
     )  # fmt: skip
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     problem = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -24,12 +39,24 @@ def describe(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     invalid = responses(Unprocessable)[Unprocessable.status]
-    for path in document["paths"].values():
+    for address, path in document["paths"].items():
+        path_takes_keys = address.startswith("/v1/")
         for operation in path.values():
+            if path_takes_keys:
+                # Of what anybody may read too: a closed service wants it there, and a team's own effects come with it.
+                operation.setdefault("security", [{}, {BEARER.scheme_name: []}])
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    # What must be given is there to be tried; optional ones are left for the reader to fill.
+                    parameter["example"] = parameter["schema"]["examples"][0]
             answers = operation.get("responses", {})
             if "422" in answers and MEDIA_TYPE not in answers["422"].get("content", {}):
                 answers["422"] = invalid
     return document
+
+
+def _tags() -> list[dict[str, str]]:
+    return [{"name": name, "description": text} for name, text in TAGS.items()]
 
 
 def render(app: FastAPI) -> str:

@@ -13,27 +13,14 @@ from typing import Any, ClassVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from service.faults import FieldError as FieldError
+from service.faults import ProblemDocument as ProblemDocument
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-
-
-class ProblemDocument(BaseModel):
-    """A problem document (RFC 9457)."""
-
-    model_config = ConfigDict(json_schema_extra={"description": "A problem document (RFC 9457)."})
-
-    type: str = Field(description="Names the kind of problem.", examples=["urn:traincast:problem:unprocessable"])
-    title: str = Field(description="The kind of problem in words.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What went wrong this time.")
-    request_id: str | None = Field(None, description="Names this request in the server's log.")
-    errors: list[FieldError] = Field(default_factory=list, description="The fields at fault.")
 
 
 class Problem(Exception):  # noqa: N818 -- what RFC 9457 calls it
@@ -217,8 +204,12 @@ def _request_path(location: Sequence[str | int]) -> str:
 
 def _hint(request: Request, fault: Mapping[str, Any]) -> str | None:
     kind, name = fault["type"], str(fault["loc"][-1])
+    if says := fault.get("ctx", {}).get("hint"):
+        return str(says)
     if kind == "missing":
         return f"{name} is required"
+    if kind == "float_type":
+        return "give a JSON number, such as 12 or 300e9, without quotes"
     if kind == "model_attributes_type" and len(fault["loc"]) == 1:
         return "send a JSON object with the header content-type: application/json"
     if kind == "extra_forbidden":

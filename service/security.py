@@ -38,11 +38,13 @@ KEY_AGE_SECONDS = 4.0
 KEYS_HELD = 10_000
 TOUCHED_AFTER = timedelta(minutes=1)
 """How exactly a key's last use is known: once a minute is one write a minute."""
-ALWAYS_OPEN = frozenset({"/", "/healthz", "/readyz", "/metrics", "/openapi.json"})
-ALWAYS_OPEN_BELOW = "/docs"
+ALWAYS_OPEN = frozenset({"/healthz", "/readyz", "/openapi.json"})
+ALWAYS_OPEN_BELOW = ("/docs", "/assets/")
+"""What a closed service, too, answers without a key: whether it lives, how to talk to it, and pages that ask for a key.
+Nothing of its data; metrics tell of its traffic, so that they need a key there."""
 _BEARER = 'Bearer realm="traincast"'
 CHALLENGE = {"www-authenticate": _BEARER}
-BEARER = HTTPBearer(auto_error=False, description="An API key, from `traincast keys create`.")
+BEARER = HTTPBearer(scheme_name="key", auto_error=False, description="An API key, from `traincast keys create`.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,18 @@ class _Known:
 class Gate:
     """Lets requests in: recognises the key, keeps a closed service closed, counts against the rate limit."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, database: Callable[[], Database]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, database: Callable[[], Database], pages: frozenset[str]
+    ) -> None:
+        """
+        Args:
+            app: what is behind the gate.
+            settings: limits, and whether reading is open.
+            database: gives the database that keys are looked up in, once the service has started.
+            pages: paths that are open to everybody, for they hold no data.
+        """
         self.app = app
+        self.open = ALWAYS_OPEN | pages
         self.open_reading = settings.open_reading
         self.keys = KeyRing(database)
         self.limiter = FixedWindowRateLimiter(MemoryStorage())
@@ -101,9 +113,10 @@ class Gate:
         address = scope["client"][0] if scope.get("client") else ""
         path = scope["path"]
         given = Headers(scope=scope).get("authorization")
-        is_open = path in ALWAYS_OPEN or path.startswith(ALWAYS_OPEN_BELOW)
+        is_open = path in self.open or path.startswith(ALWAYS_OPEN_BELOW)
         if given is None:
             if not (is_open or self.open_reading):
+                await self._count_refusal(address)
                 raise Unauthorized(
                     "This service answers to API keys only: send one as Authorization: Bearer KEY.", headers=CHALLENGE
                 )
@@ -119,14 +132,17 @@ class Gate:
         kind, _, key = authorization.partition(" ")
         caller = await self.keys.caller(key.strip(), address) if kind.lower() == "bearer" else None
         if caller is None:
-            # Guessing counts against the address, so that it ends soon and costs few queries.
-            await _count(self.limiter, self.per_address, f"address {address}", 1, "requests")
+            await self._count_refusal(address)
             raise Unauthorized(
                 "The API key is not valid: it is mistyped, revoked or of another service. Send Authorization: Bearer "
                 "KEY with a key from `traincast keys create`, or no such header.",
                 headers=CHALLENGE,
             )
         return caller
+
+    async def _count_refusal(self, address: str) -> None:
+        """Guessing and knocking count against the address, so that they end soon and cost few queries."""
+        await _count(self.limiter, self.per_address, Caller(address=address).account, 1, "requests")
 
 
 class KeyRing:
@@ -189,10 +205,11 @@ class KeyRing:
 COST_OF_LINE = 1
 COST_OF_SAVING = 20
 COST_OF_LEARNING = 50
+COST_OF_LEVERS = 800
 COST_OF_PLACE = 30
-"""What a line of a batch, a saved estimate, a row to learn from, and a number of chips that a plan tries cost of a
-budget. Judgement: a unit is about a millisecond of one core; learning takes time with the square of its rows, fifty
-milliseconds each for a few hundred."""
+"""What a line of a batch, a saved estimate, a row to learn from, the levers of a run, and a number of chips that a plan
+tries cost of a budget. Judgement: a unit is about a millisecond of one core; learning takes time with the square of its
+rows, fifty milliseconds each for a few hundred; levers are some sixty estimates."""
 
 
 class Budgets:

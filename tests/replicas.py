@@ -31,13 +31,19 @@ class Replica:
     """One process of the service."""
 
     def __init__(self, database_url: str, **settings: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = self.free_port()
         self.url = f"http://127.0.0.1:{port}"
         stated = {"TRAINCAST_DATABASE_URL": database_url, "TRAINCAST_PORT": str(port), **settings}
         command = "from service.cli import main; main()"
         self.process = subprocess.Popen([sys.executable, "-c", command, "serve"], env=os.environ | stated)
+
+    @staticmethod
+    def free_port() -> int:
+        """A port of this machine that nobody listens on."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
 
     def wait_until_ready(self) -> None:
         """Returns once it answers estimates."""

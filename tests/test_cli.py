@@ -28,8 +28,8 @@ GPT3 = shlex.split(
 )
 
 
-def traincast(*arguments: str, code: int = 0, stdin: str | None = None) -> Result:
-    result = CliRunner().invoke(app, list(arguments), input=stdin)
+def traincast(*arguments: str, code: int = 0, stdin: str | None = None, env: dict[str, str] | None = None) -> Result:
+    result = CliRunner(env=env).invoke(app, list(arguments), input=stdin)
     assert result.exit_code == code, result.output
     return result
 
@@ -42,23 +42,33 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "command",
     [
-        "serve",
-        "estimate",
-        "plan",
-        "evaluate",
-        "calibrate",
-        "submit",
-        "import",
-        "export",
-        "keys",
-        "migrate",
-        "seed",
-        "openapi",
+        "serve", "estimate", "plan", "sweep", "offers", "levers", "evaluate", "calibrate", "bench", "submit", "import",
+        "export", "mcp", "migrate", "seed",
+        "openapi", "keys create", "keys list", "keys revoke",
     ],
-)
-def test_every_command_explains_itself(command: str) -> None:
-    assert command in traincast("--help").stdout
-    assert traincast(command, "--help").stdout.strip()
+)  # fmt: skip
+def test_every_command_explains_itself_by_an_example(command: str) -> None:
+    assert command.split()[0] in traincast("--help").stdout
+    explained = " ".join(traincast(*command.split(), "--help", env={"COLUMNS": "200"}).stdout.split())
+    usage, _, rest = explained.partition("Options")
+    assert f"traincast {command}" in usage.partition("Example")[2], rest
+
+
+def test_exit_codes_are_told() -> None:
+    assert "Exit codes: 0 done" in traincast("--help").stdout
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_a_terminal_shows_colours_unless_told_otherwise(no_color: str, coloured: bool) -> None:
+    command = [sys.executable, "-c", "from service.cli import main; main()", "estimate", "no-such-file.json"]
+    ours, theirs = os.openpty()
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    subprocess.run(command, env=environment, stdout=theirs, stderr=theirs, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "no-such-file.json" in shown
+    assert ("\x1b[" in shown) == coloured
 
 
 def test_help_loads_neither_the_engine_nor_the_server() -> None:
@@ -75,6 +85,18 @@ def test_an_estimate_is_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     for word in ("duration", "days", "cost, USD", "MFU", "peak memory, GB of 32", "assumed", "layout", "calibration"):
         assert word in told
     assert "\x1b[" not in told
+
+
+def test_levers_are_readable_and_the_same_from_a_service(service_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    asked = ("levers", "-m", "resnet-50", "--dataset", "imagenet-1k", "--epochs", "90", "-a", "T4", "-p", "fp16")
+    told = traincast(*asked, "--set", "assume.kept_fraction=0.5").stdout
+    for word in ("speed-up", "better-data", "assume.kept_fraction", "more-accelerators-x2", "hardware.count = 2"):
+        assert word in told
+    there = printed(*asked, "--json", "--url", service_url)
+    assert all(lever["name"] in told for lever in there["levers"])
+    refused = traincast(*asked, "--set", "assume.kept_fraction=2", code=1)
+    assert "assume.kept_fraction" in refused.output
 
 
 def test_flags_a_file_and_standard_input_ask_the_same(tmp_path: Path) -> None:
@@ -101,6 +123,23 @@ def test_flags_and_settings_change_a_file(tmp_path: Path) -> None:
 
 def test_a_remote_service_answers_as_the_local_engine_does(service_url: str) -> None:
     assert printed(*GPT3, "--json", "--url", service_url) == printed(*GPT3, "--json")
+
+
+def test_a_sweep_is_readable_and_the_service_answers_as_the_local_engine_does(service_url: str) -> None:
+    asked = ["sweep", "-m", "resnet-50", "-a", "T4", "--vary", "hardware.count=1,2,4", "--vary"]
+    ranged = [*asked, 'training.micro_batch={"start": 32, "stop": 64, "scale": "log2"}']
+    assert printed(*ranged, "--json", "--url", service_url) == printed(*ranged, "--json")
+    shown = traincast(*asked, "training.precision=fp16,fp7").stdout
+    assert "training.precision = fp16" in shown
+    assert "efficiency" in shown
+    assert "fp7" in shown
+
+
+def test_offers_are_readable_and_the_service_answers_as_the_local_engine_does(service_url: str) -> None:
+    asked = ["offers", "-m", "llama-3-8b", "-a", "H100-SXM5-80GB", "-n", "8", "--tokens", "1e9"]
+    found = printed(*asked, "--json")
+    assert printed(*asked, "--json", "--url", service_url) == found
+    assert str(found["offers"][0]["provider"]) in traincast(*asked).stdout
 
 
 PLAN = shlex.split("plan -m llama-2-7b --tokens 1e9 -s 4096 -a A100-SXM4-80GB -a T4 -n 8 -n 16 --global-batch 64")
@@ -132,6 +171,9 @@ def test_plans_are_the_same_here_and_at_a_service(service_url: str) -> None:
         (["estimate", "no-such-file.json"], "no-such-file.json"),
         (["estimate", "-m", "bert-large", "-a", "T4", "--set", "training.seq_len=1"], "sequence_length"),
         (["estimate", "-m", "bert-large", "-a", "T4", "--url", "http://127.0.0.1:9"], "cannot be reached"),
+        (["sweep", "-m", "bert-large", "-a", "T4"], "--vary"),
+        (["sweep", "-m", "bert-large", "-a", "T4", "--vary", "hardware.cuont=1"], "hardware.count"),
+        (["offers", "-m", "bert-large", "-a", "T4"], "data.tokens"),
         (["evaluate", "no-such-file.csv"], "no-such-file.csv"),
         (["evaluate", str(MEASURED), "--by", "colour"], "colour"),
         (["export", "--where", "model.famly=rnn"], "model.family"),
@@ -248,3 +290,26 @@ def test_migrate_and_seed_prepare_a_database(databases: Databases, monkeypatch: 
     assert traincast("export").stdout.count("\n") == 1
     traincast("seed")
     assert traincast("export", "--where", "source=megatron-sc21-paper").stdout.count("\n") == 24
+
+
+def test_other_frameworks_files_are_taken_and_what_became_of_them_is_listed(tmp_path: Path) -> None:
+    flags = tmp_path / "args.txt"
+    flags.write_text(
+        "--num-layers 32 --hidden-size 4096 --num-attention-heads 32 --seq-length 4096 --micro-batch-size 1\n"
+        "--global-batch-size 128 --tensor-model-parallel-size 2 --bf16 --lr 1e-4 --vocab-size 32000\n"
+    )
+    asked = ("estimate", "--from-megatron", str(flags), "-a", "A100-SXM4-80GB", "-n", "8")
+    body = printed(*asked, "--json")
+    assert body["layout"]["tensor_parallel"] == 2
+    (listed,) = body["launch_configs"]
+    assert {"option": "--hidden-size", "field": "model.hidden_size", "value": 4096} in listed["understood"]
+    assert [item["option"] for item in listed["ignored"]] == ["--lr"]
+    changed = traincast(*asked, "--set", "training.tensor_parallel=4")
+    assert "tensor_parallel 4" in changed.stdout
+    assert "--hidden-size" in changed.stderr
+    assert "--hidden-size" not in changed.stdout
+    ours = tmp_path / "run.json"
+    ours.write_text(json.dumps({"training": {"tensor_parallel": 1}}))
+    assert printed("estimate", str(ours), *asked[1:], "--json")["layout"]["tensor_parallel"] == 1
+    flags.write_text("nothing")
+    assert "--from-megatron" in traincast(*asked, code=1).stderr

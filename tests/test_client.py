@@ -21,6 +21,12 @@ def test_it_asks_by_name_or_by_fields(service_url: str) -> None:
         assert priced.cost_usd.p50 == pytest.approx(priced.accelerator_hours.p50)
 
 
+def test_levers_say_what_would_shorten_a_run(service_url: str) -> None:
+    with Traincast(service_url) as traincast:
+        found = traincast.levers(**RESNET, data={"name": "imagenet-1k"}, assume={"kept_fraction": 0.5})
+    assert "better-data" in {lever.name for lever in found.levers}
+
+
 def test_a_refusal_says_what_would_be_right(service_url: str) -> None:
     with Traincast(service_url) as traincast, pytest.raises(TraincastError, match="H100") as refused:
         traincast.estimate(model="resnet-50", hardware="H1000")
@@ -32,6 +38,18 @@ def test_many_are_answered_in_order_with_errors_in_their_place(service_url: str)
     with Traincast(service_url) as traincast:
         answers = list(traincast.estimate_many([RESNET, {"model": {"name": "x"}}, RESNET]))
     assert [type(answer) for answer in answers] == [Estimate, TraincastError, Estimate]
+
+
+def test_sweeps_and_offers_are_read(service_url: str) -> None:
+    with Traincast(service_url) as traincast:
+        swept = traincast.sweep(**RESNET, vary={"hardware.accelerator": ["T4", "H1000"]})
+        assert [point.problem is None for point in swept.points] == [True, False]
+        assert swept.curves[0].samples_per_second.p50[1] is None
+        offered = traincast.offers(**RESNET, data={"name": "imagenet-1k"}, order="carbon")
+        assert offered.order == "carbon"
+        assert offered.offers
+        with pytest.raises(TraincastError, match=r"hardware\.count"):
+            traincast.sweep(**RESNET, vary={"hardware.cuont": [1]})
 
 
 def test_saved_estimates_and_lists_are_read(service_url: str) -> None:
@@ -52,7 +70,11 @@ async def test_it_does_the_same_asynchronously(service_url: str) -> None:
         assert (await traincast.saved_estimate(saved.id)).throughput == saved.throughput
         answers = [answer async for answer in traincast.estimate_many([RESNET, {"model": {"name": "x"}}])]
         assert [type(answer) for answer in answers] == [Estimate, TraincastError]
+        swept = await traincast.sweep(**RESNET, vary={"runs": [1, 2]})
+        assert len(swept.points) == 2
+        assert (await traincast.offers(**RESNET, data={"name": "imagenet-1k"})).offers
         assert len([source async for source in traincast.items("/v1/sources", limit=25)]) > 60
+        assert (await traincast.levers(model="resnet-50", hardware="T4")).levers
         with pytest.raises(TraincastError):
             await traincast.get("/v1/accelerators/H1000")
 

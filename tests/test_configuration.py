@@ -41,7 +41,7 @@ def test_only_model_and_accelerator_are_needed() -> None:
 def test_numbers_are_lenient() -> None:
     read = Configuration.from_flat(
         {
-            "model.parameters": "8.03e9",
+            "model.parameters": 8.03e9,
             "hardware.accelerator": "T4",
             "hardware.count": 0.5,
             "data.sequence_length": 209.9,

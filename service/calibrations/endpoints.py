@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query, Response, status
 from starlette.concurrency import run_in_threadpool
 
+from service.calibrations.fitted_points import fitted_measurements
 from service.calibrations.repository import CalibrationRepository, TrackRecordRepository
 from service.calibrations.schemas import (
     CalibrationEntry,
@@ -12,6 +13,7 @@ from service.calibrations.schemas import (
     CalibrationRequest,
     CalibrationSummary,
     CurrentCalibration,
+    FittedMeasurements,
 )
 from service.calibrations.service import describe, stored_content, track_record
 from service.cursors import BadCursorError
@@ -33,7 +35,7 @@ from service.teams.repository import AuditRepository
 
 router = APIRouter(prefix="/v1/calibrations", tags=["calibrations"])
 
-Version = Annotated[str, Path(description="Its version.", max_length=100)]
+Version = Annotated[str, Path(description="Its version.", max_length=100, examples=["20260801T120000-3fa2c1"])]
 MayCalibrate = Annotated[Caller, Depends(require("calibrate"))]
 
 
@@ -41,7 +43,9 @@ MayCalibrate = Annotated[Caller, Depends(require("calibrate"))]
 async def list_calibrations(
     session: Session,
     limit: Annotated[int, Query(ge=1, le=1000, description="The most to return.")] = 100,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[
+        str | None, Query(description="`next_cursor` of the page before.", examples=["SDEwMC1TWE01LTgwR0I"])
+    ] = None,
 ) -> CalibrationPage:
     """All calibrations, newest first: those that were fitted, that are being fitted, and that wait."""
     repository = CalibrationRepository(session)
@@ -85,8 +89,20 @@ async def get_current_calibration(
     sources it had not seen, and the service's track record: how its forecasts fared against what was measured later.
     """
     row = await CalibrationRepository(session).get(forecaster.calibration_version)
-    record = track_record(await TrackRecordRepository(session).errors(caller.team_id))
+    record = track_record(await TrackRecordRepository(session).outcomes(caller.team_id))
     return await run_in_threadpool(describe, forecaster, row, record)
+
+
+@router.get("/current/measurements", summary="Predicted against measured", responses=responses(Unprocessable, NotReady))
+async def list_fitted_measurements(
+    forecaster: ForecasterDependency,
+    per_lineage: Annotated[int, Query(ge=1, le=1000, description="The most to return of each lineage.")] = 40,
+) -> FittedMeasurements:
+    """The measurements behind the calibration in use, each beside what it predicts for a new site that ran the same.
+
+    `GET /v1/measurements/{id}` says more of one.
+    """
+    return await run_in_threadpool(fitted_measurements, forecaster, per_lineage)
 
 
 @router.get("/{version}", summary="One calibration", responses=responses(NotFound))

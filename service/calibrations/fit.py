@@ -24,6 +24,9 @@ from service.engine.trust import is_submitted, refine
 
 CALIBRATION = DATA / "calibration.json.gz"
 Progress = Callable[[str, float], None]
+HOLDING_OUT = "predicting each lineage without it"
+FITTED_SHARE, HELD_OUT_SHARE = 0.2, 0.9
+"""How far a calibration is when all rows are fitted, and when each lineage was predicted without it; by their time."""
 
 
 def _silent(stage: str, share: float) -> None:
@@ -50,9 +53,16 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
     progress("fitting", 0.0)
     anchor = fit(table, log_seconds)
     fitted, evidence = shared_fit(data, anchor)
-    progress("predicting each lineage without it", 0.2)
-    held_out = leave_lineages_out(table, log_seconds, anchor, processes=processes, refine=partial(_refined, data=data))
-    progress("scoring", 0.9)
+    progress(HOLDING_OUT, FITTED_SHARE)
+    held_out = leave_lineages_out(
+        table,
+        log_seconds,
+        anchor,
+        processes=processes,
+        refine=partial(_refined, data=data),
+        progress=lambda share: progress(HOLDING_OUT, FITTED_SHARE + share * (HELD_OUT_SHARE - FITTED_SHARE)),
+    )
+    progress("scoring", HELD_OUT_SHARE)
     grades = grade(table, evidence.nearest_distance(table, other_lineages_only=True))
     factors = accuracy.widening(table, log_seconds, held_out, grades)
     # Peaks are fitted with every lineage weighing the same: so far only those that ship have a say.

@@ -14,8 +14,8 @@ from service.calibrations.tables import CalibrationRow
 from service.cursors import BadCursorError, decode_cursor, encode_cursor
 from service.measurements.tables import MeasurementRow
 
-TRACK_RECORD_ROWS = 10_000
-"""Forecasts, the latest ones, that the track record is of."""
+TRACK_RECORD_ROWS = 1_000
+"""Forecasts of each team, the latest ones, that the track record is of."""
 
 UNFINISHED = ("queued", "running")
 
@@ -30,6 +30,16 @@ class FittedRow:
     site: str | None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How one of a team's forecasts fared: ln(predicted / measured time), and whether its interval held it (None: not
+    known)."""
+
+    team_id: str
+    error_log: float
+    covered: bool | None
+
+
 class CalibrationRepository:
     """Calibrations in one session; the session's owner commits. Rows come without content and ids: ask for those."""
 
@@ -39,6 +49,14 @@ class CalibrationRepository:
     async def current_version(self) -> str | None:
         """The calibration activated last, or None if there is none yet."""
         return await self._current()
+
+    async def in_use_and_waiting(self) -> tuple[datetime | None, dict[str, int]]:
+        """When the current calibration was put in use, and how many fits wait and run."""
+        counted = select(CalibrationRow.status, func.count()).where(CalibrationRow.status.in_(UNFINISHED))
+        found = await self.session.execute(counted.group_by(CalibrationRow.status))
+        counts: dict[str, int] = dict(found.all())
+        activated = (await self.session.scalars(select(func.max(CalibrationRow.activated_at)))).one()
+        return activated, {status: counts.get(status, 0) for status in UNFINISHED}
 
     async def get(self, version: str) -> CalibrationRow | None:
         """The calibration of that version, or None."""
@@ -198,25 +216,32 @@ class TrackRecordRepository:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
-    async def errors(self, team_id: str | None) -> list[tuple[float, bool | None]]:
-        """ln(predicted / measured time) and whether the interval held it, of the latest `TRACK_RECORD_ROWS` forecasts.
+    async def outcomes(self, team_id: str | None) -> list[Outcome]:
+        """How the latest `TRACK_RECORD_ROWS` forecasts of each team fared.
 
         Those of shared measurements, and of the team's own. Quarantined ones are counted: they are the ones that the
         forecast missed; rejected and withdrawn ones are not.
         """
         seen = MeasurementRow.visibility == "shared"
-        query = (
-            select(MeasurementRow.forecast_error_log, MeasurementRow.forecast_covered)
+        age = func.row_number().over(partition_by=MeasurementRow.team_id, order_by=MeasurementRow.sequence.desc())
+        latest = (
+            select(
+                MeasurementRow.team_id,
+                MeasurementRow.forecast_error_log,
+                MeasurementRow.forecast_covered,
+                age.label("age"),
+            )
             .where(
                 MeasurementRow.forecast_error_log.is_not(None),
+                MeasurementRow.team_id.is_not(None),
                 MeasurementRow.status.in_(("accepted", "quarantined")),
                 seen if team_id is None else or_(seen, MeasurementRow.team_id == team_id),
             )
-            .order_by(MeasurementRow.sequence.desc())
-            .limit(TRACK_RECORD_ROWS)
+            .subquery()
         )
-        found = await self.session.execute(query)
-        return [(error, covered) for error, covered in found if error is not None]
+        query = select(latest.c.team_id, latest.c.forecast_error_log, latest.c.forecast_covered)
+        found = await self.session.execute(query.where(latest.c.age <= TRACK_RECORD_ROWS))
+        return [Outcome(*row) for row in found]
 
 
 _FITTED = (MeasurementRow.status == "accepted", MeasurementRow.visibility == "shared")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from service.calibrations.factors import operating_factors
+from service.calibrations.repository import Outcome
 from service.calibrations.schemas import (
     Accuracy,
     CoefficientEntry,
@@ -85,25 +86,36 @@ def stored_report(content: bytes) -> dict[str, Any]:
     return report
 
 
-def track_record(errors: Sequence[tuple[float, bool | None]]) -> TrackRecord:
-    """The service's track record.
+def track_record(outcomes: Sequence[Outcome]) -> TrackRecord:
+    """The service's track record: the median over teams of each team's figures, so that a team, however many rows it
+    submits, has one vote."""
+    teams: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        teams.setdefault(outcome.team_id, []).append(outcome)
+    figures = [_figures(own) for own in teams.values()]
 
-    Args:
-        errors: of each forecast ln(predicted / measured time), and whether its interval held the measured value (None:
-            not known).
-    """
-    if not errors:
-        return TrackRecord(n=0, mape=None, median_ape=None, bias=None, coverage_80=None)
-    log_ratio = np.array([error for error, _ in errors])
-    covered = [inside for _, inside in errors if inside is not None]
-    absolute = np.abs(np.expm1(log_ratio))
+    def middle(name: str) -> float | None:
+        known = [own[name] for own in figures if name in own]
+        return float(np.median(known)) if known else None
+
     return TrackRecord(
-        n=len(errors),
-        mape=float(np.mean(absolute)),
-        median_ape=float(np.median(absolute)),
-        bias=float(np.median(log_ratio)),
-        coverage_80=float(np.mean(covered)) if covered else None,
+        n=len(outcomes),
+        teams=len(teams),
+        **{name: middle(name) for name in ("mape", "median_ape", "bias", "coverage_80")},
     )
+
+
+def _figures(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """How one team's forecasts fared."""
+    log_ratio = np.array([outcome.error_log for outcome in outcomes])
+    covered = [outcome.covered for outcome in outcomes if outcome.covered is not None]
+    absolute = np.abs(np.expm1(log_ratio))
+    return {
+        "mape": float(np.mean(absolute)),
+        "median_ape": float(np.median(absolute)),
+        "bias": float(np.median(log_ratio)),
+        **({"coverage_80": float(np.mean(covered))} if covered else {}),
+    }
 
 
 def source_errors(forecaster: Forecaster) -> dict[str, float]:

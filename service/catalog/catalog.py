@@ -74,6 +74,7 @@ _BRANDS = re.compile(
 )
 
 
+@lru_cache(maxsize=16_384)
 def name_key(name: str) -> str:
     """A name without case and punctuation, but for what tells things apart: 1.3B and 13B, Command R+ and Command R."""
     return _PUNCTUATION.sub("", _DECIMAL_POINT.sub("p", name.lower().replace("+", "plus")))

@@ -16,6 +16,8 @@ _PARTS = (
     ("active_parameters", "parameters", "active parameters are those of all that one token uses"),
     ("experts_per_token", "experts", "a token can't go to more experts than there are"),
     ("dense_layers", "layers", "dense layers are those of all that have no experts"),
+    ("attention_layers", "layers", "they are those of all layers that attend"),
+    ("windowed_layers", "layers", "they are those of all layers that a window limits"),
 )
 
 

@@ -27,12 +27,15 @@ from service.problems import FieldError, NotFound, Unprocessable, responses
 router = APIRouter(prefix="/v1", tags=["catalogs"])
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="The most entries to return.")]
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", examples=["SDEwMC1TWE01LTgwR0I"])]
 Search = Annotated[
     str | None,
-    Query(description="Words that a name or alias contains, in any order; case and punctuation do not matter."),
+    Query(
+        description="Words that a name or alias contains, in any order; case and punctuation do not matter.",
+        examples=["a100 80"],
+    ),
 ]
-Named = Annotated[str, Path(description="Canonical name or any alias.")]
+ANY_NAME = "Canonical name or any alias."
 
 Record = TypeVar("Record")
 Shown = TypeVar("Shown", bound=CatalogEntry)
@@ -43,7 +46,7 @@ def list_accelerators(
     catalog: CatalogDependency,
     q: Search = None,
     vendor: Annotated[str | None, Query(description="Maker.", examples=["nvidia"])] = None,
-    kind: Annotated[str | None, Query(description="gpu, asic, cpu, soc, apu.")] = None,
+    kind: Annotated[str | None, Query(description="gpu, asic, cpu, soc, apu.", examples=["gpu"])] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[AcceleratorEntry]:
@@ -57,7 +60,9 @@ def list_accelerators(
 
 
 @router.get("/accelerators/{name:path}", summary="One accelerator", responses=responses(NotFound))
-def get_accelerator(name: Named, catalog: CatalogDependency) -> AcceleratorDetail:
+def get_accelerator(
+    name: Annotated[str, Path(description=ANY_NAME, examples=["H100-SXM5-80GB"])], catalog: CatalogDependency
+) -> AcceleratorDetail:
     """A chip by slug or by what drivers and clouds call it, with the best matrix products measured on it."""
     chip = catalog.accelerator(name)
     if chip is None:
@@ -85,7 +90,9 @@ def list_models(
 
 
 @router.get("/models/{name:path}", summary="One model", responses=responses(NotFound))
-def get_model(name: Named, catalog: CatalogDependency) -> ModelEntry:
+def get_model(
+    name: Annotated[str, Path(description=ANY_NAME, examples=["llama-3-8b"])], catalog: CatalogDependency
+) -> ModelEntry:
     """A model by name or alias, such as `meta-llama/Meta-Llama-3-8B`."""
     model = catalog.model(name)
     if model is None:
@@ -103,7 +110,9 @@ def list_datasets(
 
 
 @router.get("/datasets/{name:path}", summary="One data set", responses=responses(NotFound))
-def get_dataset(name: Named, catalog: CatalogDependency) -> DatasetEntry:
+def get_dataset(
+    name: Annotated[str, Path(description=ANY_NAME, examples=["imagenet-1k"])], catalog: CatalogDependency
+) -> DatasetEntry:
     """A data set by name or alias."""
     record = catalog.dataset(name)
     if record is None:
@@ -115,7 +124,7 @@ def get_dataset(name: Named, catalog: CatalogDependency) -> DatasetEntry:
 def list_interconnects(
     catalog: CatalogDependency,
     q: Search = None,
-    kind: Annotated[str | None, Query(description="intra or inter (node).")] = None,
+    kind: Annotated[str | None, Query(description="intra or inter (node).", examples=["intra"])] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[InterconnectEntry]:
@@ -129,7 +138,9 @@ def list_interconnects(
 
 
 @router.get("/interconnects/{name:path}", summary="One link", responses=responses(NotFound))
-def get_interconnect(name: Named, catalog: CatalogDependency) -> InterconnectEntry:
+def get_interconnect(
+    name: Annotated[str, Path(description=ANY_NAME, examples=["NVLink 4"])], catalog: CatalogDependency
+) -> InterconnectEntry:
     """A link by name."""
     link = catalog.interconnect(name)
     if link is None:
@@ -141,10 +152,12 @@ def get_interconnect(name: Named, catalog: CatalogDependency) -> InterconnectEnt
 def list_prices(
     catalog: CatalogDependency,
     q: Search = None,
-    accelerator: Annotated[str | None, Query(description="Accelerator, by slug or alias.")] = None,
+    accelerator: Annotated[
+        str | None, Query(description="Accelerator, by slug or alias.", examples=["A100-SXM4-80GB"])
+    ] = None,
     provider: Annotated[str | None, Query(description="Provider.", examples=["aws"])] = None,
-    region: Annotated[str | None, Query(description="The provider's region.")] = None,
-    kind: Annotated[str | None, Query(description="on_demand, spot, reserved.")] = None,
+    region: Annotated[str | None, Query(description="The provider's region.", examples=["us-east-1"])] = None,
+    kind: Annotated[str | None, Query(description="on_demand, spot, reserved.", examples=["on_demand"])] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Page[PriceEntry]:
@@ -167,7 +180,13 @@ def list_prices(
 
 @router.get("/prices/{name:path}", summary="One price", responses=responses(NotFound))
 def get_price(
-    name: Annotated[str, Path(description="`name` of an entry of the list.")], catalog: CatalogDependency
+    name: Annotated[
+        str,
+        Path(
+            description="`name` of an entry of the list.", examples=["aws:p4d.24xlarge:us-east-1:on_demand:2026-07-20"]
+        ),
+    ],
+    catalog: CatalogDependency,
 ) -> PriceEntry:
     """A price by its name in the list."""
     for price in catalog.prices:
@@ -181,7 +200,8 @@ def list_grids(
     catalog: CatalogDependency,
     q: Search = None,
     kind: Annotated[
-        str | None, Query(description="country, us_state, grid_zone, bidding_zone, cloud_region, world.")
+        str | None,
+        Query(description="country, us_state, grid_zone, bidding_zone, cloud_region, world.", examples=["country"]),
     ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -197,7 +217,9 @@ def list_grids(
 
 @router.get("/grids/{name:path}", summary="One grid", responses=responses(NotFound))
 def get_grid(
-    name: Annotated[str, Path(description="Code or name of a region, or a cloud region such as `us-east-1`.")],
+    name: Annotated[
+        str, Path(description="Code or name of a region, or a cloud region such as `us-east-1`.", examples=["SWE"])
+    ],
     catalog: CatalogDependency,
 ) -> GridDetail:
     """A region's electricity, with earlier years."""

@@ -8,6 +8,7 @@ four times the hidden size) is filled in as the class does.
 from collections.abc import Mapping
 from typing import Any, cast
 
+from service.catalog.huggingface_attention import read_attention_layers
 from service.catalog.huggingface_defaults import class_defaults
 
 DEEPEST = 12
@@ -211,9 +212,7 @@ def _read_attention(config: Mapping[str, Any], kind: str, fields: dict[str, obje
         fields["kv_heads"] = heads
     if fields.get("head_dim") == hidden / heads:
         del fields["head_dim"]
-    window = _number(config.get("sliding_window"))
-    if window and config.get("use_sliding_window") is not False:
-        fields["sliding_window"] = window
+    fields.update(read_attention_layers(config, kind, cast(float, fields["layers"])))
 
 
 def _read_feed_forward(config: Mapping[str, Any], kind: str, fields: dict[str, object]) -> None:

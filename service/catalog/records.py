@@ -81,6 +81,8 @@ class CatalogModel:
     shared_experts: float
     dense_layers: float
     sliding_window: float
+    windowed_layers: float
+    attention_layers: float
     max_sequence_length: float
     sequence_length: float
     image_size: float

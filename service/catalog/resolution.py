@@ -41,6 +41,7 @@ class Resolved:
     layout: dict[str, object] = field(default_factory=dict)
     samples_to_train: float = math.nan
     tokens_to_train: float = math.nan
+    amount_factor: float = 1.0  # how uncertain the amount is: its 90th percentile over its median
     fits: bool = True
 
 

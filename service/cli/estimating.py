@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.launching import PANEL, Launched, launch_configs, listed, show
 from service.cli.words import Json, fail, fail_with, literal, pair, shipped_forecaster, text_of
 
 # One flag each for what is asked most; every other field goes by its name with --set.
@@ -64,10 +65,26 @@ def estimate(
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Any other field by its dotted name; repeatable."),
     ] = None,
+    from_huggingface: Annotated[
+        Path | None, typer.Option(help="Take the model from a config.json.", rich_help_panel=PANEL)
+    ] = None,
+    from_megatron: Annotated[
+        Path | None,
+        typer.Option(help="Take the run from Megatron-LM's flags, launch script or log.", rich_help_panel=PANEL),
+    ] = None,
+    from_deepspeed: Annotated[
+        Path | None, typer.Option(help="Take batches and sharding from a ds_config.json.", rich_help_panel=PANEL)
+    ] = None,
+    from_torchtitan: Annotated[
+        Path | None, typer.Option(help="Take the run from a torchtitan job's TOML.", rich_help_panel=PANEL)
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Ask the service there, instead of computing here.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Estimate one training run, from flags, or from a JSON file that flags then change.
+    """Estimate one training run, from flags, or from files that flags then change.
+
+    What was understood of other frameworks' files, and what was ignored, is listed on standard error; with --json, in
+    `launch_configs`.
 
     Examples:
 
@@ -75,20 +92,30 @@ def estimate(
     - `traincast estimate -m resnet-50 --dataset imagenet-1k --epochs 90 -a V100-SXM2-16GB -n 8 --json`
     - `traincast estimate run.json --count 512 --set training.tensor_parallel=8`
     - `traincast estimate -m llama-2-7b -a L40S --mode lora --set software.attention=flash2 --url http://localhost:8000`
+    - `traincast estimate --from-megatron pretrain.sh -a H100-SXM5-80GB -n 64 --json`
+    - `traincast estimate --from-huggingface config.json --from-deepspeed ds_config.json -a A100-SXM4-80GB -n 8 -s 4096`
     """
     given = {name: value for name, value in locals().items() if name in FLAGS and value is not None}
-    request = request_of(file, {FLAGS[name]: value for name, value in given.items()}, setting or [])
+    launched = launch_configs(
+        huggingface=from_huggingface, megatron=from_megatron, deepspeed=from_deepspeed, torchtitan=from_torchtitan
+    )
+    request = request_of(file, {FLAGS[name]: value for name, value in given.items()}, setting or [], launched)
+    if launched and not as_json:
+        show(launched)
     answer = _ask(url, request) if url else _compute(request)
     if as_json:
-        print(answer.model_dump_json(indent=2))
+        made = answer.model_dump(mode="json") | ({"launch_configs": listed(launched)} if launched else {})
+        print(json.dumps(made, indent=2, ensure_ascii=False))
         return
     from service import rendering
 
     rendering.console().print(rendering.estimate(answer))
 
 
-def request_of(file: Path | None, flags: dict[str, object], settings: list[str]) -> dict[str, Any]:
-    """The request: the file's, changed by flags, changed by `--set`."""
+def request_of(
+    file: Path | None, flags: dict[str, object], settings: list[str], launched: list[Launched] | None = None
+) -> dict[str, Any]:
+    """The request: what other frameworks' files say, changed by the file, by flags, by `--set`."""
     request: dict[str, Any] = {}
     if file is not None:
         text = sys.stdin.read() if str(file) == "-" else text_of(file)
@@ -99,7 +126,7 @@ def request_of(file: Path | None, flags: dict[str, object], settings: list[str])
         if not isinstance(request, dict):
             fail(f"{file}: a request is a JSON object")
     fields = flags | {name: literal(value) for name, value in (pair(text, "--set") for text in settings)}
-    for path, value in fields.items():
+    for path, value in {**_unsaid(launched or [], request), **fields}.items():
         section, dot, name = path.partition(".")
         if not dot:
             request[section] = value
@@ -108,6 +135,17 @@ def request_of(file: Path | None, flags: dict[str, object], settings: list[str])
     if not request:
         fail("say which run: flags, --set, or a JSON file; see --help")
     return request
+
+
+def _unsaid(launched: list[Launched], request: dict[str, Any]) -> dict[str, object]:
+    """What the files of other frameworks say and the request does not."""
+    read = {name: value for one in launched for name, value in one.config.defaults.items()}
+    read |= {name: value for one in launched for name, value in one.config.fields.items()}
+    return {
+        path: value
+        for path, value in read.items()
+        if not isinstance(part := request.get(path.partition(".")[0], {}), dict) or path.partition(".")[2] not in part
+    }
 
 
 def _compute(request: dict[str, Any]) -> Any:

@@ -47,7 +47,10 @@ def create(
 def list_keys(
     team: Annotated[str | None, typer.Option(help="Only this team's.")] = None, as_json: Json = False
 ) -> None:
-    """List keys: team, scopes, when made, last used and revoked. The keys themselves are not known."""
+    """List keys: team, scopes, when made, last used and revoked. The keys themselves are not known.
+
+    Example: `traincast keys list --team vision --json`
+    """
     from service.teams.repository import TeamRepository
     from service.teams.service import described
 
@@ -73,7 +76,10 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the key, as `keys list` shows it.")],
     as_json: Json = False,
 ) -> None:
-    """Revoke a key; every replica refuses it within 5 seconds."""
+    """Revoke a key; every replica refuses it within 5 seconds.
+
+    Example: `traincast keys revoke k_2f1d0c9b8a7e`
+    """
     from service.teams.repository import Actor
     from service.teams.service import revoke_key
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from service.cli.words import LOCAL, Json, Key, Url, fail, fail_with, pair, service_at, text_of
 
 if TYPE_CHECKING:
-    from service.calls import ImportMode
+    from rich.progress import Progress, TaskID
+
     from service.submissions.schemas import ImportReport
 
 
@@ -43,6 +45,8 @@ def submit(
     else:
         told = f": {stored.status_reason}" if stored.status_reason else ""
         print(f"{stored.id} {'submitted before, ' if stored.duplicate else ''}{stored.status}{told}")
+        for warning in stored.warnings:
+            print(warning)
 
 
 def import_measurements(
@@ -52,7 +56,10 @@ def import_measurements(
     url: Url = LOCAL,
     key: Key = None,
     mode: Annotated[
-        str, typer.Option(help="best_effort: each row on its own; atomic: all rows of a file or none.")
+        str,
+        typer.Option(
+            help="best_effort: each row on its own; atomic: all rows of a file or none; check: report, store nothing."
+        ),
     ] = "best_effort",
     restore: Annotated[
         bool,
@@ -67,23 +74,25 @@ def import_measurements(
 
     Examples:
 
+    - `traincast import runs.csv --mode check --key KEY`
     - `traincast import runs.csv --key KEY`
     - `traincast import everything.ndjson --restore --url https://traincast.example --key KEY`
     """
     from rich.progress import Progress
 
     from service import rendering
+    from service.calls import ImportMode
 
-    if mode not in ("best_effort", "atomic"):
-        raise typer.BadParameter("best_effort or atomic", param_hint="--mode")
-    chosen: ImportMode = "atomic" if mode == "atomic" else "best_effort"
+    if mode not in get_args(ImportMode):
+        raise typer.BadParameter(" or ".join(get_args(ImportMode)), param_hint="--mode")
+    chosen = cast(ImportMode, mode)
     reports: dict[str, ImportReport] = {}
     with service_at(url, key) as service, Progress(console=rendering.console(stderr=True), transient=True) as progress:
-        task = progress.add_task("importing", total=sum(file.stat().st_size for file in files if file.exists()))
         for file in files:
             try:
-                reports[str(file)] = service.import_rows(file, mode=chosen, restore=restore)
-                progress.advance(task, file.stat().st_size)
+                task = progress.add_task(file.name, total=file.stat().st_size)
+                sent = partial(_show_sent, progress, task)
+                reports[str(file)] = service.import_rows(file, mode=chosen, restore=restore, sent=sent)
             except OSError as error:
                 fail(f"{file} cannot be read: {error.strerror}")
     if as_json:
@@ -146,6 +155,10 @@ async def _export(output: Path | None, form: str, where: list[tuple[str, str]], 
         if output:
             target.close()
         await database.close()
+
+
+def _show_sent(progress: Progress, task: TaskID, size: int) -> None:
+    progress.update(task, completed=size)
 
 
 def _tell(name: str, report: ImportReport) -> None:

@@ -34,6 +34,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from service.logs import logging_config
     from service.settings import get_settings
 
     try:
@@ -49,15 +50,21 @@ def serve(
         port=settings.port if port is None else port,
         workers=workers,
         log_level=settings.log_level,
+        log_config=logging_config(settings),
+        access_log=False,
         proxy_headers=True,
         forwarded_allow_ips=settings.trusted_proxies,
         h11_max_incomplete_event_size=LARGEST_HEADERS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
     )
 
 
 def migrate() -> None:
-    """Bring the database's tables to this release. `serve` does so by itself."""
+    """Bring the database's tables to this release. `serve` does so by itself.
+
+    Example: `TRAINCAST_DATABASE_URL=postgresql://me@db/traincast traincast migrate`
+    """
     import asyncio
 
     from service.database import Database
@@ -75,14 +82,20 @@ def migrate() -> None:
 
 
 def seed() -> None:
-    """Fill the database with the measurements and the calibration that ship. `serve` does so by itself."""
+    """Fill the database with the measurements and the calibration that ship. `serve` does so by itself.
+
+    Example: `TRAINCAST_HOME=/var/lib/traincast traincast seed`
+    """
     from service.seed import main as fill
 
     fill()
 
 
 def openapi() -> None:
-    """Write `openapi/openapi.json` as the service serves it."""
+    """Write `openapi/openapi.json` as the service serves it.
+
+    Example: `traincast openapi`
+    """
     from service.openapi import main as write
 
     write()

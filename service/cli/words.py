@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,8 @@ def fail_with(problem: dict[str, Any]) -> NoReturn:
 
 
 def fail(message: str) -> NoReturn:
-    typer.secho(message, err=True, fg=typer.colors.RED)
+    plain = os.environ.get("NO_COLOR")
+    typer.echo(message if plain else typer.style(message, fg=typer.colors.RED), err=True)
     raise typer.Exit(1)
 
 

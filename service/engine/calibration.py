@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from service.engine.beliefs import Posterior, mean_coefficients, variances
 from service.engine.coefficients import HIGH, LOW
-from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, make_design, row_coefficients
+from service.engine.effects import TERMS, Design, covariates, jacobian, make_design, row_coefficients
 from service.engine.step_inputs import Inputs, prepare
-from service.engine.step_time import log_seconds_per_sample
+from service.engine.step_time import PARTS, shifted_parts
 from service.engine.table import BoolArray, FloatArray, IntArray, Table
 
 FULL_ROWS = 15.0
@@ -31,7 +32,9 @@ REACH, FIRST_REACH = 2.5, 6.0
 TYPICAL_SIGMA = 0.15
 SIGMA_RANGE = (0.05, 0.5)
 SIGMA_PRIOR_ROWS = 10.0
-PREDICTION_CHUNK = 1024  # rows whose covariance blocks are held at once
+LINEARISED_AT_ONCE = (
+    512  # rows whose steps are timed together, once a coefficient: as much as a processor's cache holds
+)
 DERIVATIVE_STEP = 1e-4
 SPREAD_PRIOR_ROWS = 4.0  # how many groups' worth of belief a term's prior spread carries
 SPREAD_FACTOR = 1.6  # how far a learned spread may be from its prior: a few odd groups must not set everyone free
@@ -52,13 +55,23 @@ class Fit:
 
 def sensitivities(inputs: Inputs, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Log seconds per sample (n,) and its derivative to each coefficient (n, k), by forward differences."""
-    base = log_seconds_per_sample(inputs, coefficients)
-    result = np.empty_like(coefficients)
-    for index in range(coefficients.shape[1]):
-        shifted = coefficients.copy()
-        shifted[:, index] += DERIVATIVE_STEP
-        result[:, index] = (log_seconds_per_sample(inputs, shifted) - base) / DERIVATIVE_STEP
-    return base, result
+    base, derivative, _ = linearised(inputs, coefficients)
+    return base, derivative
+
+
+def linearised(inputs: Inputs, coefficients: FloatArray) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
+    """`sensitivities`, and the seconds of the step by part, shape (n,) each."""
+    count, width = coefficients.shape
+    base, derivative = np.empty(count), np.empty((count, width))
+    blocks: list[dict[str, FloatArray]] = []
+    for begin in range(0, max(count, 1), LINEARISED_AT_ONCE):
+        rows = slice(begin, begin + LINEARISED_AT_ONCE)
+        parts = shifted_parts(inputs, coefficients, DERIVATIVE_STEP, rows)
+        log_seconds = np.log(sum(parts.values()) / inputs.columns["global_batch"][rows])
+        base[rows] = log_seconds[0]
+        derivative[rows] = ((log_seconds[1:] - log_seconds[0]) / DERIVATIVE_STEP).T
+        blocks.append({name: seconds[0] for name, seconds in parts.items()})
+    return base, derivative, {name: np.concatenate([block[name] for block in blocks]) for name in PARTS}
 
 
 def robust_weights(standardised: FloatArray, reach: float = REACH) -> FloatArray:
@@ -184,46 +197,36 @@ def predict(fitted: Fit, table: Table) -> tuple[FloatArray, FloatArray, FloatArr
 
     A row of groups never seen carries their whole prior spread as variance. Shapes (n,), (n,), (n, k).
     """
-    found = predict_with(prepare(table), fitted.design, fitted.unknowns, fitted.covariance, fitted.spreads)
+    posterior = Posterior(fitted.design, fitted.unknowns, fitted.covariance, fitted.spreads)
+    found = predict_with(prepare(table), posterior)
     return found.median, found.variance, found.coefficients
 
 
 @dataclass(frozen=True, eq=False)
 class Mechanics:
-    """What the mechanics say of n rows, and how that depends on the w unknowns of each."""
+    """What the mechanics say of n rows, and how that depends on the k coefficients of each."""
 
+    table: Table
+    design: Design
     median: FloatArray  # (n,), natural log of seconds per sample
     variance: FloatArray  # (n,), from uncertain unknowns
     coefficients: FloatArray  # (n, k)
-    positions: IntArray  # (n, w), -1: none
-    gradient: FloatArray  # (n, w), derivatives of the median to the unknowns at `positions`
+    derivative: FloatArray  # (n, k), of the median to the coefficients
+    parts: dict[str, FloatArray]  # seconds of the median step by part, (n,) each
+
+    def gradient(self) -> tuple[IntArray, FloatArray]:
+        """Positions of the w unknowns that each row depends on (`Design.columns`), shape (n, w), and the derivatives of
+        the median to them."""
+        positions, multipliers, targets = self.design.columns(self.table)
+        return positions, self.derivative[:, targets] * multipliers
 
 
-def predict_with(
-    inputs: Inputs, design: Design, unknowns: FloatArray, covariance: FloatArray, spreads: FloatArray
-) -> Mechanics:
-    """`predict` from the parts of a fit: of prepared rows, by `unknowns` (size,), their `covariance` and `spreads`."""
+def predict_with(inputs: Inputs, posterior: Posterior) -> Mechanics:
+    """`predict` of prepared rows, from a fit's posterior."""
     table = inputs.table
-    positions, multipliers, targets = design.columns(table)
-    coefficients = row_coefficients(positions, multipliers, targets, unknowns)
-    predicted, derivative = sensitivities(inputs, coefficients)
-    gradient = derivative[:, targets] * multipliers
-    variance = np.empty(len(table))
-    for begin in range(0, len(table), PREDICTION_CHUNK):
-        part = slice(begin, begin + PREDICTION_CHUNK)
-        where, slope = positions[part], np.where(positions[part] >= 0, gradient[part], 0.0)
-        block = covariance[where[:, :, None], where[:, None, :]]
-        variance[part] = np.einsum("ni,nij,nj->n", slope, block, slope)
-    variance = np.maximum(variance, 0.0)
-    for index, term in enumerate(TERMS):
-        column = design.fixed + index
-        unseen = (positions[:, column] < 0) & _expects_level(table, term.grouping)
-        variance += np.where(unseen, (gradient[:, column] * spreads[index]) ** 2, 0.0)
-    return Mechanics(predicted, variance, coefficients, positions, gradient)
-
-
-def _expects_level(table: Table, name: str) -> BoolArray:
-    """Whether a row has a level of this grouping at all, known to the fit or not: every run has a site."""
-    if name in SITE_TERMS:
-        return np.ones(len(table), dtype=bool)
-    return np.asarray(grouping(table, name) != "", dtype=bool)
+    beliefs, combination = posterior.beliefs(table)
+    slopes = covariates(table)
+    coefficients = mean_coefficients(beliefs, combination, slopes)
+    predicted, derivative, parts = linearised(inputs, coefficients)
+    variance = variances(beliefs, combination, slopes, derivative)
+    return Mechanics(table, posterior.design, predicted, variance, coefficients, derivative, parts)

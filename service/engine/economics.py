@@ -6,7 +6,7 @@ prices, grid intensities and PUE are arguments. Every total is the sum of named 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,10 @@ from service.engine.operating_facts import OperatingFacts, Triple
 from service.engine.table import Table, TextArray
 
 SECONDS_PER_HOUR = 3600.0
+# Root mean square of ln(share lost as published / as predicted from the constants) over the six published runs of
+# `goodput_check.py`: how much better or worse than their parts whole runs go (loss spikes, restarts by hand, teams that
+# automate everything). Each left out in turn, the other five cover it in five of six.
+UNEXPLAINED_LOSS = 1.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,7 @@ class Energy:
 
 @dataclass(frozen=True, eq=False)
 class _Interruptions:
-    """One scenario of how a run is interrupted, each shape (n,)."""
+    """One scenario of how a run is interrupted, each shape (n,); of m scenarios, (m, n)."""
 
     failures_per_accelerator_hour: FloatArray
     recovery_hours: FloatArray
@@ -148,7 +152,8 @@ def goodput(
     """Wall-clock of a run whose steps alone take `hours` on `count` accelerators.
 
     Interruptions grow with count x hours; checkpoints are as frequent as pays off; evaluation and start-up come on
-    top. The interval combines the spread of `hours` with the spread of each published constant.
+    top. The interval combines the spread of `hours` with the spread of each published constant and of what published
+    runs lost besides.
 
     Args:
         count: Accelerators, shape (n,).
@@ -159,30 +164,33 @@ def goodput(
     chips = np.atleast_1d(np.asarray(count, dtype=np.float64))
     work = hours if isinstance(hours, Distribution) else exactly(hours)
     given = overrides or GoodputOverrides.none(len(chips))
-    usual = _scenario(chips, facts, given)
+    usual = _course(chips, facts, given, 1)
     parts, interval = _parts(chips, work.p50, facts, given, usual)
     median = sum(parts.values(), start=np.zeros_like(work.p50))
 
-    # One constant at a time to its 10th and 90th percentile; the effects on ln(wall-clock) add in quadrature.
+    lost = np.maximum(median - work.p50, 1e-300)
+
+    # One constant at a time to its 10th and 90th percentile, and what they leave unexplained of all but the start-up;
+    # the effects on ln(hours lost) add in quadrature. Returns hours lost over their median.
     def spread(side: int) -> FloatArray:
-        squares = np.log(np.where(work.p50 > 0, (work.p90, work.p10)[side] / work.p50, 1.0)) ** 2
-        for name in vars(usual):
-            other = _scenario(chips, facts, given, name, (2, 0)[side])
-            moved = sum(_parts(chips, work.p50, facts, given, other)[0].values(), start=np.zeros_like(work.p50))
-            squares = squares + np.where(np.isnan(given.share), np.log(moved / median) ** 2, 0.0)
-        return np.asarray(np.exp(np.sqrt(squares)))
+        explained = lost - parts["startup"]
+        squares = np.log1p(explained / lost * np.expm1((Z90, -Z90)[side] * UNEXPLAINED_LOSS)) ** 2
+        moved = _one_moved_each(usual, _course(chips, facts, given, (2, 0)[side]))
+        hours = sum(_parts(chips, work.p50, facts, given, moved)[0].values(), start=np.zeros_like(work.p50))
+        squares = squares + (np.log(np.maximum(hours - work.p50, 1e-300) / lost) ** 2).sum(axis=0)
+        return np.where(np.isnan(given.share), np.exp((1.0, -1.0)[side] * np.sqrt(squares)), 1.0)
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        above, below = spread(0), spread(1)
+        most, least = (np.where(median > 0, (work.p50 + lost * spread(side)) / median, 1.0) for side in (0, 1))
+        # Spread of the hours of work and of what is lost add in quadrature; in their ratio the former cancels.
+        work_above, work_below = (np.where(work.p50 > 0, side / work.p50, 1.0) for side in (work.p90, work.p10))
+        above = np.exp(np.hypot(np.log(work_above), np.log(most)))
+        below = np.exp(np.hypot(np.log(work_below), np.log(least)))
         wall = Distribution(np.maximum(median / below, work.p10), median, median * above)
         share = np.where(median > 0, work.p50 / median, 1.0)
-        # The spread of the hours of work cancels in the ratio.
-        work_above, work_below = work.p90 / work.p50, work.p50 / work.p10
-        ratio_above = np.exp(np.sqrt(np.maximum(np.log(above) ** 2 - np.log(work_above) ** 2, 0.0)))
-        ratio_below = np.exp(np.sqrt(np.maximum(np.log(below) ** 2 - np.log(work_below) ** 2, 0.0)))
     return Goodput(
         wall_hours=wall,
-        share=Distribution(share / ratio_above, share, np.minimum(share * ratio_below, 1.0)),
+        share=Distribution(share / most, share, np.minimum(share / least, 1.0)),
         productive_hours=parts["productive"],
         evaluation_hours=parts["evaluation"],
         checkpoint_hours=parts["checkpoint"],
@@ -191,6 +199,29 @@ def goodput(
         failures=usual.failures_per_accelerator_hour * chips * median,
         checkpoint_interval_hours=interval,
     )
+
+
+def interruptions(
+    count: ArrayLike, facts: OperatingFacts, overrides: GoodputOverrides | None = None
+) -> dict[str, Distribution]:
+    """The constants that `goodput` reckons with on `count` accelerators, shape (n,).
+
+    By the field of `GoodputOverrides` that states each: what is stated, exactly, or else the published spread. The
+    checkpoint interval is none of them where it is not stated: it follows from the others.
+    """
+    chips = np.atleast_1d(np.asarray(count, dtype=np.float64))
+    given = overrides or GoodputOverrides.none(len(chips))
+
+    def spread(name: str, unit: float = 1.0) -> Distribution:
+        return Distribution(*(getattr(_course(chips, facts, given, at), name) * unit for at in range(3)))
+
+    return {
+        "failures_per_accelerator_hour": spread("failures_per_accelerator_hour"),
+        "recovery_seconds": spread("recovery_hours", SECONDS_PER_HOUR),
+        "checkpoint_seconds": spread("checkpoint_hours", SECONDS_PER_HOUR),
+        "evaluation_share": spread("evaluation_share"),
+        "startup_seconds": spread("startup_hours", SECONDS_PER_HOUR),
+    }
 
 
 def productive_hours(count: ArrayLike, wall_hours: ArrayLike, facts: OperatingFacts) -> FloatArray:
@@ -291,38 +322,36 @@ def _either(stated: FloatArray, otherwise: Distribution) -> Distribution:
     return Distribution(*(np.where(unknown, side, stated) for side in vars(otherwise).values()))
 
 
-def _scenario(
-    chips: FloatArray, facts: OperatingFacts, given: GoodputOverrides, moved: str = "", side: int = 1
-) -> _Interruptions:
-    """The usual course of a run; `moved` names one constant that is at another percentile (0 = p10, 2 = p90)."""
+def _course(chips: FloatArray, facts: OperatingFacts, given: GoodputOverrides, at: int) -> _Interruptions:
+    """How a run is interrupted with all constants at one percentile: 0 = p10, 1 = median, 2 = p90."""
 
-    def pick(name: str, stated: FloatArray, triple: Callable[[int], ArrayLike]) -> FloatArray:
-        return np.where(np.isnan(stated), triple(side if moved == name else 1), stated)
+    def pick(stated: FloatArray, published: ArrayLike) -> FloatArray:
+        return np.where(np.isnan(stated), published, stated)
 
     startup = facts.startup_intercept + facts.startup_slope * np.log(np.maximum(chips, 1.0))
     return _Interruptions(
         failures_per_accelerator_hour=pick(
-            "failures_per_accelerator_hour",
-            given.failures_per_accelerator_hour,
-            lambda at: facts.failures_per_accelerator_hour[at],
+            given.failures_per_accelerator_hour, facts.failures_per_accelerator_hour[at]
         ),
-        recovery_hours=pick(
-            "recovery_hours",
-            given.recovery_seconds / SECONDS_PER_HOUR,
-            lambda at: facts.recovery_seconds[at] / SECONDS_PER_HOUR,
-        ),
+        recovery_hours=pick(given.recovery_seconds / SECONDS_PER_HOUR, facts.recovery_seconds[at] / SECONDS_PER_HOUR),
         checkpoint_hours=pick(
-            "checkpoint_hours",
-            given.checkpoint_seconds / SECONDS_PER_HOUR,
-            lambda at: facts.checkpoint_seconds[at] / SECONDS_PER_HOUR,
+            given.checkpoint_seconds / SECONDS_PER_HOUR, facts.checkpoint_seconds[at] / SECONDS_PER_HOUR
         ),
-        evaluation_share=pick("evaluation_share", given.evaluation_share, lambda at: facts.evaluation_share[at]),
+        evaluation_share=pick(given.evaluation_share, facts.evaluation_share[at]),
         startup_hours=pick(
-            "startup_hours",
             given.startup_seconds / SECONDS_PER_HOUR,
-            lambda at: np.exp(startup + (at - 1) * Z90 * facts.startup_spread) / SECONDS_PER_HOUR,
+            np.exp(startup + (at - 1) * Z90 * facts.startup_spread) / SECONDS_PER_HOUR,
         ),
     )
+
+
+def _one_moved_each(usual: _Interruptions, moved: _Interruptions) -> _Interruptions:
+    """As many scenarios as there are constants, shape (m, n): in each, one constant is moved."""
+    names = list(vars(usual))
+    columns = {name: np.repeat(getattr(usual, name)[None, :], len(names), axis=0) for name in names}
+    for row, name in enumerate(names):
+        columns[name][row] = getattr(moved, name)
+    return _Interruptions(**columns)
 
 
 def _parts(

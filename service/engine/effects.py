@@ -8,7 +8,7 @@ uncertainty.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,11 @@ from scipy import sparse
 
 from service.engine.coefficients import COEFFICIENTS, INDEX
 from service.engine.operations import TRANSFORMER_FAMILIES, work
-from service.engine.table import FloatArray, IntArray, Table, TextArray
+from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, combinations, filled
 
 SITE_TERMS = ("lineage", "site")
+# Positions of unknowns that are none: a row belongs to no level of a grouping, or to one that the fit hasn't seen.
+NONE, UNSEEN = -1, -2
 
 
 @dataclass(frozen=True)
@@ -100,48 +102,70 @@ TERMS: tuple[Term, ...] = (
 SLOPES: tuple[tuple[str, str, float], ...] = (
     ("compute_efficiency", "year", 0.05),
     ("launch_seconds", "year", 0.08),
+    # Newer chips sit in newer hosts, which launch faster, whatever the chip's vendor.
+    ("launch_seconds", "chip_year", 0.08),
 )
-YEAR_CENTRE = 2022.0
+YEAR_CENTRES = {"year": 2022.0, "chip_year": 2020.0}
+MOST_YEARS_BEFORE, MOST_YEARS_AFTER = 8.0, 4.0  # no slope is drawn on beyond the years that measurements span
+# The coefficient that each of a row's unknowns adds to: its own, those of the slopes, then those of the terms.
+TARGETS: IntArray = np.array(
+    [*range(len(COEFFICIENTS)), *(INDEX[slope[0]] for slope in SLOPES), *(INDEX[term.coefficient] for term in TERMS)]
+)
 
 
-def _joined(*columns: TextArray) -> TextArray:
-    result = np.empty(len(columns[0]), dtype=object)
-    result[:] = ["|".join(parts) for parts in zip(*(column.tolist() for column in columns), strict=True)]
-    return result
+def _joined(left: Names, right: Names) -> Names:
+    first, combination = combinations((left.codes, right.codes))
+    pairs = zip(left.codes[first].tolist(), right.codes[first].tolist(), strict=True)
+    return Names(tuple(f"{left.vocabulary[a]}|{right.vocabulary[b]}" for a, b in pairs), combination)
 
 
-def _compile(table: Table) -> TextArray:
+def _where(mask: BoolArray, names: Names) -> Names:
+    """The names where the mask is true, "" elsewhere."""
+    return Names(("", *names.vocabulary), np.where(mask, names.codes + 1, 0))
+
+
+def _format_precision(table: Table) -> Names:
+    memory_format = table.texts["memory_format"]
+    return _where(~memory_format.among(("",)), _joined(memory_format, table.texts["precision"]))
+
+
+def _compile(table: Table) -> Names:
     flag = table["compile"]
-    result = np.full(len(table), "", dtype=object)
-    result[flag == 1.0], result[flag == 0.0] = "on", "off"
-    return result
+    return Names(("", "on", "off"), np.where(flag == 1.0, 1, np.where(flag == 0.0, 2, 0)))
 
 
-def _unknown_model(table: Table) -> TextArray:
-    known = work(table).known
-    return np.where(known, "", table.text("model")).astype(object)
+def _unknown_model(table: Table) -> Names:
+    return _where(~work(table).known, table.texts["model"])
 
 
-def _vision_model(table: Table) -> TextArray:
+def _vision_model(table: Table) -> Names:
     """Transformer work follows from shape alone; other models have a character of their own."""
-    language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
-    return np.where(language, "", table.text("model")).astype(object)
+    return _where(~table.among("family", TRANSFORMER_FAMILIES), table.texts["model"])
 
 
-GROUPINGS: dict[str, Callable[[Table], TextArray]] = {
-    "group_precision": lambda table: _joined(table.text("chip_group"), table.text("precision")),
-    "format_precision": lambda table: np.where(
-        table.text("memory_format") == "", "", _joined(table.text("memory_format"), table.text("precision"))
-    ).astype(object),
+GROUPINGS: dict[str, Callable[[Table], Names]] = {
+    "group_precision": lambda table: _joined(table.texts["chip_group"], table.texts["precision"]),
+    "format_precision": _format_precision,
     "compile": _compile,
     "unknown_model": _unknown_model,
     "model": _vision_model,
 }
 
 
-def grouping(table: Table, name: str) -> TextArray:
-    """Level of every row in a grouping, shape (n,); "" where the row belongs to none."""
-    return GROUPINGS[name](table) if name in GROUPINGS else table.text(name)
+def grouping(table: Table, name: str) -> Names:
+    """Level of every row in a grouping; "" where the row belongs to none."""
+    return GROUPINGS[name](table) if name in GROUPINGS else table.texts[name]
+
+
+def groupings(table: Table) -> dict[str, Names]:
+    """`grouping` of every grouping that a term has."""
+    return {name: grouping(table, name) for name in dict.fromkeys(term.grouping for term in TERMS)}
+
+
+def covariates(table: Table) -> FloatArray:
+    """The covariate of each of `SLOPES`, shape (len(SLOPES), n): centred and held to where the data are."""
+    years = np.stack([filled(table[name] - YEAR_CENTRES[name], 0.0) for _, name, _ in SLOPES])
+    return np.clip(years, -MOST_YEARS_BEFORE, MOST_YEARS_AFTER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,45 +209,39 @@ class Design:
     def columns(self, table: Table) -> tuple[IntArray, FloatArray, IntArray]:
         """Where each row's unknowns sit.
 
-        Returns: positions (n, w) of the unknowns a row depends on (-1: none), their multipliers (n, w), and the
-        coefficient index (w,) that each column adds to.
+        Returns: positions (n, w) of the unknowns a row depends on (`NONE` or `UNSEEN` where there is none), their
+        multipliers (n, w), and the coefficient index (w,) that each column adds to.
         """
         n = len(table)
-        positions: list[IntArray] = []
-        multipliers: list[FloatArray] = []
-        targets: list[int] = []
-        for index in range(len(COEFFICIENTS)):
-            positions.append(np.full(n, index))
-            multipliers.append(np.ones(n))
-            targets.append(index)
-        year = np.clip(np.nan_to_num(table["year"] - YEAR_CENTRE, nan=0.0), -8.0, 4.0)
-        for offset, (coefficient, _, _) in enumerate(SLOPES):
-            positions.append(np.full(n, len(COEFFICIENTS) + offset))
-            multipliers.append(year)
-            targets.append(INDEX[coefficient])
-        cache: dict[str, list[str]] = {}
+        positions = [np.full(n, index) for index in range(self.fixed)]
+        multipliers = [*np.ones((len(COEFFICIENTS), n)), *covariates(table)]
+        names = groupings(table)
         for term, levels in zip(TERMS, self.levels, strict=True):
-            if term.grouping not in cache:
-                cache[term.grouping] = grouping(table, term.grouping).tolist()
-            positions.append(
-                np.fromiter((levels.get(level, -1) for level in cache[term.grouping]), dtype=np.int64, count=n)
-            )
+            column = names[term.grouping]
+            positions.append(np.array([position(term, levels, name) for name in column.vocabulary])[column.codes])
             multipliers.append(np.ones(n))
-            targets.append(INDEX[term.coefficient])
-        return np.stack(positions, axis=1), np.stack(multipliers, axis=1), np.array(targets)
+        return np.stack(positions, axis=1), np.stack(multipliers, axis=1), TARGETS
+
+
+def position(term: Term, levels: Mapping[str, int], name: str) -> int:
+    """Where the effect of a term's level sits among all unknowns, or `NONE` or `UNSEEN`: every run has a site."""
+    return levels.get(name, UNSEEN if name or term.grouping in SITE_TERMS else NONE)
 
 
 def make_design(table: Table) -> Design:
     """The unknowns that a table's rows speak about."""
     position = len(COEFFICIENTS) + len(SLOPES)
     all_levels: list[dict[str, int]] = []
-    cache: dict[str, tuple[Sequence[str], IntArray]] = {}
+    columns = groupings(table)
+    counts = {
+        name: dict(
+            zip(column.vocabulary, np.bincount(column.codes, minlength=len(column.vocabulary)).tolist(), strict=True)
+        )
+        for name, column in columns.items()
+    }
     for term in TERMS:
-        if term.grouping not in cache:
-            names, counts = np.unique(grouping(table, term.grouping).astype(str), return_counts=True)
-            cache[term.grouping] = (names.tolist(), counts)
         levels: dict[str, int] = {}
-        for name, count in zip(*cache[term.grouping], strict=True):
+        for name, count in sorted(counts[term.grouping].items()):
             if name and count >= term.least_rows:
                 levels[name] = position
                 position += 1

@@ -6,7 +6,8 @@ import base64
 import gzip
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,26 +16,27 @@ import numpy as np
 from scipy import linalg
 from scipy.special import ndtr
 
-from service.engine.calibration import Fit, predict_with, sampled_rows, sensitivities
+from service.engine.beliefs import Posterior
+from service.engine.calibration import Fit, Mechanics, predict_with, sampled_rows, sensitivities
 from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
-from service.engine.effects import SITE_TERMS, TERMS, Design, grouping, jacobian, row_coefficients
+from service.engine.effects import SITE_TERMS, TERMS, Design, groupings, jacobian, row_coefficients
 from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, graded
 from service.engine.judge import Judge
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.memory_fit import OwnMemory, learn_peaks
 from service.engine.observed import model_flops_per_sample
-from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.operations import TRANSFORMER_FAMILIES, work
 from service.engine.own_rows import MOST_OWN_ROWS, OWN_SITE, OwnRows, weigh
-from service.engine.roofline import allowance, fastest_seconds_per_sample
+from service.engine.roofline import allowance, fastest_seconds_per_sample, usually_fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
-from service.engine.step_time import step_parts
-from service.engine.table import BoolArray, FloatArray, Table, TextArray
+from service.engine.table import BoolArray, FloatArray, Names, Table, TextArray
 
 # Terms whose levels are many and independent given the rest: their covariance with others is dropped when stored.
 LEAF_GROUPINGS = ("model", "unknown_model")
 MEMORY_SIGMA = 1.5  # widening of `log_spread` before any memory peaks were fitted
 LINEARISATIONS = 3  # times the mechanics are linearised anew around what own rows taught
+PREDICTED_AT_ONCE = 8192  # rows whose columns, some hundreds, stay near the processor
 MOST_MOVED = 3.0  # natural-log units that own rows may move an unknown by
 
 
@@ -52,6 +54,21 @@ class Forecast:
     mfu: Distribution
     flops_per_sample: FloatArray
     grade: TextArray
+
+
+def concatenate(forecasts: Sequence[Forecast]) -> Forecast:
+    """One forecast of the configurations of all, in order."""
+
+    def columns(parts: Sequence[Any]) -> Any:
+        if isinstance(parts[0], dict):
+            return {name: columns([part[name] for part in parts]) for name in parts[0]}
+        if isinstance(parts[0], Distribution):
+            return Distribution(
+                *(columns(sides) for sides in zip(*((d.p10, d.p50, d.p90) for d in parts), strict=True))
+            )
+        return np.concatenate(parts)
+
+    return Forecast(*(columns([getattr(one, field.name) for one in forecasts]) for field in fields(Forecast)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +89,11 @@ class Forecaster:
     report: dict[str, Any]
     own: OwnRows | None = None
     own_memory: OwnMemory | None = None
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        """What the fit says of its unknowns."""
+        return Posterior(self.design, self.unknowns, self.covariance, self.spreads)
 
     @classmethod
     def of(
@@ -120,17 +142,19 @@ class Forecaster:
         core = np.array(document["core"], dtype=np.int64)
         deviation = np.array(document["deviations"])
         covariance = np.diag(deviation**2)
-        correlation = _decode(document["correlation"], np.float16).astype(np.float64)
+        # In place: a few copies of it would be most of the memory that a worker ever takes.
         block = np.zeros((len(core), len(core)))
-        block[np.triu_indices(len(core), 1)] = correlation
-        block = block + block.T + np.eye(len(core))
-        covariance[np.ix_(core, core)] = block * np.outer(deviation[core], deviation[core])
+        block[~np.tri(len(core), dtype=bool)] = _decode(document["correlation"], np.float16)
+        block += block.T
+        np.fill_diagonal(block, 1.0)
+        block *= deviation[core]
+        block *= deviation[core][:, None]
+        covariance[np.ix_(core, core)] = block
         stored = document["evidence"]
         count = len(stored["ids"])
 
-        def texts(column: dict[str, Any]) -> TextArray:
-            vocabulary = np.array(column["vocabulary"], dtype=object)
-            return np.asarray(vocabulary[_decode(column["codes"], np.int32)], dtype=object)
+        def texts(column: dict[str, Any]) -> Names:
+            return Names(tuple(column["vocabulary"]), _decode(column["codes"], np.int32).astype(np.int64))
 
         evidence = Evidence(
             np.array(stored["ids"], dtype=object),
@@ -174,8 +198,8 @@ class Forecaster:
         deviation = np.sqrt(np.diag(self.covariance))
         correlation = self.covariance[np.ix_(core, core)] / np.outer(deviation[core], deviation[core])
 
-        def texts(column: TextArray) -> dict[str, Any]:
-            vocabulary, codes = np.unique(column.astype(str), return_inverse=True)
+        def texts(column: Names) -> dict[str, Any]:
+            vocabulary, codes = np.unique(column.text.astype(str), return_inverse=True)
             return {"vocabulary": vocabulary.tolist(), "codes": _encode(codes, np.int32)}
 
         document = {
@@ -209,20 +233,26 @@ class Forecaster:
 
     def predict(self, table: Table, *, grades: TextArray | None = None) -> Forecast:
         """Predict every configuration of a table. Rows without a known site are predicted as a new site would be."""
-        inputs = prepare(table)
-        median, variance, coefficients = self.log_seconds(table, inputs)
         if grades is None:
-            grades = graded(table, inputs.work.known, [self.evidence])
-        spread = np.sqrt(variance) * self._widening(table, grades)
-        parts = step_parts(inputs, coefficients)
-        mechanics = sum(parts.values())
-        floor = np.log(fastest_seconds_per_sample(inputs))
-        median = np.maximum(median, floor)
+            grades = graded(table, work(table).known, [self.evidence])
+        if len(table) <= PREDICTED_AT_ONCE:
+            return self._predict(table, grades)
+        blocks = [slice(begin, begin + PREDICTED_AT_ONCE) for begin in range(0, len(table), PREDICTED_AT_ONCE)]
+        return concatenate([self._predict(table.take(rows), grades[rows]) for rows in blocks])
+
+    def _predict(self, table: Table, grades: TextArray) -> Forecast:
+        inputs = prepare(table)
+        mechanics = self.mechanics(table, inputs)
+        median, variance = self.informed(table, mechanics)
+        spread = np.sqrt(variance) * self.widened(table, grades)
+        usual, floor = self.fastest(inputs)
+        median = np.maximum(median, np.log(usual))
         step = np.exp(median) * inputs.columns["global_batch"]
         # What a site's own rows add beyond the mechanics scales every part alike, so that the parts still sum up.
-        parts = {name: seconds * step / mechanics for name, seconds in parts.items()}
+        scale = step / sum(mechanics.parts.values())
+        parts = {name: seconds * scale for name, seconds in mechanics.parts.items()}
         up = np.exp(Z90 * spread)
-        quickest = np.minimum(np.exp(floor) * inputs.columns["global_batch"], step * (1.0 - 1e-9))
+        quickest = np.minimum(floor * inputs.columns["global_batch"], step * (1.0 - 1e-9))
         step_seconds = Distribution(np.maximum(step / up, quickest), step, step * up)
         rate = Distribution(1.0 / step_seconds.p90, 1.0 / step_seconds.p50, 1.0 / step_seconds.p10).scaled(
             inputs.columns["global_batch"]
@@ -255,18 +285,31 @@ class Forecaster:
             grades,
         )
 
-    def log_seconds(self, table: Table, inputs: Inputs | None = None) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def log_seconds(self, table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Median natural log of seconds per sample, its variance, and the rows' coefficients."""
+        mechanics = self.mechanics(table)
+        return *self.informed(table, mechanics), mechanics.coefficients
+
+    def mechanics(self, table: Table, inputs: Inputs | None = None) -> Mechanics:
+        """What the mechanics alone say, without what evidence and own rows add; `inputs`: of the same table."""
         inputs = inputs or prepare(table)
-        placed = replace(inputs, table=self._as_own(table))
-        mechanics = predict_with(placed, self.design, self.unknowns, self.covariance, self.spreads)
+        return predict_with(replace(inputs, table=self.as_own(table)), self.posterior)
+
+    def informed(self, table: Table, mechanics: Mechanics) -> tuple[FloatArray, FloatArray]:
+        """Median natural log of seconds per sample and its variance, with what evidence and own rows add."""
         median = mechanics.median + self.evidence.correction(table)
         if self.own is None:
-            return median, mechanics.variance + self.sigma**2, mechanics.coefficients
-        shift, variance = self.own.shift_and_variance(
-            table, mechanics.positions, mechanics.gradient, mechanics.variance
-        )
-        return median + shift, variance, mechanics.coefficients
+            return median, mechanics.variance + self.sigma**2
+        shift, variance = self.own.shift_and_variance(table, *mechanics.gradient(), mechanics.variance)
+        return median + shift, variance
+
+    def fastest(self, inputs: Inputs) -> tuple[FloatArray, FloatArray]:
+        """Seconds per sample that no median, and that no interval, goes below, shape (n,) each."""
+        if self.own is None:
+            return usually_fastest_seconds_per_sample(inputs)
+        # A site that has measured better than anybody is taken at its word.
+        fastest = fastest_seconds_per_sample(inputs)
+        return fastest, fastest
 
     @cached_property
     def judge(self) -> Judge:
@@ -313,12 +356,8 @@ class Forecaster:
 
     def _with_levels(self, table: Table) -> Forecaster:
         """Room for levels that the fit hasn't seen (the site itself, new models), at their prior."""
-        wanted = [
-            sorted(set(grouping(table, term.grouping).tolist()) - {""})
-            if term.least_rows == 1 or term.grouping in SITE_TERMS
-            else []
-            for term in TERMS
-        ]
+        names = {name: sorted({*column.text.tolist()} - {""}) for name, column in groupings(table).items()}
+        wanted = [names[term.grouping] if term.least_rows == 1 or term.grouping in SITE_TERMS else [] for term in TERMS]
         design, extra = self.design.with_room(wanted, self.spreads)
         return replace(
             self,
@@ -327,20 +366,20 @@ class Forecaster:
             covariance=linalg.block_diag(self.covariance, np.diag(extra)),
         )
 
-    def _as_own(self, table: Table) -> Table:
+    def as_own(self, table: Table) -> Table:
+        """The configurations at the site whose own rows were learned; as they are if none were."""
         if self.own is None:
             return table
         mine = np.full(len(table), OWN_SITE, dtype=object)
         return table.replace(lineage=mine, site=mine)
 
-    def _widening(self, table: Table, grades: TextArray) -> FloatArray:
-        language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
-        names = ("own" if self.own is not None else "transformer", "own" if self.own is not None else "other")
-        keys = [
-            f"{names[0] if is_language else names[1]}/{name}"
-            for is_language, name in zip(language, grades, strict=True)
-        ]
-        return np.array([self.widening.get(key, 1.0) for key in keys])
+    def widened(self, table: Table, grades: TextArray) -> FloatArray:
+        """What held-out predictions have shown the interval of such rows to need, as a factor; shape (n,)."""
+        language = table.among("family", TRANSFORMER_FAMILIES)
+        kinds = ("own", "own") if self.own is not None else ("transformer", "other")
+        graded = Names.of(grades)
+        factors = np.array([[self.widening.get(f"{kind}/{name}", 1.0) for name in graded.vocabulary] for kind in kinds])
+        return np.asarray(factors[np.where(language, 0, 1), graded.codes])
 
 
 def _encode(values: Any, kind: type) -> str:

@@ -16,13 +16,15 @@ import numpy as np
 from service.engine.calibration import Fit, fit, predict, sampled_rows
 from service.engine.evidence import Evidence
 from service.engine.forecast import Forecaster
-from service.engine.table import BoolArray, FloatArray, Table, TextArray
+from service.engine.table import BoolArray, FloatArray, IntArray, Table, TextArray
 
 HELD_OUT_ITERATIONS = 5
 HELD_OUT_ROWS = 500  # rows of one lineage that such a fit uses at most
 WARM_ROWS = 20  # rows of a source that a warm start learns (seeded choice)
 WARM_SEED = 20
 CURVE_ROWS = (0, 5, 10, 20, 50)  # own rows learned, along the learning curve
+
+Question = Callable[[Forecaster, IntArray], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +51,16 @@ def leave_lineages_out(
     lineages: Sequence[str] | None = None,
     processes: int = 2,
     refine: Callable[[Fit], Fit] = lambda without: without,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> HeldOut:
     """Predict every lineage (or those named) by a fit that hasn't seen it; spreads are kept from the full fit.
 
     Rows of lineages that weren't asked for are NaN. `refine` is what each such fit goes through before it predicts:
-    what submitted rows teach it.
+    what submitted rows teach it. `progress` is told, after each lineage, the share of them that is done.
     """
     names = sorted(set(table.text("lineage").tolist())) if lineages is None else list(lineages)
-    return HeldOut(*_each(_one_lineage, names, _Task(table, log_seconds, fitted, refine=refine), 5, processes))
+    task = _Task(table, log_seconds, fitted, refine=refine)
+    return HeldOut(*_each(_one_lineage, names, task, 5, processes, progress))
 
 
 def leave_levels_out(
@@ -88,6 +92,29 @@ def learning_curve(
     return _each(_one_curve, names, _Task(table, log_seconds, fitted), len(CURVE_ROWS), processes)
 
 
+def ask_without_lineages(
+    table: Table,
+    log_seconds: FloatArray,
+    fitted: Fit,
+    lineages: Sequence[str],
+    question: Question,
+    width: int,
+    *,
+    processes: int = 2,
+) -> FloatArray:
+    """What forecasters that have not seen a lineage answer about its rows, shape (width, n), NaN for other rows.
+
+    Args:
+        table: n measured configurations.
+        log_seconds: natural log of measured seconds per sample, shape (n,).
+        fitted: the fit of them all.
+        lineages: those to leave out, each in turn.
+        question: given a forecaster and the m positions of the rows that it has not seen, answers with (width, m).
+        width: how many values a row is answered with.
+    """
+    return _each(_one_question, lineages, _Task(table, log_seconds, fitted, question=question), width, processes)
+
+
 @dataclass(frozen=True, eq=False)
 class _Task:
     """What the workers share: measurements, the fit of all of them, and what is left out by which column."""
@@ -97,24 +124,30 @@ class _Task:
     fitted: Fit
     column: str = "lineage"
     refine: Callable[[Fit], Fit] = lambda without: without
+    question: Question | None = None
 
 
 _tasks: list[_Task] = []  # the one under way, put here before the fork, so that no worker has to be sent it
 
 
 def _each(
-    work: Callable[[str], FloatArray], names: Sequence[str], task: _Task, width: int, processes: int
+    work: Callable[[str], FloatArray],
+    names: Sequence[str],
+    task: _Task,
+    width: int,
+    processes: int,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> FloatArray:
     """Answers of `work` for the rows of every name of the task's column, shape (width, n)."""
     result = np.full((width, len(task.table)), np.nan)
     _tasks.append(task)
     try:
         with multiprocessing.get_context("fork").Pool(processes) as pool:
-            answers = pool.map(work, names, chunksize=1)
+            for done, (name, answer) in enumerate(zip(names, pool.imap(work, names), strict=True), start=1):
+                result[:, task.table.text(task.column) == name] = answer
+                progress(done / len(names))
     finally:
         _tasks.clear()
-    for name, answer in zip(names, answers, strict=True):
-        result[:, task.table.text(task.column) == name] = answer
     return result
 
 
@@ -181,6 +214,14 @@ def _one_curve(name: str) -> FloatArray:
             asked = own.take(rest)
             columns[point, rest], _, _ = warm.log_seconds(asked if count else as_new_site(asked))
     return columns
+
+
+def _one_question(name: str) -> FloatArray:
+    """`ask_without_lineages` for the rows of one lineage."""
+    task = _tasks[-1]
+    assert task.question is not None
+    mine = np.asarray(task.table.text("lineage") == name, dtype=bool)
+    return task.question(_without(mine), np.flatnonzero(mine))
 
 
 def _one_level(name: str) -> FloatArray:

@@ -10,7 +10,7 @@ import numpy as np
 from service.engine.layout_space import Row, number
 from service.engine.memory import prior_peak_gb
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.table import Table
+from service.engine.table import BoolArray, FloatArray, Table
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Flaw:
 # Judgement: held out, whole layers assumed wherever memory is short (1.1 x) made such rows 30 % too slow; 1.5 and 3
 # score alike.
 FULL_BEYOND = 1.5
+STATE_BYTES_PER_PARAMETER = 16.0  # fp32 weight, gradient and two moments (ZeRO, arXiv 1910.02054, section 3.1)
 
 
 def assumed(table: Table) -> Table:
@@ -38,6 +39,9 @@ def assumed(table: Table) -> Table:
     replicated = table["data_parallel"] > 1
     language = np.isin(table.text("family").astype(str), list(TRANSFORMER_FAMILIES))
     open_sharding, open_policy = sharding == "", policy == ""
+    # Sharing out states helps only where they are what doesn't fit.
+    stateful = language | (STATE_BYTES_PER_PARAMETER * np.nan_to_num(table["parameters"]) > 0.5 * room * 1e9)
+    shareable = open_sharding & replicated & stateful
     plain = table.replace(
         sharding=np.where(open_sharding, np.where(replicated, "ddp", "none"), sharding).astype(object),
         recompute=np.where(open_policy, np.where(language, "full", "none"), policy).astype(object),
@@ -47,13 +51,22 @@ def assumed(table: Table) -> Table:
     # Pipelines go with a sharded optimizer; gathering weights anew for every micro-batch would drown them.
     sharding = plain.text("sharding")
     for wanted, possible in (("zero1", np.ones(len(table), dtype=bool)), ("fsdp", table["pipeline_parallel"] <= 1)):
-        needs = open_sharding & replicated & possible & (prior_peak_gb(plain.replace(sharding=sharding)) > room)
+        needs = _exceeds(plain.replace(sharding=sharding), shareable & possible, room)
         sharding = np.where(needs, wanted, sharding).astype(object)
     recompute = np.where(open_policy, "none", policy)
     for more, limit in (("selective", room), ("full", FULL_BEYOND * room)):
         kept = plain.replace(sharding=sharding, recompute=recompute.astype(object))
-        recompute = np.where(open_policy & language & (prior_peak_gb(kept) > limit), more, recompute)
+        recompute = np.where(_exceeds(kept, open_policy & language, limit), more, recompute)
     return plain.replace(sharding=sharding, recompute=recompute.astype(object))
+
+
+def _exceeds(table: Table, asked: BoolArray, limit_gb: FloatArray) -> BoolArray:
+    """Which of the rows asked for need more memory than the limit, GB; shapes (n,)."""
+    result = np.zeros(len(table), dtype=bool)
+    rows = np.flatnonzero(asked)
+    if len(rows):
+        result[rows] = prior_peak_gb(table.take(rows)) > limit_gb[rows]
+    return result
 
 
 def flaws(row: Row) -> list[Flaw]:

@@ -59,7 +59,7 @@ MEMORY_COEFFICIENTS: tuple[Coefficient, ...] = (
         0.3,
         np.log(0.1),
         np.log(6.0),
-        "convolution inputs are kept, in-place activations and fused norms are not; judgement",
+        "what is kept is counted (memory_activations.py); the rest is fragmentation and workspace; judgement",
     ),
     Coefficient(
         "state_scale",

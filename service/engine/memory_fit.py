@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
 from service.engine.distribution import Z90, weighted_quantile
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_peak_gb, log_spread, memory_parts
@@ -111,6 +110,9 @@ def _solution(table: Table, target: FloatArray, used: BoolArray) -> FloatArray:
         error = log_peak_gb(inputs, np.broadcast_to(values, (len(subset), len(values)))) - aim
         error = np.clip(error, -RESIDUAL_CLIP, RESIDUAL_CLIP)
         return np.concatenate([weight * error / RESIDUAL_SCALE, (values - prior) / deviation])
+
+    # Only a fit needs it, and it is slow to import.
+    from scipy import optimize
 
     solved = optimize.least_squares(residuals, prior, loss="soft_l1")
     return np.asarray(solved.x, dtype=np.float64)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import FloatArray, Table, TextArray
+from service.engine.table import FloatArray, Table, TextArray, filled
 
 WHOLE_RUN_UNITS = {"hours": 3600.0, "minutes": 60.0, "accelerator_hours": 3600.0}
 UNITS = (
@@ -34,13 +34,13 @@ def model_flops_per_sample(table: Table) -> FloatArray:
     """Training FLOPs of one sample by the field's convention, shape (n,): (6 N + 12 L h s) per token, or 6 x MACs."""
     work = operations.work(table)
     tokens = table["sequence_length"]
-    language = np.isin(table.text("family").astype(str), list(operations.TRANSFORMER_FAMILIES))
+    language = table.among("family", operations.TRANSFORMER_FAMILIES)
     active = np.where(table["active_parameters"] > 0, table["active_parameters"], work.parameters)
-    dense_moe = (np.nan_to_num(table["experts"]) > 1) & ~(table["active_parameters"] > 0)
+    dense_moe = (filled(table["experts"], 0.0) > 1) & ~(table["active_parameters"] > 0)
     active = np.where(dense_moe, (work.gemm_flops / 2.0) / np.maximum(tokens, 1.0), active)
-    albert = np.char.find(table.text("model").astype(str), "albert") >= 0
+    albert = operations.is_albert(table)
     active = np.where(albert, work.gemm_flops / 2.0 / np.maximum(tokens, 1.0), active)
-    by_rule = tokens * (6.0 * active + 12.0 * np.nan_to_num(table["layers"] * table["hidden_size"]) * tokens)
+    by_rule = tokens * (6.0 * active + 12.0 * filled(table["layers"] * table["hidden_size"], 0.0) * tokens)
     return np.where(language & (tokens > 0), by_rule, 3.0 * (work.gemm_flops + work.attention_flops))
 
 
@@ -83,7 +83,7 @@ def _convert(
     tokens = np.where(table["sequence_length"] > 0, table["sequence_length"], 1.0)
     batch = table["global_batch"]
     flops = model_flops_per_sample(table)
-    recomputed = np.where(table.text("recompute") == "full", 4.0 / 3.0, 1.0)
+    recomputed = np.where(table.among("recompute", ("full",)), 4.0 / 3.0, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         by_unit: dict[str, FloatArray] = {
             "samples_per_second": divide(1.0, value),

@@ -158,14 +158,12 @@ def read_operating_facts(facts: Iterable[PublishedFact], tdp_w: Mapping[str, flo
     rates = [(rate, exposure.source) for exposure in EXPOSURES if (rate := _failure_rate(exposure, goodput)) > 0]
     sources["failures_per_accelerator_hour"] = tuple(dict.fromkeys(source for _, source in rates))
 
-    # Automated recovery, diagnosis and requeueing by hand, pooled; the slowest kind of incident is the high end, for
-    # the sites that publish are those that are good at it.
+    # Automated recovery, diagnosis and requeueing by hand, pooled.
     recoveries = [
         *values("recovery_seconds", _keyed(goodput, "incident_resolution_mean")),
         *values("diagnosis", _keyed(goodput, "failure_detection_and_diagnosis_time"), scale=60),
         *values("requeue", _keyed(goodput, "restart_scheduling_time_requeue")),
     ]
-    quick, usual, _ = quantiles(recoveries)
     sources["recovery_seconds"] += sources.pop("diagnosis") + sources.pop("requeue")
 
     stops = [*_keyed(goodput, "checkpoint_time"), *_keyed(goodput, "checkpoint_blocking_time")]
@@ -188,7 +186,7 @@ def read_operating_facts(facts: Iterable[PublishedFact], tdp_w: Mapping[str, flo
         accelerator_share=_fraction(drawn.value),
         network_power=network,
         failures_per_accelerator_hour=quantiles([rate for rate, _ in rates]),
-        recovery_seconds=(quick, usual, max(recoveries)),
+        recovery_seconds=quantiles(recoveries),
         checkpoint_seconds=quantiles(values("checkpoint_seconds", stops)),
         longest_checkpoint_interval_hours=first_number(habit.context.partition("~")[2]),
         evaluation_share=(0.0, min(shares), float(np.median(shares))),

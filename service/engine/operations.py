@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.table import BoolArray, FloatArray, Table
+from service.engine.table import BoolArray, FloatArray, Table, filled, once_a_table
 
 TRANSFORMER_FAMILIES = frozenset({"decoder", "encoder", "moe", "encoder_decoder"})
 # T5-style span corruption feeds the decoder about a quarter of the encoder's tokens: 512 against 114, rounded up to 128
@@ -50,6 +50,9 @@ RECURRENT_SHARE = 0.5
 # normalisation and activation around it (statistics, normalise, clip, and their gradients), which a bare layer lacks.
 BARE_LAYER_TRAFFIC = 6.0 / 19.0
 ACTIVE_TOLERANCE = 1.1  # counted over published active parameters that rounding explains ("active 22B")
+# Encoders predict the tokens that were masked, 15 % of all (Devlin et al. 2019, arXiv 1810.04805, section 3.1), and the
+# reference code gathers them before the vocabulary's head; fine-tuning puts a small head of its own in its place.
+MASKED_SHARE = 0.15
 LEAST_DENSE_SHARE = 0.3  # judgement: hybrid stacks keep a mixer in every layer
 PIXELS_PER_TOKEN = 16.0  # side of the patch that a mid-network feature map stands for
 
@@ -97,6 +100,12 @@ def layer_parameters(table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
     return hidden * (2.0 * query + 2.0 * key), feed_forward, feed_forward
 
 
+def predicted_share(table: Table) -> FloatArray:
+    """Share of a sample's tokens that go through the vocabulary's head, shape (n,)."""
+    masked = np.where(table.among("mode", ("pretrain",)), MASKED_SHARE, 0.0)
+    return np.where(table.among("family", ("encoder",)), masked, 1.0)
+
+
 def parameter_count(table: Table) -> FloatArray:
     """Parameters computed from the shape, shape (n,); NaN where layers or hidden size are unknown.
 
@@ -105,17 +114,17 @@ def parameter_count(table: Table) -> FloatArray:
     """
     hidden, layers = table["hidden_size"], _all_layers(table)
     attention, dense, expert = layer_parameters(table)
-    experts = np.nan_to_num(table["experts"])
-    shared = np.nan_to_num(table["shared_experts"])
-    dense_layers = np.where(experts > 0, np.nan_to_num(table["dense_layers"]), layers)
+    experts = filled(table["experts"], 0.0)
+    shared = filled(table["shared_experts"], 0.0)
+    dense_layers = np.where(experts > 0, filled(table["dense_layers"], 0.0), layers)
     # DeepSeek-style models give their few dense layers a feed-forward block as wide as all active experts together.
     dense_block = np.where(
-        (experts > 0) & (dense_layers > 0), dense * (np.nan_to_num(table["experts_per_token"]) + shared), dense
+        (experts > 0) & (dense_layers > 0), dense * (filled(table["experts_per_token"], 0.0) + shared), dense
     )
     sparse_layers = np.maximum(layers - dense_layers, 0.0)
     per_layer_norms = 2.0 * hidden
-    cross = np.where(table.text("family") == "encoder_decoder", np.nan_to_num(table["decoder_layers"]), 0.0)
-    vocabulary = np.nan_to_num(table["vocab_size"]) * hidden * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
+    cross = np.where(table.among("family", ("encoder_decoder",)), filled(table["decoder_layers"], 0.0), 0.0)
+    vocabulary = filled(table["vocab_size"], 0.0) * hidden * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
     total: FloatArray = (
         vocabulary
         + layers * (attention + per_layer_norms)
@@ -126,14 +135,16 @@ def parameter_count(table: Table) -> FloatArray:
     return total
 
 
+@once_a_table
 def work(table: Table) -> Work:
     """Cost of one sample of every configuration; see `Work`."""
-    family = table.text("family")
-    transformer = np.isin(family.astype(str), list(TRANSFORMER_FAMILIES))
+    transformer = table.among("family", TRANSFORMER_FAMILIES)
     shaped = transformer & (table["hidden_size"] > 0) & (_all_layers(table) > 0) & (table["sequence_length"] > 0)
-    by_shape = _transformer_work(table)
+    if shaped.all():
+        return _transformer_work(table)
     by_macs = _convolution_work(table)
-    recurrent = (np.isin(family.astype(str), ["rnn"])) & (table["sequence_length"] > 0)
+    by_shape = _transformer_work(table) if shaped.any() else by_macs
+    recurrent = table.among("family", ("rnn",)) & (table["sequence_length"] > 0)
 
     def choose(a: FloatArray, b: FloatArray) -> FloatArray:
         return np.where(shaped, a, b)
@@ -148,10 +159,10 @@ def work(table: Table) -> Work:
         score_elements=choose(by_shape.score_elements, by_macs.score_elements),
         kernels=np.where(
             steps > 1,
-            RECURRENT_KERNELS * np.nan_to_num(table["layers"], nan=1.0) * steps,
+            RECURRENT_KERNELS * filled(table["layers"], 1.0) * steps,
             choose(by_shape.kernels, by_macs.kernels),
         ),
-        sample_kernels=np.where(family == "detection", KERNELS_PER_DETECTED_IMAGE, 0.0),
+        sample_kernels=np.where(table.among("family", ("detection",)), KERNELS_PER_DETECTED_IMAGE, 0.0),
         sequential_steps=steps,
         stepwise_share=np.where(
             steps > 1, STEPWISE_PASSES * np.where(table["layers"] == 1.0, 1.0, RECURRENT_SHARE), 0.0
@@ -164,10 +175,16 @@ def work(table: Table) -> Work:
     )
 
 
+def is_albert(table: Table) -> BoolArray:
+    """Which models are of the ALBERT kind, shape (n,): their layers share one layer's weights."""
+    models = table.texts["model"]
+    return models.among({name for name in models.vocabulary if "albert" in name})
+
+
 def _all_layers(table: Table) -> FloatArray:
     """Layers of the whole model: encoder plus decoder where both are stated."""
-    both = np.nan_to_num(table["encoder_layers"]) + np.nan_to_num(table["decoder_layers"])
-    two_towers = (table.text("family") == "encoder_decoder") & (both > 0)
+    both = filled(table["encoder_layers"], 0.0) + filled(table["decoder_layers"], 0.0)
+    two_towers = table.among("family", ("encoder_decoder",)) & (both > 0)
     return np.where(two_towers, both, table["layers"])
 
 
@@ -175,16 +192,16 @@ def _transformer_work(table: Table) -> Work:
     hidden, sequence, layers = table["hidden_size"], table["sequence_length"], _all_layers(table)
     query, _ = attention_heads_width(table)
     attention, dense, expert = layer_parameters(table)
-    experts = np.nan_to_num(table["experts"])
-    active = np.where(experts > 0, np.nan_to_num(table["experts_per_token"]), 0.0)
-    shared = np.nan_to_num(table["shared_experts"])
-    dense_layers = np.where(experts > 0, np.nan_to_num(table["dense_layers"]), layers)
+    experts = filled(table["experts"], 0.0)
+    active = np.where(experts > 0, filled(table["experts_per_token"], 0.0), 0.0)
+    shared = filled(table["shared_experts"], 0.0)
+    dense_layers = np.where(experts > 0, filled(table["dense_layers"], 0.0), layers)
     dense_block = np.where((experts > 0) & (dense_layers > 0), dense * (active + shared), dense)
     sparse_layers = np.maximum(layers - dense_layers, 0.0)
 
-    encoder_decoder = table.text("family") == "encoder_decoder"
+    encoder_decoder = table.among("family", ("encoder_decoder",))
     decoder_share = np.where(
-        layers > 0, np.where(encoder_decoder, np.nan_to_num(table["decoder_layers"]), 0.0) / layers, 0.0
+        layers > 0, np.where(encoder_decoder, filled(table["decoder_layers"], 0.0), 0.0) / layers, 0.0
     )
     decoder_share = np.where(encoder_decoder & (decoder_share == 0), 0.5, decoder_share)
     # average tokens a layer sees, per token of the stated sequence
@@ -202,22 +219,24 @@ def _transformer_work(table: Table) -> Work:
     stated = table["parameters"]
     parameters = np.where(stated > 0, stated, computed)
     # A stated parameter count wins over a shape whose feed-forward or heads had to be assumed.
-    guessed = ~(table["intermediate_size"] > 0) & (experts == 0) & (stated > 0) & (computed > 0)
-    vocabulary = np.nan_to_num(table["vocab_size"]) * hidden
+    # So it does over one whose layers are of several kinds, few of which attend.
+    hybrid = table["attention_layers"] < layers
+    guessed = (hybrid | ~(table["intermediate_size"] > 0)) & (experts == 0) & (stated > 0) & (computed > 0)
+    vocabulary = filled(table["vocab_size"], 0.0) * hidden
     embeddings = vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
     # ALBERT shares one layer's weights: its parameters say nothing about its work.
-    shared_layers = np.char.find(table.text("model").astype(str), "albert") >= 0
+    shared_layers = is_albert(table)
     scale = np.where(
         guessed & ~shared_layers,
         np.clip((stated - embeddings) / np.maximum(computed - embeddings, 1.0), 0.4, 2.5),
         1.0,
     )
     expert_weights, body = _held_to_active(table, expert_weights, body, vocabulary)
-    head_flops = 2.0 * vocabulary * sequence * np.where(encoder_decoder, layer_tokens, 1.0)
-    window = np.where(table["sliding_window"] > 0, np.minimum(table["sliding_window"], sequence), sequence)
+    head_flops = 2.0 * vocabulary * sequence * np.where(encoder_decoder, layer_tokens, predicted_share(table))
+    seen = _attended(table, layers, sequence)
     expert_flops = 2.0 * expert_weights * sequence
     gemm_flops = 2.0 * body * scale * sequence * layer_tokens + expert_flops + head_flops
-    attention_flops = 4.0 * layers * query * sequence * window * layer_tokens
+    attention_flops = 4.0 * query * sequence * seen * layer_tokens
     heads = np.where(table["attention_heads"] > 0, table["attention_heads"], np.maximum(hidden / 128.0, 1.0))
     return Work(
         gemm_flops=gemm_flops,
@@ -226,7 +245,7 @@ def _transformer_work(table: Table) -> Work:
         expert_flops=expert_flops,
         elements=sequence
         * (layers * hidden * ELEMENTS_PER_TOKEN_LAYER * layer_tokens + 2.0 * vocabulary / np.maximum(hidden, 1.0)),
-        score_elements=layers * heads * sequence * window * layer_tokens,
+        score_elements=heads * sequence * seen * layer_tokens,
         kernels=layers * (KERNELS_PER_TRANSFORMER_LAYER + np.where(experts > 0, 28.0, 0.0)) + 28.0,
         sample_kernels=np.zeros(len(table)),
         sequential_steps=np.ones(len(table)),
@@ -239,6 +258,14 @@ def _transformer_work(table: Table) -> Work:
     )
 
 
+def _attended(table: Table, layers: FloatArray, sequence: FloatArray) -> FloatArray:
+    """Tokens that one token attends to, summed over layers and not halved for causality, shape (n,)."""
+    attending = np.where(table["attention_layers"] >= 0, np.minimum(table["attention_layers"], layers), layers)
+    window = np.where(table["sliding_window"] > 0, np.minimum(table["sliding_window"], sequence), sequence)
+    limited = np.where(table["windowed_layers"] >= 0, np.minimum(table["windowed_layers"], attending), attending)
+    return np.asarray(limited * window + (attending - limited) * sequence)
+
+
 def _held_to_active(
     table: Table, experts: FloatArray, body: FloatArray, vocabulary: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
@@ -249,7 +276,7 @@ def _held_to_active(
     `LEAST_DENSE_SHARE` of it, then off the experts.
     """
     active = table["active_parameters"] - vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0)
-    too_much = (np.nan_to_num(table["experts"]) > 0) & (active > 0) & (experts + body > ACTIVE_TOLERANCE * active)
+    too_much = (filled(table["experts"], 0.0) > 0) & (active > 0) & (experts + body > ACTIVE_TOLERANCE * active)
     dense = np.maximum(active - experts, LEAST_DENSE_SHARE * body)
     routed = np.minimum(experts, np.maximum(active - dense, 0.0))
     return np.where(too_much, routed, experts), np.where(too_much, dense, body)
@@ -285,32 +312,31 @@ PIXELS_OF_FAMILY = {"detection": 800.0, "segmentation": 512.0}  # usual sides wh
 
 
 def _convolution_work(table: Table) -> Work:
-    family = table.text("family")
-    typical = np.array([TYPICAL_GMACS.get(str(name), TYPICAL_GMACS["other"]) for name in family], dtype=np.float64)
+    typical = table.mapped("family", TYPICAL_GMACS, TYPICAL_GMACS["other"])
     stated = table["forward_gmacs"] > 0
     by_parameters = (
         ~stated
         & (table["parameters"] > 0)
         & (table["sequence_length"] > 0)
-        & np.isin(family.astype(str), [*TRANSFORMER_FAMILIES, "vit", "speech", "rnn"])
+        & table.among("family", {*TRANSFORMER_FAMILIES, "vit", "speech", "rnn"})
     )
     pixels = np.where(table["image_size"] > 0, table["image_size"], TYPICAL_IMAGE)
-    visual = np.isin(family.astype(str), ["cnn", "vit"])
+    visual = table.among("family", ("cnn", "vit"))
     typical = np.where(visual, typical * (pixels / TYPICAL_IMAGE) ** 2, typical)
     gmacs = np.where(stated, table["forward_gmacs"], typical)
     gmacs = np.where(by_parameters, table["parameters"] * table["sequence_length"] / 1e9, gmacs)
-    usual = np.array([PIXELS_OF_FAMILY.get(str(name), TYPICAL_IMAGE) for name in family], dtype=np.float64)
+    usual = table.mapped("family", PIXELS_OF_FAMILY, TYPICAL_IMAGE)
     area = (np.where(table["image_size"] > 0, table["image_size"], usual) / TYPICAL_IMAGE) ** 2
-    pictures = np.isin(family.astype(str), ["cnn", "vit", "detection", "segmentation", "diffusion"])
+    pictures = table.among("family", ("cnn", "vit", "detection", "segmentation", "diffusion"))
     typical_elements = np.where(pictures, ACTIVATIONS_OF_ONE_GMAC * np.sqrt(area * gmacs), ACTIVATIONS_PER_GMAC * gmacs)
     activations = np.where(table["activations"] > 0, table["activations"], typical_elements)
     image = np.where(table["image_size"] > 0, table["image_size"], 224.0)
     parameters = np.where(table["parameters"] > 0, table["parameters"], TYPICAL_PARAMETERS)
     # Embedding tables of recommenders are looked up, a few rows a sample; only the dense part is read and
     # reduced whole, and it has one weight per multiply-accumulate.
-    recommender = family == "recommender"
+    recommender = table.among("family", ("recommender",))
     parameters = np.where(recommender, np.minimum(parameters, np.maximum(1e9 * gmacs, 1e5)), parameters)
-    launches = np.array([TYPICAL_KERNELS.get(str(name), KERNELS_PER_OTHER) for name in family])
+    launches = table.mapped("family", TYPICAL_KERNELS, KERNELS_PER_OTHER)
     launches = np.where(table["layers"] == 1.0, KERNELS_PER_LAYER, launches)
     zeros = np.zeros(len(table))
     return Work(

@@ -9,12 +9,14 @@ site's own rows, so that a careful site gets narrow intervals and a careless one
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from scipy import linalg
 
+from service.engine.calibration import Mechanics
 from service.engine.evidence import FEATURE_WEIGHTS, features
 from service.engine.table import FloatArray, IntArray, Table, TextArray
 
@@ -83,13 +85,9 @@ class OwnRows:
             gradient: derivatives of log seconds to them, shape (m, w).
             mechanics: prior variance from uncertain unknowns, shape (m,).
         """
-        far, differing = distances(table, self.coordinates, self.names)
-        linear = np.einsum("mw,mwn->mn", np.where(positions >= 0, gradient, 0.0), self.influence[positions])
         shift, whole, variance = np.zeros((3, len(table)))
         wholes = []
-        for one in self.hypotheses:
-            smooth = similarity(far, differing, one.spread, one.reach)
-            cross = smooth + linear
+        for one, smooth, cross in self._covariances(table, positions, gradient):
             left = mechanics + one.spread**2 - np.einsum("mn,mn->m", cross @ one.inverse, cross)
             wholes.append(cross @ one.weights)
             shift += one.share * (smooth @ one.weights)
@@ -99,6 +97,41 @@ class OwnRows:
         for one, mean in zip(self.hypotheses, wholes, strict=True):
             variance += one.share * (mean - whole) ** 2
         return shift, variance
+
+    def variance_of_difference(
+        self, ours: tuple[Table, Mechanics], theirs: tuple[Table, Mechanics], mechanics: FloatArray
+    ) -> FloatArray:
+        """Variance of the difference between new runs' log seconds and those of other new runs, shape (m,).
+
+        Args:
+            ours: m configurations, and what the mechanics say of them.
+            theirs: those that each is compared with.
+            mechanics: prior variance of the difference from uncertain unknowns, shape (m,).
+        """
+        far, differing = distances_between(ours[0], theirs[0])
+        pairs = (self._covariances(table, *said.gradient()) for table, said in (ours, theirs))
+        variance, whole = np.zeros((2, len(ours[0])))
+        moves = []
+        for (one, _, cross), (_, _, other) in zip(*pairs, strict=True):
+            apart = cross - other
+            unshared = 2.0 * (1.0 - similarity(far, differing, 1.0, one.reach))
+            left = mechanics + one.spread**2 * unshared - np.einsum("mn,mn->m", apart @ one.inverse, apart)
+            moves.append(apart @ one.weights)
+            whole += one.share * moves[-1]
+            variance += one.share * (np.maximum(left, 0.0) + one.noise**2 * unshared)
+        for one, move in zip(self.hypotheses, moves, strict=True):
+            variance += one.share * (move - whole) ** 2
+        return variance
+
+    def _covariances(
+        self, table: Table, positions: IntArray, gradient: FloatArray
+    ) -> Iterator[tuple[Hypothesis, FloatArray, FloatArray]]:
+        """By hypothesis, the covariance of m configurations with the own rows: beyond the mechanics, and whole."""
+        far, differing = distances(table, self.coordinates, self.names)
+        linear = np.einsum("mw,mwn->mn", np.where(positions >= 0, gradient, 0.0), self.influence[positions])
+        for one in self.hypotheses:
+            smooth = similarity(far, differing, one.spread, one.reach)
+            yield one, smooth, smooth + linear
 
 
 def coordinates_of(table: Table) -> FloatArray:
@@ -114,6 +147,15 @@ def distances(table: Table, coordinates: FloatArray, names: dict[str, TextArray]
     for name, distance in NAME_DISTANCES.items():
         differing += distance**2 * (table.text(name)[:, None] != names[name][None, :])
     return np.maximum(far, 0.0), differing
+
+
+def distances_between(ours: Table, theirs: Table) -> tuple[FloatArray, FloatArray]:
+    """Squared distances of m configurations each to its own counterpart: by features, and by names; shapes (m,)."""
+    far = ((coordinates_of(ours) - coordinates_of(theirs)) ** 2).sum(axis=1)
+    differing = np.zeros(len(ours))
+    for name, distance in NAME_DISTANCES.items():
+        differing += distance**2 * (ours.text(name) != theirs.text(name))
+    return far, differing
 
 
 def similarity(far: FloatArray, differing: FloatArray, spread: float, reach: float) -> FloatArray:

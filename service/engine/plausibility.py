@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.distribution import Z90
-from service.engine.effects import row_coefficients
-from service.engine.evidence import NAME_PENALTIES
+from service.engine.evidence import NAME_PENALTIES, graded
 from service.engine.forecast import Forecaster
-from service.engine.roofline import allowance, fastest_seconds_per_sample
+from service.engine.operations import work
+from service.engine.roofline import allowance, fastest_seconds_per_sample, usually_fastest_seconds_per_sample
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import FloatArray, Table
@@ -71,7 +70,8 @@ class Judge:
         inputs = prepare(table)
         fastest = fastest_seconds_per_sample(inputs)
         at_peak = np.where(inputs.work.known, fastest * allowance(table), np.nan)
-        median = np.maximum(self._median(inputs), np.log(fastest))
+        usual, _ = usually_fastest_seconds_per_sample(inputs)
+        median = np.maximum(self._median(inputs), np.log(usual))
         deviation = median - log_seconds
         return Plausibility(
             at_peak / np.exp(log_seconds),
@@ -88,30 +88,30 @@ class Judge:
         far = np.flatnonzero(distance > LEAST_DOUBTFUL_LOG)
         if not len(far):
             return beyond
-        _, variance, _ = self.forecaster.log_seconds(table.take(far))
-        spread = DOUBTFUL_DEVIATIONS * np.sqrt(variance)
+        asked = table.take(far)
+        # The variance alone: what near measurements correct is a matter of the median, which is known.
+        spread = DOUBTFUL_DEVIATIONS * np.sqrt(self.forecaster.mechanics(asked).variance + self.forecaster.sigma**2)
         narrowest, widest = (np.maximum(factor * spread, LEAST_DOUBTFUL_LOG) for factor in self.widening)
         beyond[far] = np.where(distance[far] > widest, widest, narrowest)
-        between = far[(distance[far] > narrowest) & (distance[far] <= widest)]
+        between = np.flatnonzero((distance[far] > narrowest) & (distance[far] <= widest))
         if len(between):
-            step = self.forecaster.predict(table.take(between)).step_seconds
-            # The upper side: the lower one is cut off where the chips' peak is near.
-            own = DOUBTFUL_DEVIATIONS * np.log(step.p90 / step.p50) / Z90
-            beyond[between] = np.maximum(own, LEAST_DOUBTFUL_LOG)
+            rows = asked.take(between)
+            grades = graded(rows, work(rows).known, [self.forecaster.evidence])
+            own = spread[between] * self.forecaster.widened(rows, grades)
+            beyond[far[between]] = np.maximum(own, LEAST_DOUBTFUL_LOG)
         return beyond
 
     def _median(self, inputs: Inputs) -> FloatArray:
         """The forecast's median alone, natural log of seconds per sample: what `Forecaster.log_seconds` gives first."""
-        positions, multipliers, targets = self.forecaster.design.columns(inputs.table)
-        coefficients = row_coefficients(positions, multipliers, targets, self.forecaster.unknowns)
+        coefficients = self.forecaster.posterior.coefficients(inputs.table)
         return log_seconds_per_sample(inputs, coefficients) + self._correction(inputs)
 
     def _correction(self, inputs: Inputs) -> FloatArray:
         """`Evidence.correction`, once for rows that it cannot tell apart: sweeps over batches and counts are one."""
         table = inputs.table
         names = [table.text(name) for name in ("family", *(name for name, _ in NAME_PENALTIES))]
-        work = inputs.work.gemm_flops + inputs.work.attention_flops
-        numbers = [np.nan_to_num(column) for column in (work, table["sequence_length"], table["peak_tflops"])]
+        flops = inputs.work.gemm_flops + inputs.work.attention_flops
+        numbers = [np.nan_to_num(column) for column in (flops, table["sequence_length"], table["peak_tflops"])]
         keys = list(zip(*(column.tolist() for column in (*names, *numbers)), strict=True))
         unknown = {key: position for position, key in enumerate(keys) if key not in self.corrections}
         if unknown:
@@ -125,7 +125,7 @@ class Judge:
 
 
 def _impossible_beyond(table: Table) -> FloatArray:
-    packed = np.isin(table.text("packing").astype(str), ["packed", "unpadded"])
+    packed = table.among("packing", ("packed", "unpadded"))
     others = np.where(packed, IMPOSSIBLE_WHEN_PACKED, IMPOSSIBLE)
-    convolutional = np.isin(table.text("family").astype(str), list(CONVOLUTIONS))
+    convolutional = table.among("family", CONVOLUTIONS)
     return np.asarray(np.where(convolutional, IMPOSSIBLE_CONVOLUTIONS, others))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import BoolArray, FloatArray, Table, TextArray
+from service.engine.table import BoolArray, FloatArray, Table, TextArray, filled
 
 MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
@@ -41,8 +41,10 @@ RIDGE_REFERENCE = 150.0  # FLOP per byte; ridge point of a V100 or A100 at half 
 # that share one interpreter lock; only the backward pass runs freely. Judgement: half of the launches wait in line.
 SERIAL_SHARE = 0.5
 REFERENCE_IMAGE = 224.0  # pixels a side of the image that input_seconds is stated for
+USUAL_MATMUL_SHARE = 0.77  # of the peak, in a chip's best matrix product: median of achievable_matmul.csv
 MESSAGE_BYTES = 2.0  # activations and gathered weights travel in half precision
-UNPADDED_SHARE = 0.55  # real tokens over sequence length once padding is removed (MLPerf BERT's corpus: about half)
+# Real tokens over sequence length once padding is removed (MLPerf BERT's corpus: about half).
+FILLED_SHARE = {"unpadded": 0.55}
 
 BYTES_PER_ELEMENT = {"fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 2.0, "fp4": 2.0}
 # Bytes read and written per trained parameter and step: gradients, master weights and states once each.
@@ -106,15 +108,14 @@ class Inputs:
 
 def among(column: TextArray, names: tuple[str, ...] | frozenset[str]) -> BoolArray:
     """Which values of a text column are one of `names`, shape (n,)."""
-    return np.isin(column.astype(str), list(names))
+    return np.fromiter((value in names for value in column.tolist()), dtype=bool, count=len(column))
 
 
 def prepare(table: Table) -> Inputs:
     """Everything of a table that doesn't depend on coefficients."""
     work = operations.work(table)
     layout = _layout(table)
-    mode = table.text("mode")
-    share = np.array([TRAINED_SHARE.get(str(name), 1.0) for name in mode])
+    share = table.mapped("mode", TRAINED_SHARE, 1.0)
     stated = table["trainable_parameters"] / np.maximum(work.parameters, 1.0)
     trained_share = np.clip(np.where(table["trainable_parameters"] > 0, stated, share), 0.0, 1.0)
     sparse = np.maximum(work.parameters - work.dense_parameters, 0.0)
@@ -122,14 +123,17 @@ def prepare(table: Table) -> Inputs:
     local_parameters = work.dense_parameters / copies + sparse / (copies * np.maximum(layout.expert, 1.0))
     # Frozen backbones stop the backward pass at the first trained layer; adapters need input gradients all the way.
     backward = np.where(
-        among(mode, ADAPTER_MODES), 1.0 + trained_share, np.where(mode == "frozen", 2.0 * trained_share, 2.0)
+        table.among("mode", ADAPTER_MODES),
+        1.0 + trained_share,
+        np.where(table.among("mode", ("frozen",)), 2.0 * trained_share, 2.0),
     )
-    passes = 1.0 + backward + (table.text("recompute") == "full")
+    passes = 1.0 + backward + table.among("recompute", ("full",))
     columns = {
         **_kernels(table, work, layout, local_parameters, backward, passes),
         **_model_messages(table, work, layout),
         **_replica_messages(table, layout, local_parameters, trained_share),
         **_surroundings(table, work, layout),
+        "micro_batches": layout.micro_batches,
         "backward_share": backward / passes,
         # Of the 6 N of training from scratch, what frozen weights leave to be done.
         "trained_flops_share": (1.0 + backward) / 3.0,
@@ -139,11 +143,11 @@ def prepare(table: Table) -> Inputs:
 
 def _layout(table: Table) -> Layout:
     def degree(name: str) -> FloatArray:
-        return np.maximum(np.nan_to_num(table[name], nan=1.0), 1e-6)
+        return np.maximum(filled(table[name], 1.0), 1e-6)
 
     data = degree("data_parallel")
-    micro_batch = np.maximum(np.nan_to_num(table["micro_batch"], nan=1.0), 1e-9)
-    global_batch = np.maximum(np.nan_to_num(table["global_batch"], nan=1.0), 1e-9)
+    micro_batch = np.maximum(filled(table["micro_batch"], 1.0), 1e-9)
+    global_batch = np.maximum(filled(table["global_batch"], 1.0), 1e-9)
     micro_batches = np.maximum(global_batch / (data * micro_batch), 1e-6)
     return Layout(
         degree("tensor_parallel"),
@@ -166,30 +170,30 @@ def _kernels(
     passes: FloatArray,
 ) -> dict[str, FloatArray]:
     """FLOPs, bytes and launches of one micro-batch on one rank, and what the rank has to do them with."""
-    recompute = table.text("recompute")
-    attention_passes = (
-        1.0 + np.where(backward >= 1.0, 2.0, backward) + ((recompute == "full") | (recompute == "selective"))
-    )
-    filled = np.where(table.text("packing") == "unpadded", UNPADDED_SHARE, 1.0)
-    samples = layout.micro_batch * filled
+    repeated = table.among("recompute", ("full", "selective"))
+    attention_passes = 1.0 + np.where(backward >= 1.0, 2.0, backward) + repeated
+    real_share = table.mapped("packing", FILLED_SHARE, 1.0)
+    samples = layout.micro_batch * real_share
     split = layout.tensor * layout.context
     # Where degrees count cores or tiles (two ranks a chip), a rank has its share of the chip; where they multiply to
     # less than the count, the remaining accelerators are taken to share the work.
     share = np.clip(table["count"] / (split * layout.pipeline * layout.data), 0.25, 4.0)
-    peak = table["peak_tflops"] * 1e12 * share
+    # Learned efficiencies are fractions of what chips usually reach; one known to reach less starts from that.
+    reach = filled(table["matmul_share"] / USUAL_MATMUL_SHARE, 1.0)
+    peak = table["peak_tflops"] * 1e12 * share * reach
     bandwidth = table["memory_bandwidth_gbs"] * 1e9 * share
 
     tokens = samples * work.tokens / layout.context
     # The head sits on the last pipeline stage, and the slowest stage sets the pace.
     body = (work.gemm_flops - work.head_flops - work.expert_flops) / layout.pipeline + work.head_flops
-    experts = np.maximum(np.nan_to_num(table["experts"]), 1.0)
-    active = np.maximum(np.nan_to_num(table["experts_per_token"]), 1.0)
+    experts = np.maximum(filled(table["experts"], 0.0), 1.0)
+    active = np.maximum(filled(table["experts_per_token"], 0.0), 1.0)
     expert_width = np.where(table["intermediate_size"] > 0, table["intermediate_size"], work.width)
-    element_bytes = np.array([BYTES_PER_ELEMENT.get(str(name), 4.0) for name in table.text("precision")])
+    element_bytes = table.mapped("precision", BYTES_PER_ELEMENT, 4.0)
     per_rank = samples / layout.pipeline / split
     steps, stepwise = work.sequential_steps, work.stepwise_share
     batched = (1.0 - stepwise) / steps + stepwise  # one over a product's rows per sample, averaged over products
-    scores = np.where(among(table.text("attention"), FUSED_ATTENTION), 0.0, 5.0 * per_rank * work.score_elements)
+    scores = np.where(table.among("attention", FUSED_ATTENTION), 0.0, 5.0 * per_rank * work.score_elements)
     return {
         "peak": peak,
         "bandwidth": bandwidth,
@@ -211,9 +215,9 @@ def _kernels(
 
 def _launches(table: Table, work: operations.Work, layout: Layout, passes: FloatArray) -> FloatArray:
     """Kernels that the host of one rank launches for a micro-batch, all passes, shape (n,)."""
-    layers = np.where(work.sequential_steps > 1, 0.0, np.nan_to_num(table["layers"]))
+    layers = np.where(work.sequential_steps > 1, 0.0, filled(table["layers"], 0.0))
     collectives = np.where(layout.tensor > 1, layers * TENSOR_PARALLEL_KERNELS, 0.0)
-    whole = among(table.text("framework"), WHOLE_GRAPH_FRAMEWORKS)
+    whole = table.among("framework", WHOLE_GRAPH_FRAMEWORKS)
     kernels = (work.kernels + collectives) * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch
     return np.asarray(
         kernels / layout.pipeline * np.where(whole, WHOLE_GRAPH_SHARE, 1.0) * _turns(table) * _eager_share(table)
@@ -222,36 +226,37 @@ def _launches(table: Table, work: operations.Work, layout: Layout, passes: Float
 
 def _eager_share(table: Table) -> FloatArray:
     """Share of a step's dispatch that no recorded graph takes over, shape (n,)."""
-    return np.array([GRAPHED_SHARE.get(str(name), 1.0) for name in table.text("cuda_graphs")])
+    return table.mapped("cuda_graphs", GRAPHED_SHARE, 1.0)
 
 
 def _domain(table: Table) -> FloatArray:
     """Accelerators joined by the fast link, shape (n,)."""
-    return np.maximum(np.nan_to_num(table["domain"], nan=8.0), 1.0)
+    return np.maximum(filled(table["domain"], 8.0), 1.0)
 
 
 def _turns(table: Table) -> FloatArray:
     """How many times longer launching takes where one process serves several accelerators, shape (n,), at least 1."""
     served = np.clip(table["count"], 1.0, _domain(table))
-    return np.where(table.text("variable_update") == "single_process", 1.0 + SERIAL_SHARE * (served - 1.0), 1.0)
+    single = table.among("variable_update", ("single_process",))
+    return np.where(single, 1.0 + SERIAL_SHARE * (served - 1.0), 1.0)
 
 
 def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict[str, FloatArray]:
     """Bytes and messages between the ranks of one copy of the model, per micro-batch."""
     tensor, expert, context = layout.tensor, layout.expert, layout.context
     node, inter = _domain(table), table["inter_gbs"] * 1e9
-    filled = np.where(table.text("packing") == "unpadded", UNPADDED_SHARE, 1.0)
-    hidden, layers = np.nan_to_num(table["hidden_size"]), np.nan_to_num(table["layers"]) / layout.pipeline
-    tokens = layout.micro_batch * work.tokens * filled / context
+    real_share = table.mapped("packing", FILLED_SHARE, 1.0)
+    hidden, layers = filled(table["hidden_size"], 0.0), filled(table["layers"], 0.0) / layout.pipeline
+    tokens = layout.micro_batch * work.tokens * real_share / context
     activation = tokens * hidden * MESSAGE_BYTES
     # Two all-reduces forward, two backward, two more where the forward pass is repeated.
-    reductions = layers * 4.0 * np.where(table.text("recompute") == "full", 1.5, 1.0)
-    experts = np.nan_to_num(table["experts"])
-    active = np.clip(np.nan_to_num(table["experts_per_token"]), 1.0, NODE_LIMITED_EXPERTS)
+    reductions = layers * 4.0 * np.where(table.among("recompute", ("full",)), 1.5, 1.0)
+    experts = filled(table["experts"], 0.0)
+    active = np.clip(filled(table["experts_per_token"], 0.0), 1.0, NODE_LIMITED_EXPERTS)
     routed = (expert > 1) & (experts > 1)
     _, key_width = operations.attention_heads_width(table)
-    keys = tokens * np.nan_to_num(key_width) * MESSAGE_BYTES
-    virtual = np.maximum(np.nan_to_num(table["virtual_pipeline"], nan=1.0), 1.0)
+    keys = tokens * filled(key_width, 0.0) * MESSAGE_BYTES
+    virtual = np.maximum(filled(table["virtual_pipeline"], 1.0), 1.0)
 
     def beyond(ranks: FloatArray) -> FloatArray:
         """Bandwidth between nodes where a group of `ranks` leaves its node, else no limit."""
@@ -283,43 +288,41 @@ def _replica_messages(
     table: Table, layout: Layout, local_parameters: FloatArray, trained_share: FloatArray
 ) -> dict[str, FloatArray]:
     """Bytes between copies of the model, and of the optimizer, per step."""
-    sharding = table.text("sharding")
-    sharded = among(sharding, SHARDS_WEIGHTS)
+    sharded = table.among("sharding", SHARDS_WEIGHTS)
     replicas = layout.data * layout.context
     ring = np.where(replicas > 1, (replicas - 1) / replicas, 0.0)
     trained = local_parameters * trained_share
-    gradients = trained * np.where(among(table.text("precision"), ("fp32", "tf32")), 4.0, 2.0)
+    gradients = trained * np.where(table.among("precision", ("fp32", "tf32")), 4.0, 2.0)
     # Sharded weights are gathered forward and backward, and gradients scattered, for every micro-batch anew.
     gathered = layout.micro_batches * ring * (gradients + 2.0 * local_parameters * MESSAGE_BYTES)
     node = _domain(table)
     across = (replicas * layout.tensor > node) & (table["count"] > node)
     ranks_in_node = np.maximum(np.minimum(node / layout.tensor, replicas), 1.0)
-    rounds = np.where(sharded, np.nan_to_num(table["layers"]) * layout.micro_batches, 1.0)
-    states = trained / np.where(among(sharding, SHARDS_OPTIMIZER), np.maximum(replicas, 1.0), 1.0)
-    optimizer_bytes = np.array([OPTIMIZER_BYTES.get(str(name), 28.0) for name in table.text("optimizer")])
-    offload_bytes = np.array([OFFLOAD_BYTES.get(str(name), 0.0) for name in table.text("offload")])
+    rounds = np.where(sharded, filled(table["layers"], 0.0) * layout.micro_batches, 1.0)
+    states = trained / np.where(table.among("sharding", SHARDS_OPTIMIZER), np.maximum(replicas, 1.0), 1.0)
+    optimizer_bytes = table.mapped("optimizer", OPTIMIZER_BYTES, 28.0)
+    offload_bytes = table.mapped("offload", OFFLOAD_BYTES, 0.0)
     return {
         "gradient_bytes": np.where(sharded, gathered, 2.0 * gradients * ring),
         "gradient_messages": np.where(replicas > 1, 2.0 * np.log2(np.maximum(replicas, 2.0)) * rounds, 0.0),
         "data_inter": np.where(across, table["inter_gbs"] * 1e9 * ranks_in_node, np.inf),
         "data_is_sharded": sharded.astype(np.float64),
-        "optimizer_bytes": np.where(table.text("mode") == "fwd_bwd", 0.0, states * optimizer_bytes),
+        "optimizer_bytes": np.where(table.among("mode", ("fwd_bwd",)), 0.0, states * optimizer_bytes),
         "offload_bytes": states * offload_bytes,
     }
 
 
 def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[str, FloatArray]:
     """What surrounds the step: input pipeline, host, and how many may be late."""
-    family = table.text("family")
     node = _domain(table)
     image = np.where(table["image_size"] > 0, table["image_size"], REFERENCE_IMAGE)
     # Decoding cost grows with pixels; token sequences and records are cheap to read.
-    language = among(family, operations.TRANSFORMER_FAMILIES)
-    sequences = language | (family == "rnn")
-    records = among(family, ("recommender", "gnn"))
+    language = table.among("family", operations.TRANSFORMER_FAMILIES)
+    sequences = language | table.among("family", ("rnn",))
+    records = table.among("family", ("recommender", "gnn"))
     units = np.where(sequences, 0.02, np.where(records, 1e-3, (image / REFERENCE_IMAGE) ** 2))
-    timed_alone = table.text("mode") == "fwd_bwd"  # forward and backward pass of a batch that lies ready
-    units = np.where((table.text("data_input") == "synthetic") | timed_alone, 0.0, units)
+    timed_alone = table.among("mode", ("fwd_bwd",))  # forward and backward pass of a batch that lies ready
+    units = np.where(table.among("data_input", ("synthetic",)) | timed_alone, 0.0, units)
     samples = layout.micro_batches * layout.micro_batch / (layout.tensor * layout.pipeline * layout.context)
     together = np.clip(table["count"], 1.0, node)
     return {

@@ -11,6 +11,8 @@ module only turns the two into seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from service.engine.coefficients import HIGH, INDEX, LOW
@@ -38,9 +40,8 @@ PARTS: tuple[str, ...] = (
 # Host memory traffic of ZeRO-Offload's CPU optimizer and its transfers, about 10 GB/s per accelerator
 # (Ren et al. 2021, arXiv 2101.06840, section 6: a PCIe 3.0 x16 link).
 OFFLOAD_BYTES_PER_SECOND = 1.0e10
-# Power mean that stands for "the slower of two concurrent activities". Launches take the square: the sum over layers of
-# the slower is more than the slower of the sums, as early layers are busy where late ones wait.
-OVERLAP_SHARPNESS = 4.0
+# Power mean of exponent 4 that stands for "the slower of two concurrent activities". Launches take the square: the sum
+# over layers of the slower is more than the slower of the sums, as early layers are busy where late ones wait.
 
 
 def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray]:
@@ -52,11 +53,40 @@ def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
 
     Returns: `{part: seconds}` for each of `PARTS`, shape (n,) each, non-negative; their sum is the step.
     """
-    c = inputs.columns
-    value = np.clip(coefficients, LOW, HIGH)
-    physical = {name: np.exp(value[:, position]) for name, position in INDEX.items() if name != "gradient_exposed"}
-    exposed = 1.0 / (1.0 + np.exp(-value[:, INDEX["gradient_exposed"]]))
-    m = inputs.micro_batches
+    return _parts(inputs.columns, _physical(coefficients))
+
+
+def shifted_parts(inputs: Inputs, coefficients: FloatArray, shift: float, rows: slice) -> dict[str, FloatArray]:
+    """`step_parts` of m rows as it is, then with each coefficient in turn greater by `shift`: shape (1 + k, m) each."""
+    here, there = _physical(coefficients[rows]), _physical(coefficients[rows] + shift)
+    width, count = here.shape
+    values = np.empty((width, 1 + width, count))
+    values[:] = here[:, None, :]
+    each = np.arange(width)
+    values[each, 1 + each] = there
+    parts = _parts({name: column[rows] for name, column in inputs.columns.items()}, values)
+    # No coefficient is in some parts.
+    return {
+        name: seconds if seconds.ndim == 2 else np.broadcast_to(seconds, (1 + width, count))
+        for name, seconds in parts.items()
+    }
+
+
+def _physical(coefficients: FloatArray) -> FloatArray:
+    """The quantities themselves of n rows, shape (k, n), from the scale that they are learned on, shape (n, k)."""
+    value = np.clip(np.ascontiguousarray(coefficients.T), LOW[:, None], HIGH[:, None])
+    result: FloatArray = np.exp(value)
+    exposed = INDEX["gradient_exposed"]
+    result[exposed] = 1.0 / (1.0 + np.exp(-value[exposed]))
+    return result
+
+
+def _parts(columns: Mapping[str, FloatArray], values: FloatArray) -> dict[str, FloatArray]:
+    """`step_parts` of quantities in the order of `COEFFICIENTS`, shape (k, ..., n)."""
+    c = columns
+    physical = {name: values[position] for name, position in INDEX.items()}
+    exposed = physical["gradient_exposed"]
+    m = c["micro_batches"]
     speed = c["peak"] * physical["compute_efficiency"]
     rows_half, width_half = physical["gemm_rows_half"] * c["ridge"], physical["gemm_width_half"] * c["ridge"]
     work = physical["work"]
@@ -126,14 +156,18 @@ def log_seconds_per_sample(inputs: Inputs, coefficients: FloatArray) -> FloatArr
 
 
 def _slower(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Smooth maximum of two concurrent durations; at least the larger, at most 2^(1/sharpness) of it."""
+    """Smooth maximum of two concurrent durations; at least the larger, at most 2^(1/4) of it."""
     large, small = np.maximum(a, b), np.minimum(a, b)
-    ratio = small / np.maximum(large, 1e-300)
-    return large * np.power(1.0 + ratio**OVERLAP_SHARPNESS, 1.0 / OVERLAP_SHARPNESS)
+    return np.asarray(large * _overlap(small, large))
 
 
 def _faster(a: FloatArray, b: FloatArray) -> FloatArray:
     """Smooth minimum of two durations; at most the smaller."""
     large, small = np.maximum(a, b), np.minimum(a, b)
+    return np.asarray(small / _overlap(small, large))
+
+
+def _overlap(small: FloatArray, large: FloatArray) -> FloatArray:
+    """(1 + (small / large)^4)^(1/4); squares and roots are several times quicker than powers."""
     ratio = small / np.maximum(large, 1e-300)
-    return small * np.power(1.0 + ratio**OVERLAP_SHARPNESS, -1.0 / OVERLAP_SHARPNESS)
+    return np.asarray(np.sqrt(np.sqrt(1.0 + np.square(np.square(ratio)))))

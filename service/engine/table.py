@@ -6,8 +6,11 @@ an evaluation, a calibration) builds a `Table` and hands it over; a single estim
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, wraps
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +41,8 @@ NUMBERS: tuple[str, ...] = (
     "shared_experts",
     "dense_layers",
     "sliding_window",
+    "windowed_layers",  # that the window limits, where not all
+    "attention_layers",  # where others have none
     "forward_gmacs",  # 10^9 multiply-accumulates per sample, forward
     "activations",  # elements written per sample, forward
     "kernels",  # launches of one forward pass, whatever the batch
@@ -47,6 +52,7 @@ NUMBERS: tuple[str, ...] = (
     "image_size",  # pixels, one side
     # hardware
     "peak_tflops",  # dense, at the training precision
+    "matmul_share",  # best measured matrix product over the peak, of the chip or its microarchitecture
     "memory_gb",  # 10^9 bytes per accelerator
     "memory_bandwidth_gbs",
     "tdp_w",
@@ -100,24 +106,70 @@ TEXTS: tuple[str, ...] = (
 )
 
 
+LARGEST_CODE = 2**62
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """A text column by its few different values: row i says `vocabulary[codes[i]]`.
+
+    What is asked of a column is asked once of each different value, however many rows there are. A value may be in
+    the vocabulary though no row has it.
+    """
+
+    vocabulary: tuple[str, ...]
+    codes: IntArray  # (n,)
+
+    @classmethod
+    def of(cls, values: Sequence[str] | TextArray) -> Names:
+        """The column that holds these values, in order of appearance."""
+        if len(values) == 1:
+            return cls((str(values[0]),), np.zeros(1, dtype=np.int64))
+        positions: dict[str, int] = {}
+        listed = values.tolist() if isinstance(values, np.ndarray) else values
+        codes = np.fromiter((positions.setdefault(value, len(positions)) for value in listed), np.int64, len(listed))
+        return cls(tuple(map(str, positions)), codes)
+
+    @cached_property
+    def text(self) -> TextArray:
+        """The values themselves, shape (n,)."""
+        vocabulary = np.empty(len(self.vocabulary), dtype=object)
+        vocabulary[:] = self.vocabulary
+        values = np.asarray(vocabulary[self.codes], dtype=object)
+        values.flags.writeable = False
+        return values
+
+    def among(self, names: Collection[str]) -> BoolArray:
+        """Which rows say one of `names`, shape (n,)."""
+        if len(self.vocabulary) == 1:
+            return np.ones(len(self.codes), dtype=bool) & (self.vocabulary[0] in names)
+        return np.asarray(np.array([value in names for value in self.vocabulary], dtype=bool)[self.codes])
+
+    def mapped(self, values: Mapping[str, float], default: float) -> FloatArray:
+        """The number that goes with each row's value, shape (n,); `default` with what `values` lacks."""
+        return np.asarray(np.array([values.get(value, default) for value in self.vocabulary])[self.codes])
+
+    def take(self, index: IntArray | BoolArray | slice) -> Names:
+        """The rows at `index`."""
+        return Names(self.vocabulary, self.codes[index])
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Columns of equal length n: `numbers[name]` float64 (NaN = unknown), `texts[name]` str ("" = unknown)."""
+    """Columns of equal length n: `numbers[name]` float64 (NaN = unknown), `texts[name]` names ("" = unknown)."""
 
     numbers: dict[str, FloatArray]
-    texts: dict[str, TextArray]
+    texts: dict[str, Names]
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, float | str]]) -> Table:
         """Build a table from dictionaries keyed by the names of `NUMBERS` and `TEXTS`; missing keys are unknown."""
-        count = len(rows)
-        numbers = {name: np.array([row.get(name, np.nan) for row in rows], dtype=np.float64) for name in NUMBERS}
-        texts: dict[str, TextArray] = {}
-        for name in TEXTS:
-            column = np.empty(count, dtype=object)
-            column[:] = [row.get(name, "") for row in rows]
-            texts[name] = column
-        return cls(numbers, texts)
+        nan = float("nan")
+        values = np.array([[row.get(name, nan) for row in rows] for name in NUMBERS], dtype=np.float64)
+        return cls(
+            dict(zip(NUMBERS, values, strict=True)),
+            {name: Names.of([str(row.get(name, "")) for row in rows]) for name in TEXTS},
+        )
 
     def __len__(self) -> int:
         return len(self.numbers["parameters"])
@@ -126,24 +178,32 @@ class Table:
         return self.numbers[name]
 
     def text(self, name: str) -> TextArray:
-        """The text column `name`, shape (n,)."""
-        return self.texts[name]
+        """The text column `name`, shape (n,); read-only."""
+        return self.texts[name].text
+
+    def among(self, name: str, names: Collection[str]) -> BoolArray:
+        """Which rows have one of `names` in the text column `name`, shape (n,)."""
+        return self.texts[name].among(names)
+
+    def mapped(self, name: str, values: Mapping[str, float], default: float) -> FloatArray:
+        """The number that goes with each row's text in the column `name`, shape (n,)."""
+        return self.texts[name].mapped(values, default)
 
     def take(self, index: IntArray | BoolArray | slice) -> Table:
         """The rows at `index` (integer positions, a mask or a slice), as a new table."""
         return Table(
             {name: column[index] for name, column in self.numbers.items()},
-            {name: column[index] for name, column in self.texts.items()},
+            {name: column.take(index) for name, column in self.texts.items()},
         )
 
-    def replace(self, **columns: FloatArray | TextArray) -> Table:
+    def replace(self, **columns: FloatArray | TextArray | Names) -> Table:
         """The same table with some columns exchanged."""
         numbers, texts = dict(self.numbers), dict(self.texts)
         for name, column in columns.items():
-            if name in numbers:
+            if name in texts:
+                texts[name] = column if isinstance(column, Names) else Names.of(np.asarray(column, dtype=object))
+            elif name in numbers and not isinstance(column, Names):
                 numbers[name] = np.asarray(column, dtype=np.float64)
-            elif name in texts:
-                texts[name] = np.asarray(column, dtype=object)
             else:
                 raise KeyError(name)
         return Table(numbers, texts)
@@ -154,5 +214,65 @@ def concatenate(tables: Iterable[Table]) -> Table:
     parts = list(tables)
     return Table(
         {name: np.concatenate([part.numbers[name] for part in parts]) for name in NUMBERS},
-        {name: np.concatenate([part.texts[name] for part in parts]) for name in TEXTS},
+        {name: joined([part.texts[name] for part in parts]) for name in TEXTS},
     )
+
+
+def joined(columns: Sequence[Names]) -> Names:
+    """One column with the rows of all `columns`, in order."""
+    positions: dict[str, int] = {}
+    codes = []
+    for column in columns:
+        places = [positions.setdefault(value, len(positions)) for value in column.vocabulary]
+        codes.append(np.array(places, dtype=np.int64)[column.codes])
+    return Names(tuple(positions), np.concatenate(codes))
+
+
+def filled(column: FloatArray, value: float) -> FloatArray:
+    """The column with `value` where nothing is known, shape (n,)."""
+    return np.where(np.isnan(column), value, column)
+
+
+def coded(column: FloatArray) -> IntArray:
+    """Codes that equal numbers share, shape (n,)."""
+    if not len(column) or (column == column[0]).all():
+        return np.zeros(len(column), dtype=np.int64)
+    return np.asarray(np.unique(column, return_inverse=True)[1], dtype=np.int64)
+
+
+def combinations(columns: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
+    """Rows that agree in all `columns` of codes, shape (n,) each, share a number.
+
+    Returns: a row of each of the c combinations, shape (c,), and the combination of every row, shape (n,).
+    """
+    count = len(columns[0])
+    combined = np.zeros(count, dtype=np.int64)
+    if count == 1:
+        return combined, combined
+    for codes in columns:
+        size = int(codes.max(initial=0)) + 1
+        if size > 1 and (int(combined.max(initial=0)) + 1) * size > LARGEST_CODE:
+            _, combined = np.unique(combined, return_inverse=True)
+        if size > 1:
+            combined = combined * size + codes
+    if not combined.any():
+        return combined[:1], combined
+    _, first, combination = np.unique(combined, return_index=True, return_inverse=True)
+    return first, combination
+
+
+Result = TypeVar("Result")
+
+
+def once_a_table(function: Callable[[Table], Result]) -> Callable[[Table], Result]:
+    """Remembers what a pure function says of a table, for as long as the table lives: nobody changes its columns."""
+    known: WeakKeyDictionary[Table, Result] = WeakKeyDictionary()
+
+    @wraps(function)
+    def remembered(table: Table) -> Result:
+        found = known.get(table)
+        if found is None:
+            found = known[table] = function(table)
+        return found
+
+    return remembered

@@ -1,11 +1,11 @@
 """Many estimates in one call: a JSON list, or NDJSON of any length, answered line by line."""
 
-import json
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import IO, Any
+from typing import IO
 
+import orjson
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -17,10 +17,11 @@ from service.estimates.service import estimate_each
 from service.problems import BadRequest, FieldError, Problem, Unprocessable, field_path
 from service.sites.standpoint import Standpoint
 
+Predicted = Callable[[Collection[str]], None]
 StandpointsOf = Callable[[Collection[str | None]], Awaitable[Mapping[str | None, Standpoint]]]
 
 NDJSON = "application/x-ndjson"
-CHUNK = 256
+CHUNK = 1024
 """Lines that are computed as one table: enough to be quick, few enough to answer early and hold little."""
 LONGEST_LINE = 1_000_000
 """Bytes of one line; a configuration with a config.json in it has a few thousand."""
@@ -29,44 +30,43 @@ IN_MEMORY = 8_000_000
 
 
 async def answer_all(
-    raw: Sequence[object], catalog: Catalog, standpoints: StandpointsOf, *, request_id: str | None = None
-) -> list[dict[str, Any]]:
-    """An answer for each request, in order: its estimate, or its problem document.
+    raw: Sequence[object], catalog: Catalog, standpoints: StandpointsOf, predicted: Predicted, request_id: str | None
+) -> list[bytes]:
+    """An answer for each request, in order: its estimate, or its problem document, as JSON.
 
     Args:
         raw: requests as parsed from JSON; a `Problem` stands for one that could not even be parsed.
         catalog: the reference tables.
         standpoints: gives the standpoint of each site that requests name.
+        predicted: told the grades of what was predicted.
         request_id: named in problem documents.
     """
     read = await run_in_threadpool(_read_all, raw)
     asked = [request for request in read if isinstance(request, EstimateRequest)]
     placed = await standpoints({request.site for request in asked})
-    return await run_in_threadpool(_answered, read, asked, catalog, placed, request_id)
+    found = await run_in_threadpool(estimate_each, asked, catalog, placed)
+    predicted([answer.evidence.grade for answer in found if isinstance(answer, Estimate)])
+    return await run_in_threadpool(_written, read, found, request_id)
 
 
 def _read_all(raw: Sequence[object]) -> list[EstimateRequest | Problem]:
     return [request if isinstance(request, Problem) else read_request(request) for request in raw]
 
 
-def _answered(
-    read: Sequence[EstimateRequest | Problem],
-    asked: Sequence[EstimateRequest],
-    catalog: Catalog,
-    standpoints: Mapping[str | None, Standpoint],
-    request_id: str | None,
-) -> list[dict[str, Any]]:
-    found = iter(estimate_each(asked, catalog, standpoints))
-    answers: list[dict[str, Any]] = []
+def _written(
+    read: Sequence[EstimateRequest | Problem], found: Sequence[Estimate | list[FieldError]], request_id: str | None
+) -> list[bytes]:
+    estimated = iter(found)
+    answers: list[bytes] = []
     for request in read:
         if isinstance(request, Problem):
-            answers.append(request.document(request_id))
+            answers.append(orjson.dumps(request.document(request_id)))
             continue
-        answer = next(found)
+        answer = next(estimated)
         if isinstance(answer, Estimate):
-            answers.append(answer.model_dump(mode="json"))
+            answers.append(answer.model_dump_json().encode())
         else:
-            answers.append(cannot_run(answer).document(request_id))
+            answers.append(orjson.dumps(cannot_run(answer).document(request_id)))
     return answers
 
 
@@ -112,7 +112,7 @@ async def spool(request: Request) -> tuple[IO[bytes], int]:
 
 
 async def answer_lines(
-    body: IO[bytes], catalog: Catalog, standpoints: StandpointsOf, *, request_id: str | None = None
+    body: IO[bytes], catalog: Catalog, standpoints: StandpointsOf, predicted: Predicted, request_id: str | None
 ) -> AsyncIterator[bytes]:
     """The answers to an NDJSON body, one line each; closes the body."""
     with body:
@@ -121,12 +121,8 @@ async def answer_lines(
             chunk = await run_in_threadpool(lambda: list(islice(requests, CHUNK)))
             if not chunk:
                 return
-            answers = await answer_all(chunk, catalog, standpoints, request_id=request_id)
-            yield await run_in_threadpool(_lines, answers)
-
-
-def _lines(answers: Sequence[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(answer, separators=(",", ":")).encode() + b"\n" for answer in answers)
+            answers = await answer_all(chunk, catalog, standpoints, predicted, request_id)
+            yield b"\n".join(answers) + b"\n"
 
 
 def _requests(body: IO[bytes]) -> Iterator[object]:
@@ -138,8 +134,8 @@ def _requests(body: IO[bytes]) -> Iterator[object]:
             yield BadRequest(f"The line is longer than {LONGEST_LINE} bytes.")
         elif line.strip():
             try:
-                yield json.loads(line)
-            except (ValueError, RecursionError) as error:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError as error:
                 yield BadRequest(f"The line is not valid JSON: {error}.")
 
 

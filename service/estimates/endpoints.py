@@ -1,19 +1,17 @@
 """Estimates over HTTP: one, many, and one that was saved."""
 
-import json
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Path, Request, Response, status
+from fastapi import APIRouter, Body, Depends, Path, Request, Response, status
 from fastapi.responses import StreamingResponse
-from starlette.concurrency import run_in_threadpool
 
-from service.dependencies import CatalogDependency, ForecasterDependency, Session, SitesDependency
+from service.dependencies import CatalogDependency, ForecasterDependency, MetricsDependency, Session, SitesDependency
 from service.estimates.batch import NDJSON, answer_all, answer_lines, cannot_run, spool
 from service.estimates.examples import EXAMPLES
 from service.estimates.repository import EstimateRepository
 from service.estimates.schemas import BATCH_LIMIT, Estimate, EstimateRequest, SavedEstimate
-from service.estimates.service import estimate_many
+from service.estimates.together import Together
 from service.problems import (
     BadRequest,
     NotFound,
@@ -38,9 +36,16 @@ _LINES = {
 }
 
 
+def get_together(request: Request) -> Together:
+    """What computes the estimates of this replica."""
+    together: Together = request.app.state.together
+    return together
+
+
 @router.post(
     "",
     summary="Estimate one training run",
+    response_model=Estimate,
     responses={
         201: {"model": Estimate, "description": "Saved: `Location` says where."},
         **responses(BadRequest, TooLarge, Unprocessable, TooManyRequests, NotReady),
@@ -48,14 +53,14 @@ _LINES = {
 )
 async def create_estimate(
     asked: Annotated[EstimateRequest, Body(openapi_examples=EXAMPLES)],
-    response: Response,
-    catalog: CatalogDependency,
+    together: Annotated[Together, Depends(get_together)],
     forecaster: ForecasterDependency,
     sites: SitesDependency,
     session: Session,
     caller: CallerDependency,
     budgets: BudgetsDependency,
-) -> Estimate:
+    metrics: MetricsDependency,
+) -> Response:
     """How long a run takes, and its throughput, memory, cost, energy and carbon, as medians with 80 % intervals.
 
     Only `model` and `hardware.accelerator` are required. What is left out is taken from the catalog by name, then
@@ -63,9 +68,10 @@ async def create_estimate(
     fault (422); one that does not fit in memory is answered with `memory.fits` false, a warning, and `remedies`.
     """
     standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
-    answer = (await run_in_threadpool(estimate_many, [asked], catalog, standpoint))[0]
+    answer = await together.estimate(asked, standpoint)
     if not isinstance(answer, Estimate):
         raise cannot_run(answer)
+    metrics.predicted([answer.evidence.grade])
     if asked.save:
         await budgets.spend(caller, COST_OF_SAVING, "saved estimates")
         row = await EstimateRepository(session).add(
@@ -75,9 +81,11 @@ async def create_estimate(
             team_id=caller.team_id,
         )
         answer = answer.model_copy(update={"id": row.id, "created_at": row.created_at})
-        response.status_code = status.HTTP_201_CREATED
-        response.headers["location"] = f"/v1/estimates/{row.id}"
-    return answer
+        created = {"location": f"/v1/estimates/{row.id}"}
+        return Response(
+            answer.model_dump_json(), status.HTTP_201_CREATED, headers=created, media_type="application/json"
+        )
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 @router.post(
@@ -116,6 +124,7 @@ async def create_estimates(
     sites: SitesDependency,
     caller: CallerDependency,
     budgets: BudgetsDependency,
+    metrics: MetricsDependency,
 ) -> Response:
     """A JSON list of at most 1,000 requests, or NDJSON of any length: one request a line, one answer a line.
 
@@ -127,18 +136,27 @@ async def create_estimates(
     if content == NDJSON:
         body, lines = await spool(request)
         await budgets.spend(caller, lines * COST_OF_LINE, "lines in batches")
-        return StreamingResponse(answer_lines(body, catalog, standpoints, request_id=request_id), media_type=NDJSON)
+        return StreamingResponse(
+            answer_lines(body, catalog, standpoints, metrics.predicted, request_id), media_type=NDJSON
+        )
     if content != "application/json":
         raise UnsupportedMediaType(f"{content!r} is not read here: send application/json or {NDJSON}.")
     raw = await _list_of_requests(request)
     await budgets.spend(caller, len(raw) * COST_OF_LINE, "lines in batches")
-    answers = await answer_all(raw, catalog, standpoints, request_id=request_id)
-    return await run_in_threadpool(_json, answers)
+    answers = await answer_all(raw, catalog, standpoints, metrics.predicted, request_id)
+    return Response(b"[" + b",".join(answers) + b"]", media_type="application/json")
 
 
 @router.get("/{estimate_id}", summary="A saved estimate", responses=responses(NotFound))
 async def get_estimate(
-    estimate_id: Annotated[str, Path(description="Id from `POST /v1/estimates` with `save`.", max_length=40)],
+    estimate_id: Annotated[
+        str,
+        Path(
+            description="Id from `POST /v1/estimates` with `save`.",
+            max_length=40,
+            examples=["e_9f86d081884c7d659a2feaa0"],
+        ),
+    ],
     caller: CallerDependency,
     session: Session,
 ) -> SavedEstimate:
@@ -164,7 +182,3 @@ async def _list_of_requests(request: Request) -> list[Any]:
     if len(raw) > BATCH_LIMIT:
         raise TooLarge(f"At most {BATCH_LIMIT} requests in one JSON list, here {len(raw)}; send more as {NDJSON}.")
     return raw
-
-
-def _json(answers: list[dict[str, Any]]) -> Response:
-    return Response(json.dumps(answers, separators=(",", ":")), media_type="application/json")

@@ -6,17 +6,26 @@ so that an unstated place makes the interval wide instead of the answer wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
 
 from service.catalog.catalog import Catalog, Grid, Price, Pue
-from service.engine.distribution import quantiles
-from service.estimates.schemas import Location, Pricing
+from service.catalog.operating_facts import publications, publications_of
+from service.engine.distribution import Distribution, quantiles
+from service.engine.economics import node_power_of_tdp
+from service.engine.embodied import EmbodiedFacts, embodied_kg_per_accelerator
+from service.engine.operating_facts import OperatingFacts
+from service.estimates.schemas import Kind, Location, Pricing
 
 # How price lists name a provider -> how PUE reports name its operator.
 OPERATORS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google", "oci": "Oracle"}
 # A best site or the newest halls say little about the site a job lands on.
 SPECIAL_SITES = ("best", "newest", "Cloud ")
+HOURS_PER_YEAR = 8760.0
 
 
 @dataclass(frozen=True)
@@ -52,46 +61,110 @@ class UnknownPlaceError(ValueError):
 
 
 def accelerator_price(pricing: Pricing, accelerator: str, count: float, catalog: Catalog) -> Rate:
-    """USD per accelerator-hour.
-
-    Per provider and region the newest price on or before `pricing.date`, of the largest instance that `count`
-    accelerators fill; then the spread over providers.
+    """USD per accelerator-hour: the caller's, or the spread over providers of the cheapest region of each.
 
     Raises:
         UnknownPlaceError: The price list has no such provider.
     """
     if pricing.usd_per_accelerator_hour is not None:
         return Rate.known(pricing.usd_per_accelerator_hour, "given", stated=True)
-    if pricing.provider and all(price.provider != pricing.provider for price in catalog.prices):
-        known = ", ".join(sorted({price.provider for price in catalog.prices}))
-        raise UnknownPlaceError(
-            "pricing.provider", f"no prices of provider {pricing.provider!r} are known", f"One of {known}."
-        )
-    offers: dict[tuple[str, str], list[Price]] = {}
-    for price in catalog.prices:
-        if (
-            price.accelerator == accelerator
-            and price.kind == pricing.kind
-            and pricing.provider in (None, price.provider)
-            and pricing.region in (None, price.region)
-            and (pricing.date is None or price.date <= pricing.date.isoformat())
-        ):
-            offers.setdefault((price.provider, price.region), []).append(price)
-    chosen = [_offer(prices, count) for prices in offers.values()]
+    return _listed_price(
+        pricing.provider, pricing.region, pricing.kind, pricing.date, accelerator, max(count, 1.0), catalog
+    )
+
+
+@lru_cache(maxsize=4096)
+def _listed_price(
+    provider: str | None,
+    region: str | None,
+    kind: Kind,
+    date: datetime.date | None,
+    accelerator: str,
+    count: float,
+    catalog: Catalog,
+) -> Rate:
+    chosen = current_prices(
+        Pricing(provider=provider, region=region, kind=kind, date=date), accelerator, count, catalog
+    )
     by_provider: dict[str, list[Price]] = {}
     for price in chosen:
         by_provider.setdefault(price.provider, []).append(price)
     cheapest = [min(prices, key=lambda price: price.usd_per_accelerator_hour) for prices in by_provider.values()]
     if not cheapest:
-        return Rate.known(float("nan"), f"no {pricing.kind} price of {accelerator} is known")
+        return Rate.known(float("nan"), f"no {kind} price of {accelerator} is known")
     where = ", ".join(
         f"{price.provider} {price.region} {price.usd_per_accelerator_hour:.2f}".replace("  ", " ")
         + (f" ({price.date})" if price.date else "")
         for price in cheapest
     )
+    mixed = f"spread over {len(cheapest)} providers, none being given: " if len(cheapest) > 1 else ""
     return Rate.spread(
         (price.usd_per_accelerator_hour for price in cheapest),
-        f"catalog {pricing.kind.replace('_', '-')} price: {where}",
+        f"catalog {kind.replace('_', '-')} price: {mixed}{where}",
+    )
+
+
+def embodied_carbon(location: Location, accelerator: str, facts: EmbodiedFacts) -> Rate:
+    """kg CO2e of making one accelerator with its share of the host."""
+    if location.embodied_kg_co2e_per_accelerator is not None:
+        return Rate.known(location.embodied_kg_co2e_per_accelerator, "given", stated=True)
+    kg = embodied_kg_per_accelerator([accelerator], facts)
+    of_whom = "it was assessed" if accelerator in facts.kg_by_chip else "other chips were assessed"
+    years = facts.lifetime_hours / HOURS_PER_YEAR
+    return Rate(
+        float(kg.p10[0]),
+        float(kg.p50[0]),
+        float(kg.p90[0]),
+        f"as {of_whom}, host included, shared out over {years:.0f} years ({', '.join(publications_of(facts.sources))})",
+    )
+
+
+def current_prices(pricing: Pricing, accelerator: str, count: float, catalog: Catalog) -> list[Price]:
+    """The price of a chip in every region of every provider that `pricing` leaves open.
+
+    Per provider and region the newest on or before `pricing.date`, of the largest instance that `count` accelerators
+    fill.
+
+    Raises:
+        UnknownPlaceError: The price list has no such provider.
+    """
+    provider, region, date = pricing.provider, pricing.region, pricing.date
+    if provider and all(price.provider != provider for price in catalog.prices):
+        known = ", ".join(sorted({price.provider for price in catalog.prices}))
+        raise UnknownPlaceError("pricing.provider", f"no prices of provider {provider!r} are known", f"One of {known}.")
+    offers: dict[tuple[str, str], list[Price]] = {}
+    for price in catalog.prices:
+        if (
+            price.accelerator == accelerator
+            and price.kind == pricing.kind
+            and provider in (None, price.provider)
+            and region in (None, price.region)
+            and (date is None or price.date <= date.isoformat())
+        ):
+            offers.setdefault((price.provider, price.region), []).append(price)
+    return [_offer(prices, count) for prices in offers.values()]
+
+
+def rate_column(rates: Sequence[Rate]) -> Distribution:
+    """Rates as a column for the engine, shape (n,)."""
+    return Distribution(*(np.array([getattr(rate, side) for rate in rates]) for side in ("p10", "p50", "p90")))
+
+
+def node_power(location: Location, accelerator: str, tdp_w: float, facts: OperatingFacts) -> Rate:
+    """Watts of a node at load over its accelerators: host, fans and power supply included, the network not."""
+    if location.watts_per_accelerator is not None:
+        return Rate.known(location.watts_per_accelerator, "given", stated=True)
+    share = node_power_of_tdp([accelerator], facts)
+    watts = share.scaled(tdp_w)
+    metered = f"node_power.{accelerator}"
+    of_whom = "its nodes" if metered in facts.sources else "other chips' nodes"
+    sources = publications(facts, metered if metered in facts.sources else "node_power")
+    return Rate(
+        float(watts.p10[0]),
+        float(watts.p50[0]),
+        float(watts.p90[0]),
+        f"{share.p50[0]:.2f} x TDP of {tdp_w:g} W, metered of {of_whom} under training load ({', '.join(sources)}); "
+        f"the network between nodes adds {facts.network_power[1]:.2f} x TDP",
     )
 
 
@@ -115,6 +188,11 @@ def grid_intensity(location: Location, pricing: Pricing, catalog: Catalog) -> Ra
         grid = catalog.grid(pricing.region, pricing.provider)
         if grid is not None:
             return Rate.known(grid.gco2e_per_kwh, f"where the price is from: {_grid_reason(grid)}")
+    return _any_grid(catalog)
+
+
+@lru_cache
+def _any_grid(catalog: Catalog) -> Rate:
     world = catalog.grids["WORLD"]
     countries = [grid.gco2e_per_kwh for grid in catalog.grids.values() if grid.kind == "country"]
     low, _, high = quantiles(countries)
@@ -142,6 +220,12 @@ def power_usage_effectiveness(location: Location, pricing: Pricing, catalog: Cat
     if operator in usual:
         found = usual[operator]
         return Rate.known(found.pue, f"{found.provider} ({found.source})")
+    return _any_pue(catalog)
+
+
+@lru_cache
+def _any_pue(catalog: Catalog) -> Rate:
+    usual = _usual_pue(catalog)
     return Rate.spread((pue.pue for pue in usual.values()), f"no operator given: spread over {', '.join(usual)}")
 
 
@@ -152,7 +236,7 @@ def _offer(prices: list[Price], count: float) -> Price:
         if price.instance not in newest or price.date > newest[price.instance].date:
             newest[price.instance] = price
     current = list(newest.values())
-    filled = [price for price in current if price.accelerators <= max(count, 1.0)] or current
+    filled = [price for price in current if price.accelerators <= count] or current
     largest = max(price.accelerators for price in filled)
     return min(
         (price for price in filled if price.accelerators == largest),
@@ -165,6 +249,7 @@ def _grid_reason(grid: Grid) -> str:
     return f"{grid.region_name}{year} ({grid.source})"
 
 
+@lru_cache
 def _usual_pue(catalog: Catalog) -> dict[str, Pue]:
     """The latest fleet-wide figure by operator."""
     usual: dict[str, Pue] = {}

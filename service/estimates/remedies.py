@@ -19,7 +19,7 @@ LIMIT = 5
 # Chips people can rent, by memory; one with no more memory than the present chip is not tried.
 LARGER_CHIPS = ("A100-SXM4-80GB", "H200-SXM-141GB", "B300-SXM-270GB")
 GROWTH = (2, 4, 8, 16, 32, 64, 128, 256)
-LAYOUT = (
+COUNTED_DEGREES = (
     "training.tensor_parallel",
     "training.pipeline_parallel",
     "training.context_parallel",
@@ -28,9 +28,8 @@ LAYOUT = (
     "training.data_parallel",
     "training.micro_batch",
     "training.gradient_accumulation",
-    "training.sharding",
-    "training.recompute",
 )
+LAYOUT = (*COUNTED_DEGREES, "training.sharding", "training.recompute")
 
 
 def find_remedies(flats: Sequence[Flat], catalog: Catalog, forecaster: Forecaster) -> list[list[Remedy]]:
@@ -38,6 +37,8 @@ def find_remedies(flats: Sequence[Flat], catalog: Catalog, forecaster: Forecaste
 
     A change to None means: leave the field out, so that it is chosen to fit.
     """
+    if not flats:
+        return []
     changes = [(index, change) for index, flat in enumerate(flats) for change in _changes(flat, catalog)]
     tried = [_changed(flats[index], change) for index, change in changes]
     table, answers = resolve_table(tried, catalog, judge=forecaster.judge)
@@ -88,7 +89,7 @@ def _changes(flat: Flat, catalog: Catalog) -> Iterator[Change]:
         yield from ({"training.mode": other} for other in ("lora", "qlora") if other != mode)
     count = float(str(flat.get("hardware.count") or 1))
     # Degrees that were stated for the present count rarely divide another.
-    released: Change = {name: None for name in LAYOUT[:8] if name in flat}
+    released: Change = {name: None for name in COUNTED_DEGREES if name in flat}
     counts = (count * growth for growth in GROWTH)
     yield from ({"hardware.count": int(many) if many.is_integer() else many, **released} for many in counts)
     chip = catalog.accelerator(str(flat.get("hardware.accelerator")))

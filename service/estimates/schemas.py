@@ -25,9 +25,12 @@ class Quantity(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"p10": 8.1, "p50": 9.4, "p90": 11.2}]})
 
-    p10: float = Field(description="10th percentile: one time in ten it is less.")
-    p50: float = Field(description="Median.")
-    p90: float = Field(description="90th percentile: one time in ten it is more.")
+    p10: float = Field(description="10th percentile: one time in ten it is less.", examples=[8.1])
+    p50: float = Field(description="Median.", examples=[9.4])
+    p90: float = Field(description="90th percentile: one time in ten it is more.", examples=[11.2])
+
+
+Kind = Literal["on_demand", "spot", "reserved"]
 
 
 class Pricing(Strict):
@@ -35,7 +38,7 @@ class Pricing(Strict):
 
     provider: str | None = Field(None, description="Provider in `/v1/prices`.", examples=["aws", "gcp"])
     region: str | None = Field(None, description="The provider's region.", examples=["us-east-1"])
-    kind: Literal["on_demand", "spot", "reserved"] = Field("on_demand", description="How it is rented.")
+    kind: Kind = Field("on_demand", description="How it is rented.")
     date: datetime.date | None = Field(
         None, description="Prices as they were on this day; the newest if not given.", examples=["2026-08-01"]
     )
@@ -63,6 +66,12 @@ class Location(Strict):
         description="Metered power of a node at load over its accelerators, W; in place of the published record.",
         examples=[850],
     )
+    embodied_kg_co2e_per_accelerator: NotNegative | None = Field(
+        None,
+        description="What making one accelerator with its share of the host emitted, kg CO2-equivalent; in place of "
+        "published assessments.",
+        examples=[700],
+    )
 
 
 class GoodputAssumptions(Strict):
@@ -86,7 +95,9 @@ class GoodputAssumptions(Strict):
     evaluation_share: Share | None = Field(
         None, description="Share of training time spent in evaluation.", examples=[0.01]
     )
-    startup_seconds: NotNegative | None = Field(None, description="From launch to the first step.", examples=[300])
+    startup_seconds: NotNegative | None = Field(
+        None, description="From launch to the first step, compilation and warm-up included.", examples=[300]
+    )
 
 
 class EstimateRequest(Configuration):
@@ -106,6 +117,17 @@ class EstimateRequest(Configuration):
     )
     runs: Annotated[int, Field(ge=1, le=100_000)] = Field(
         1, description="Repeats one after another (folds, seeds, trials): time, cost and energy multiply.", examples=[5]
+    )
+    target_loss: Annotated[float, Field(gt=0, le=20)] | None = Field(
+        None,
+        description="Loss to reach, nats a token, instead of an amount of data: tokens (and for a model that states "
+        "its family alone, its size) follow from `scaling_law`. Dense decoders trained from scratch.",
+        examples=[2.1],
+    )
+    scaling_law: Literal["besiroglu-2024", "hoffmann-2022"] = Field(
+        "besiroglu-2024",
+        description="Which published law relates loss, parameters and tokens: Hoffmann et al. 2022 (arXiv 2203.15556) "
+        "or its re-fit by Besiroglu et al. 2024 (arXiv 2404.10102).",
     )
     save: bool = Field(False, description="Keep the answer under an id (201, `GET /v1/estimates/{id}`).")
 
@@ -134,9 +156,19 @@ class Memory(BaseModel):
     parts: dict[str, float] = Field(
         description="Medians by part, GB.", examples=[{"parameters": 5.5, "optimizer": 22.1, "activations": 9.8}]
     )
-    available_gb: float | None = Field(description="Memory of the accelerator, GB; null if unknown.")
+    available_gb: float | None = Field(description="Memory of the accelerator, GB; null if unknown.", examples=[32])
     fits: bool = Field(description="Whether it is predicted to fit.")
-    fits_probability: float = Field(description="Probability that it fits, 0 to 1.")
+    fits_probability: float = Field(description="Probability that it fits, 0 to 1.", examples=[0.884])
+
+
+class GoodputBasis(BaseModel):
+    """A figure that the hours of a run were reckoned with."""
+
+    value: Quantity = Field(description="The figure, in the unit that the field's name says.")
+    stated: bool = Field(description="Whether the request stated it (`goodput`), so that it is no assumption.")
+    sources: list[str] = Field(
+        description="Where it is published; empty where it was stated.", examples=[["arXiv:2407.21783"]]
+    )
 
 
 class GoodputAnswer(BaseModel):
@@ -150,6 +182,10 @@ class GoodputAnswer(BaseModel):
     )
     failures: float = Field(description="Expected interruptions of one run.")
     checkpoint_interval_hours: float = Field(description="Hours of training between checkpoints.")
+    basis: dict[str, GoodputBasis] = Field(
+        default_factory=dict,
+        description="What they were reckoned with, by the field of the request's `goodput` that states it otherwise.",
+    )
 
 
 class EnergyAnswer(Quantity):
@@ -166,21 +202,21 @@ class Layout(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    tensor_parallel: float | None = Field(None, description="Tensor-parallel degree.")
-    pipeline_parallel: float | None = Field(None, description="Pipeline-parallel degree.")
-    data_parallel: float | None = Field(None, description="Data-parallel degree.")
-    context_parallel: float | None = Field(None, description="Context-parallel degree.")
-    expert_parallel: float | None = Field(None, description="Expert-parallel degree.")
-    virtual_pipeline: float | None = Field(None, description="Model chunks per pipeline stage.")
-    sharding: str | None = Field(None, description="none, ddp, zero1, zero2, zero3, fsdp, hsdp.")
-    recompute: str | None = Field(None, description="none, selective, full.")
-    offload: str | None = Field(None, description="none, cpu, nvme.")
-    micro_batch: float | None = Field(None, description="Samples per accelerator and forward pass.")
-    gradient_accumulation: float | None = Field(None, description="Micro-batches per optimizer step.")
-    global_batch: float | None = Field(None, description="Samples per optimizer step, whole job.")
-    precision: str | None = Field(None, description="Precision of the matrix products.")
-    optimizer: str | None = Field(None, description="Optimizer.")
-    per_node: float | None = Field(None, description="Accelerators per node.")
+    tensor_parallel: float | None = Field(None, description="Tensor-parallel degree.", examples=[8])
+    pipeline_parallel: float | None = Field(None, description="Pipeline-parallel degree.", examples=[8])
+    data_parallel: float | None = Field(None, description="Data-parallel degree.", examples=[16])
+    context_parallel: float | None = Field(None, description="Context-parallel degree.", examples=[1])
+    expert_parallel: float | None = Field(None, description="Expert-parallel degree.", examples=[1])
+    virtual_pipeline: float | None = Field(None, description="Model chunks per pipeline stage.", examples=[1])
+    sharding: str | None = Field(None, description="none, ddp, zero1, zero2, zero3, fsdp, hsdp.", examples=["zero1"])
+    recompute: str | None = Field(None, description="none, selective, full.", examples=["full"])
+    offload: str | None = Field(None, description="none, cpu, nvme.", examples=["none"])
+    micro_batch: float | None = Field(None, description="Samples per accelerator and forward pass.", examples=[1])
+    gradient_accumulation: float | None = Field(None, description="Micro-batches per optimizer step.", examples=[96])
+    global_batch: float | None = Field(None, description="Samples per optimizer step, whole job.", examples=[1536])
+    precision: str | None = Field(None, description="Precision of the matrix products.", examples=["fp16"])
+    optimizer: str | None = Field(None, description="Optimizer.", examples=["adamw"])
+    per_node: float | None = Field(None, description="Accelerators per node.", examples=[8])
 
 
 class Assumption(BaseModel):
@@ -194,17 +230,21 @@ class Assumption(BaseModel):
 class Neighbour(BaseModel):
     """A measurement near the configuration asked about."""
 
-    id: str = Field(description="Its id in `/v1/measurements`.")
-    distance: float = Field(description="Distance in the engine's feature space; 0 is the same configuration.")
-    measured: float | None = Field(description="Measured samples per second, whole job.")
-    predicted: float | None = Field(description="What the engine predicts for it, samples per second.")
+    id: str = Field(description="Its id in `/v1/measurements`.", examples=["m_4783a02c8f5fb9f5d5c255eb"])
+    distance: float = Field(
+        description="Distance in the engine's feature space; 0 is the same configuration.", examples=[0.945]
+    )
+    measured: float | None = Field(description="Measured samples per second, whole job.", examples=[38.9])
+    predicted: float | None = Field(description="What the engine predicts for it, samples per second.", examples=[37])
 
 
 class Evidence(BaseModel):
     """Why to believe it."""
 
-    calibration: str = Field(description="Version of the calibration that answered.")
-    site_version: str | None = Field(description="Version of the site's learned effects; null for a new site.")
+    calibration: str = Field(description="Version of the calibration that answered.", examples=["ea19f40dc149"])
+    site_version: str | None = Field(
+        description="Version of the site's learned effects; null for a new site.", examples=["5c1f0a9b"]
+    )
     grade: Literal["measured", "interpolated", "extrapolated"] = Field(
         description="How near the measurements are to what was asked."
     )
@@ -217,15 +257,19 @@ class Remedy(BaseModel):
     change: dict[str, JsonValue] = Field(
         description="Fields to set, by JSON path.", examples=[{"training.sharding": "zero3"}]
     )
-    peak_gb: float = Field(description="Median peak memory per accelerator then, GB.")
-    samples_per_second: float = Field(description="Median samples per second then, whole job.")
+    peak_gb: float = Field(description="Median peak memory per accelerator then, GB.", examples=[65.2])
+    samples_per_second: float = Field(description="Median samples per second then, whole job.", examples=[1.06])
 
 
 class Estimate(BaseModel):
     """A forecast of one training configuration."""
 
-    id: str | None = Field(None, description="Id of a saved estimate; null if it was not saved.")
-    created_at: datetime.datetime | None = Field(None, description="When it was saved, UTC.")
+    id: str | None = Field(
+        None, description="Id of a saved estimate; null if it was not saved.", examples=["e_9f86d081884c7d659a2feaa0"]
+    )
+    created_at: datetime.datetime | None = Field(
+        None, description="When it was saved, UTC.", examples=["2026-08-01T12:00:00Z"]
+    )
     throughput: Throughput = Field(description="Speed.")
     step_seconds: Quantity = Field(description="Seconds of one optimizer step.")
     duration_hours: Quantity | None = Field(
@@ -249,9 +293,17 @@ class Estimate(BaseModel):
     carbon_kg_co2e: Quantity | None = Field(
         description="Emissions of that energy, kg CO2-equivalent (making the machines is not included)."
     )
+    embodied_kg_co2e: Quantity | None = Field(
+        None,
+        description="The run's share of what making the machines emitted, kg CO2-equivalent, by the share of their "
+        "lifetime that it takes; null if no amount of data.",
+    )
     layout: Layout = Field(description="How the work is split, as given or chosen.")
     assumptions: list[Assumption] = Field(description="What was left out and is assumed.")
-    warnings: list[str] = Field(description="What makes the answer doubtful, and what would help.")
+    warnings: list[str] = Field(
+        description="What makes the answer doubtful, and what would help.",
+        examples=[["training.global_batch: 8 samples leave each accelerator little to do"]],
+    )
     remedies: list[Remedy] = Field(description="Where it does not fit: changes that would; best first.")
     evidence: Evidence = Field(description="Why to believe it.")
 
@@ -259,7 +311,10 @@ class Estimate(BaseModel):
 class SavedEstimate(Estimate):
     """An estimate as it was saved, with what was asked."""
 
-    request: dict[str, Any] = Field(description="The request, as it was sent.")
+    request: dict[str, Any] = Field(
+        description="The request, as it was sent.",
+        examples=[{"model": {"name": "resnet-50"}, "hardware": {"accelerator": "T4"}}],
+    )
 
 
 BATCH_LIMIT = 1_000

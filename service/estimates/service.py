@@ -11,37 +11,41 @@ import numpy as np
 
 from service.catalog.catalog import Catalog
 from service.catalog.normalise import normalise
-from service.catalog.operating_facts import operating_facts
+from service.catalog.operating_facts import embodied_facts, operating_facts
 from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
-from service.engine.distribution import Distribution, FloatArray
+from service.engine.distribution import Distribution, FloatArray, product
 from service.engine.economics import (
     Energy,
     Goodput,
-    GoodputOverrides,
     carbon_kg_co2e,
     cost_usd,
     energy_kwh,
     goodput,
 )
+from service.engine.embodied import embodied_kg_co2e
 from service.engine.forecast import Forecast
 from service.engine.operating_facts import OperatingFacts
 from service.engine.table import Table
+from service.estimates.quantities import quantity, rounded
 from service.estimates.rates import (
     Rate,
     UnknownPlaceError,
     accelerator_price,
+    embodied_carbon,
     grid_intensity,
+    node_power,
     power_usage_effectiveness,
+    rate_column,
 )
 from service.estimates.remedies import find_remedies
+from service.estimates.scaling import quicker_counts
 from service.estimates.schemas import (
     Assumption,
     EnergyAnswer,
     Estimate,
     EstimateRequest,
     Evidence,
-    GoodputAnswer,
     Layout,
     Memory,
     Neighbour,
@@ -49,6 +53,9 @@ from service.estimates.schemas import (
     Remedy,
     Throughput,
 )
+from service.estimates.targets import aim, sized
+from service.estimates.warnings import warnings_of
+from service.estimates.whole_run import constants, course_of, overrides
 from service.problems import FieldError
 from service.sites.standpoint import Standpoint
 
@@ -57,11 +64,14 @@ NEIGHBOURS = 5
 
 @dataclass(frozen=True)
 class Rates:
-    """What applies to one request: USD per accelerator-hour, g CO2e per kWh, facility over machine energy."""
+    """What applies to one request: USD per accelerator-hour, W of a node per accelerator, g CO2e per kWh, PUE, and kg
+    CO2e of making an accelerator."""
 
     price: Rate
+    power: Rate
     grid: Rate
     pue: Rate
+    embodied: Rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +79,23 @@ class Economics:
     """Whole runs of a table of configurations; NaN where a request says no amount of data."""
 
     course: Goodput
+    reckoned: dict[str, Distribution]  # the constants behind it, by field of `goodput`
     duration_hours: Distribution
     accelerator_hours: Distribution
     cost: Distribution
     energy: Energy
     carbon: Distribution
+    embodied: Distribution
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """Answers to requests, and those of them that could be computed as the engine sees them."""
+
+    answers: list[Estimate | list[FieldError]]
+    computed: list[int]  # positions of the requests that `table` holds, in its order
+    table: Table
+    samples_to_train: FloatArray  # of one run, NaN where no amount of data is known; a row of `table` each
 
 
 def estimate_each(
@@ -95,30 +117,50 @@ def estimate_many(
     requests: Sequence[EstimateRequest], catalog: Catalog, standpoint: Standpoint
 ) -> list[Estimate | list[FieldError]]:
     """An answer for each request, in order: its estimate, or the fields that keep it from being one."""
-    flats = [normalise(request.configuration()) for request in requests]
-    _, resolutions = resolve_table(flats, catalog, judge=standpoint.forecaster.judge)
+    return compute_many(requests, catalog, standpoint).answers
+
+
+def compute_many(
+    requests: Sequence[EstimateRequest], catalog: Catalog, standpoint: Standpoint, *, with_remedies: bool = True
+) -> Computed:
+    """`estimate_many`, with what the engine computed them from, for who goes on computing with it.
+
+    Args:
+        requests: what is asked.
+        catalog: the reference tables.
+        standpoint: whose forecaster answers.
+        with_remedies: look for changes that make a misfit fit, and for smaller counts that are quicker; that takes
+            longer than the estimate.
+    """
+    flats = [sized(request, normalise(request.configuration())) for request in requests]
+    table, resolutions = resolve_table(flats, catalog, judge=standpoint.forecaster.judge)
     answers: list[Estimate | list[FieldError]] = [[] for _ in requests]
     chosen: list[tuple[int, Resolved, Rates]] = []
     for index, (request, resolution) in enumerate(zip(requests, resolutions, strict=True)):
-        if isinstance(resolution, Unresolvable):
-            answers[index] = [FieldError(field=e.field, message=e.message, hint=e.hint) for e in resolution.errors]
-            continue
         try:
+            if isinstance(resolution, Unresolvable):
+                raise resolution
+            aim(request, resolution)
             chosen.append((index, resolution, _rates(request, resolution, catalog)))
+        except Unresolvable as flawed:
+            answers[index] = [FieldError(field=e.field, message=e.message, hint=e.hint) for e in flawed.errors]
         except UnknownPlaceError as error:
             answers[index] = [FieldError(field=error.field, message=error.message, hint=error.hint)]
     if not chosen:
-        return answers
+        return Computed(answers, [], Table.from_rows([]), np.empty(0))
     kept = [requests[index] for index, _, _ in chosen]
     resolved = [resolution for _, resolution, _ in chosen]
     rates = [rate for _, _, rate in chosen]
-    table = Table.from_rows([resolution.values for resolution in resolved])
+    if len(resolved) < len(table):
+        table = Table.from_rows([resolution.values for resolution in resolved])
     forecast = standpoint.predict(table)
     economics = _economics(kept, resolved, rates, table, forecast, operating_facts())
     neighbours = standpoint.nearest(table, NEIGHBOURS)
-    misfits = [row for row in range(len(kept)) if not forecast.fits[row]]
+    misfits = [row for row in range(len(kept)) if with_remedies and not forecast.fits[row]]
     remedies = find_remedies([flats[chosen[row][0]] for row in misfits], catalog, standpoint.forecaster)
     by_row = dict(zip(misfits, remedies, strict=True))
+    probed = [flats[index] for index, _, _ in chosen]
+    quicker = quicker_counts(probed, table, forecast, catalog, standpoint) if with_remedies else {}
     for row, (index, resolution, rate) in enumerate(chosen):
         nearest = [
             Neighbour(
@@ -130,23 +172,20 @@ def estimate_many(
             for near in neighbours[row]
         ]
         answers[index] = _answer(
-            row, requests[index], resolution, rate, table, forecast, economics, nearest, by_row.get(row, []), standpoint
+            row,
+            requests[index],
+            resolution,
+            rate,
+            table,
+            forecast,
+            economics,
+            nearest,
+            by_row.get(row),
+            quicker.get(row),
+            standpoint,
         )
-    return answers
-
-
-def quantity(distribution: Distribution, row: int) -> Quantity | None:
-    """One row of a distribution as the API writes it; None where it is unknown."""
-    if not math.isfinite(float(distribution.p50[row])):
-        return None
-    return Quantity(
-        p10=rounded(distribution.p10[row]), p50=rounded(distribution.p50[row]), p90=rounded(distribution.p90[row])
-    )
-
-
-def rounded(value: float | np.floating[Any]) -> float:
-    """The value to seven significant digits: more than any measurement holds, and shorter to read."""
-    return float(f"{float(value):.7g}")
+    samples = np.array([resolution.samples_to_train for resolution in resolved])
+    return Computed(answers, [index for index, _, _ in chosen], table, samples)
 
 
 def _known(value: float) -> float | None:
@@ -158,8 +197,10 @@ def _rates(request: EstimateRequest, resolution: Resolved, catalog: Catalog) -> 
     slug, count = str(resolution.values["accelerator"]), float(resolution.values["count"])
     return Rates(
         accelerator_price(pricing, slug, count, catalog),
+        node_power(location, slug, float(resolution.values.get("tdp_w", math.nan)), operating_facts()),
         grid_intensity(location, pricing, catalog),
         power_usage_effectiveness(location, pricing, catalog),
+        embodied_carbon(location, slug, embodied_facts()),
     )
 
 
@@ -171,10 +212,12 @@ def _economics(
     forecast: Forecast,
     facts: OperatingFacts,
 ) -> Economics:
-    samples = np.array([resolution.samples_to_train for resolution in resolved])
+    median = np.array([resolution.samples_to_train for resolution in resolved])
+    factor = np.array([resolution.amount_factor for resolution in resolved])
+    samples = Distribution(median / factor, median, median * factor)
     runs = np.array([float(request.runs) for request in requests])
-    work = forecast.samples_per_second.inverse().scaled(samples / 3600.0)
-    course = goodput(table["count"], work, facts, _overrides(requests))
+    work = product(forecast.samples_per_second.inverse(), samples).scaled(1.0 / 3600.0)
+    course = goodput(table["count"], work, facts, overrides(requests))
     duration = course.wall_hours.scaled(runs)
     accelerator_hours = duration.scaled(table["count"])
     watts = np.array([_number(request.location.watts_per_accelerator) for request in requests])
@@ -183,29 +226,20 @@ def _economics(
         table.text("accelerator"),
         table["tdp_w"],
         table["count"] > table["per_node"],
-        _column([rate.pue for rate in rates]),
+        rate_column([rate.pue for rate in rates]),
         facts,
         watts,
     )
     return Economics(
         course=course,
+        reckoned=constants(requests, table["count"], course, facts),
         duration_hours=duration,
         accelerator_hours=accelerator_hours,
-        cost=cost_usd(accelerator_hours, _column([rate.price for rate in rates])),
+        cost=cost_usd(accelerator_hours, rate_column([rate.price for rate in rates])),
         energy=energy,
-        carbon=carbon_kg_co2e(energy.total, _column([rate.grid for rate in rates])),
+        carbon=carbon_kg_co2e(energy.total, rate_column([rate.grid for rate in rates])),
+        embodied=embodied_kg_co2e(accelerator_hours, rate_column([rate.embodied for rate in rates]), embodied_facts()),
     )
-
-
-def _column(rates: Sequence[Rate]) -> Distribution:
-    return Distribution(*(np.array([getattr(rate, side) for rate in rates]) for side in ("p10", "p50", "p90")))
-
-
-def _overrides(requests: Sequence[EstimateRequest]) -> GoodputOverrides:
-    def column(name: str) -> FloatArray:
-        return np.array([_number(getattr(request.goodput, name)) for request in requests], dtype=np.float64)
-
-    return GoodputOverrides(**{name: column(name) for name in GoodputOverrides.__dataclass_fields__})
 
 
 def _number(value: float | None) -> float:
@@ -221,7 +255,8 @@ def _answer(
     forecast: Forecast,
     economics: Economics,
     nearest: list[Neighbour],
-    remedies: list[Remedy],
+    remedies: list[Remedy] | None,
+    quicker: tuple[int, float] | None,
     standpoint: Standpoint,
 ) -> Estimate:
     throughput = forecast.samples_per_second
@@ -242,14 +277,15 @@ def _answer(
         mfu=quantity(forecast.mfu, row),
         breakdown=_parts(forecast.breakdown, row),
         memory=memory,
-        goodput=_course(economics.course, row) if trained else None,
+        goodput=course_of(row, request, economics.course, economics.reckoned, operating_facts()),
         cost_usd=quantity(economics.cost, row),
         energy_kwh=EnergyAnswer(**energy.model_dump(), parts=_parts(economics.energy.parts, row)) if energy else None,
         carbon_kg_co2e=quantity(economics.carbon, row),
+        embodied_kg_co2e=quantity(economics.embodied, row),
         layout=Layout.model_validate(resolution.layout),
         assumptions=_assumptions(request, resolution, rates, trained=trained),
-        warnings=_warnings(resolution, rates, memory, remedies, trained=trained),
-        remedies=remedies,
+        warnings=warnings_of(resolution, rates.price, memory, remedies, quicker, trained=trained),
+        remedies=remedies or [],
         evidence=Evidence(
             calibration=standpoint.forecaster.calibration_version,
             site_version=standpoint.site_version,
@@ -274,23 +310,16 @@ def _memory(row: int, resolution: Resolved, forecast: Forecast) -> Memory:
     )
 
 
-def _course(course: Goodput, row: int) -> GoodputAnswer:
-    return GoodputAnswer(
-        share=cast(Quantity, quantity(course.share, row)),
-        hours={name: rounded(hours[row]) for name, hours in course.parts.items()},
-        failures=rounded(course.failures[row]),
-        checkpoint_interval_hours=rounded(course.checkpoint_interval_hours[row]),
-    )
-
-
 def _assumptions(request: EstimateRequest, resolution: Resolved, rates: Rates, *, trained: bool) -> list[Assumption]:
     listed = [
         Assumption(field=made.field, value=cast(Any, made.value), reason=made.reason) for made in resolution.assumptions
     ]
     fills = {
         "pricing.usd_per_accelerator_hour": rates.price,
+        "location.watts_per_accelerator": rates.power,
         "location.gco2e_per_kwh": rates.grid,
         "location.pue": rates.pue,
+        "location.embodied_kg_co2e_per_accelerator": rates.embodied,
     }
     listed += [
         Assumption(field=path, value=rounded(rate.p50), reason=rate.reason)
@@ -298,46 +327,3 @@ def _assumptions(request: EstimateRequest, resolution: Resolved, rates: Rates, *
         if trained and not rate.stated and math.isfinite(rate.p50)
     ]
     return listed
-
-
-def _warnings(
-    resolution: Resolved, rates: Rates, memory: Memory, remedies: Sequence[Remedy], *, trained: bool
-) -> list[str]:
-    warnings = list(resolution.warnings)
-    if not memory.fits:
-        space = f" of {memory.available_gb:g} GB" if memory.available_gb else ""
-        ways = "; or ".join(_way(way) for way in remedies[:3])
-        warnings.append(
-            f"It is not predicted to fit: about {memory.peak_gb.p50:.3g} GB{space} on each accelerator. "
-            + (f"It would with {ways}." if ways else "No change of layout, count or chip that was tried makes it fit.")
-        )
-    if not trained:
-        warnings.append(
-            "The request says no amount of data, so duration, cost, energy and carbon are left out: "
-            "give data.tokens, data.samples or a known data.name."
-        )
-        return warnings
-    if not math.isfinite(rates.price.p50):
-        warnings.append(f"{_sentence(rates.price.reason)}: cost is left out; give pricing.usd_per_accelerator_hour.")
-    if not math.isfinite(float(resolution.values.get("tdp_w", math.nan))):
-        warnings.append(
-            f"The power of {resolution.values['accelerator']} is unknown: energy and carbon are left out unless "
-            "location.watts_per_accelerator is given."
-        )
-    return warnings
-
-
-def _way(remedy: Remedy) -> str:
-    """A remedy in words: `training.sharding = zero3, training.micro_batch left out`."""
-    return ", ".join(
-        f"{path} left out"
-        if value is None
-        else f"{path} = {value:g}"
-        if isinstance(value, float)
-        else f"{path} = {value}"
-        for path, value in remedy.change.items()
-    )
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

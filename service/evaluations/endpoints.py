@@ -37,6 +37,11 @@ _EXAMPLE = (
     "model.name,hardware.accelerator,hardware.count,training.precision,training.global_batch,result.value,result.unit\n"
     "resnet-50,V100-SXM2-16GB,8,fp16,2048,10500,samples_per_second\n"
 )
+_EXAMPLE_LINE = (
+    '{"model": {"name": "resnet-50"}, "hardware": {"accelerator": "V100-SXM2-16GB", "count": 8}, '
+    '"training": {"precision": "fp16", "global_batch": 2048}, '
+    '"result": {"value": 10500, "unit": "samples_per_second"}}\n'
+)
 
 
 @router.post(
@@ -48,7 +53,7 @@ _EXAMPLE = (
             "required": True,
             "content": {
                 "text/csv": {"schema": {"type": "string"}, "example": _EXAMPLE},
-                "application/x-ndjson": {"schema": {"type": "string"}},
+                "application/x-ndjson": {"schema": {"type": "string"}, "example": _EXAMPLE_LINE},
                 FORM: {
                     "schema": {
                         "type": "object",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import IO
 
 from service.catalog.catalog import Catalog
 from service.catalog.operating_facts import operating_facts
-from service.codec import Row, format_value, read_rows, write_csv
+from service.codec import Row, csv_records, format_value, read_rows, write_csv
 from service.engine.forecast import Forecaster
 from service.evaluations.schemas import Evaluation, SkippedRow
 from service.evaluations.service import Comparison, compare, learn, score
@@ -56,7 +55,8 @@ def read_measurements(stream: IO[str], content: str) -> MeasurementFile:
     rows = list(read_rows(io.StringIO(text, newline=""), content=content, other_columns="ignore"))
     if content == "text/csv":
         cells = dict(_cells(text))
-        header = next(csv.reader(io.StringIO(text, newline="")), [])
+        records = csv_records(io.StringIO(text, newline=""))
+        header = next((cells for _, cells in records if isinstance(cells, list)), [])
         return MeasurementFile(rows, [name.strip() for name in header], cells)
     cells = {
         row.line: {name: format_value(value) for name, value in row.values.items()}
@@ -127,16 +127,10 @@ def write_predictions(file: MeasurementFile, judged: Judged, stream: IO[str]) ->
 
 def _cells(text: str) -> Iterator[tuple[int, dict[str, str]]]:
     """The cells of each CSV row by column name, with the line it starts on."""
-    reader = csv.reader(io.StringIO(text, newline=""))
     header: list[str] | None = None
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error:
+    for line, cells in csv_records(io.StringIO(text, newline="")):
+        if isinstance(cells, str):
             continue
-        if cells is None:
-            return
         if header is None:
             header = [name.strip() for name in cells]
         elif any(cells):

@@ -26,7 +26,7 @@ from service.security import CallerDependency, require
 router = APIRouter(prefix="/v1", tags=["measurements"])
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="The most to return.")]
-Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.")]
+Cursor = Annotated[str | None, Query(description="`next_cursor` of the page before.", examples=["SDEwMC1TWE01LTgwR0I"])]
 
 
 @router.get(
@@ -101,7 +101,7 @@ async def export_measurements(
     responses=responses(NotFound, NotReady),
 )
 async def get_measurement(
-    measurement_id: Annotated[str, Path(description="Its id.", max_length=40)],
+    measurement_id: Annotated[str, Path(description="Its id.", max_length=40, examples=["m_007647380ee8966cd6e72996"])],
     session: Session,
     caller: CallerDependency,
     catalog: CatalogDependency,

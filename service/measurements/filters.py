@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.catalog.normalise import normalise
-from service.codec import parse_value
-from service.configuration import CONFIGURATION_FIELDS, FIELDS, suggest_field
+from service.codec import format_value, parse_value
+from service.configuration import CONFIGURATION_FIELDS, FIELDS, SECTIONS, suggest_field
 from service.measurements.repository import Filter, Operator, Scalar
 from service.measurements.tables import STATUSES
 from service.problems import FieldError, Unprocessable
@@ -44,19 +44,29 @@ def read_filters(parameters: Iterable[tuple[str, str]]) -> list[Filter]:
 
 def filter_parameters() -> list[dict[str, Any]]:
     """The filters as OpenAPI describes them: one parameter a field."""
-    described = [("status", f"Status: {', '.join(STATUSES)}."), ("source", "Source; short for `provenance.source`.")]
-    described += [(name, f"Measurements whose `{name}` is this value.") for name in FILTERED]
+    described = [
+        ("status", f"Status: {', '.join(STATUSES)}.", "accepted"),
+        ("source", "Source; short for `provenance.source`.", "megatron-sc21-paper"),
+    ]
+    described += [(name, f"Measurements whose `{name}` is this value.", _example(name)) for name in FILTERED]
     return [
         {
             "name": name,
             "in": "query",
             "required": False,
             "description": about,
-            "schema": {"type": "array", "items": {"type": "string"}},
+            "schema": {"type": "array", "items": {"type": "string"}, "examples": [[example]]},
         }
-        for name, about in described
+        for name, about, example in described
         if name != "model.huggingface_config"
     ]
+
+
+def _example(name: str) -> str:
+    """A value of a field, as the vocabulary's own example has it."""
+    section, _, field = name.partition(".")
+    (example, *_) = SECTIONS[section].model_fields[field].examples or ("",)
+    return format_value(example)
 
 
 def _split(name: str) -> tuple[str, Operator]:

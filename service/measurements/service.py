@@ -11,8 +11,8 @@ from service.codec import Row, write_csv, write_ndjson
 from service.configuration import FIELDS
 from service.database import Database
 from service.engine.forecast import Forecaster
+from service.estimates.quantities import rounded
 from service.estimates.schemas import Quantity
-from service.estimates.service import rounded
 from service.evaluations.service import Skipped, compare
 from service.measurements.record import COLUMNS, exported
 from service.measurements.repository import Filter, MeasurementRepository

@@ -15,8 +15,9 @@ from service.catalog.catalog import Catalog
 from service.engine.distribution import Distribution, probability_at_most
 from service.engine.search import search
 from service.engine.table import BoolArray, FloatArray
+from service.estimates.quantities import rounded
 from service.estimates.schemas import Assumption, Estimate, EstimateRequest, Quantity
-from service.estimates.service import estimate_many, rounded
+from service.estimates.service import estimate_many
 from service.plans.places import Place, estimate_request, places, plain, unknown_chips
 from service.plans.schemas import LARGEST_JOB, MOST_FORECASTS, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
 from service.problems import FieldError

@@ -27,6 +27,14 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Named:
+    """A site of a team, and how many of its measurements are learned from."""
+
+    name: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class OwnRow:
     """One of a site's measurements: its id and what it says."""
 
@@ -57,6 +65,16 @@ class SiteRepository:
         )
         found = (await self.session.execute(query)).all()
         return [OwnRow(*row) for row in reversed(found)]
+
+    async def of_team(self, team_id: str) -> list[Named]:
+        """The sites that a team has measurements of, by name."""
+        query = (
+            select(MeasurementRow.site, func.count())
+            .where(*_learned(SiteKey(team_id, None)), MeasurementRow.site.is_not(None))
+            .group_by(MeasurementRow.site)
+        )
+        found = await self.session.execute(query)
+        return sorted((Named(str(name), rows) for name, rows in found), key=lambda site: site.name)
 
 
 def _learned(site: SiteKey) -> list[ColumnElement[bool]]:

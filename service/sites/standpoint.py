@@ -9,8 +9,10 @@ import numpy as np
 
 from service.calibrations.shipped import measured
 from service.catalog.catalog import Catalog
+from service.engine.distribution import Z90, Distribution
 from service.engine.evidence import Evidence, Neighbour, graded
 from service.engine.forecast import Forecast, Forecaster
+from service.engine.held_out import as_new_site
 from service.engine.operations import work
 from service.engine.table import Table
 
@@ -22,6 +24,8 @@ class Standpoint:
     forecaster: Forecaster
     site_version: str | None = None
     own: Evidence | None = None
+    measured: Table | None = None
+    """The configurations of the site's own measurements that say a speed."""
 
     def predict(self, table: Table) -> Forecast:
         """The forecast; a site's own measurements count among those that are near."""
@@ -37,6 +41,20 @@ class Standpoint:
             return shared
         mine = self.own.nearest(table, most)
         return [_merged(near, far, most) for near, far in zip(mine, shared, strict=True)]
+
+    def time_ratio(self, shared: Forecaster) -> Distribution | None:
+        """Time of another run like those that the site measured, over what a site that nobody knows is predicted.
+
+        A mixture over the site's measured configurations, taken as log-normal with its mean and variance; shape (1,).
+        None if the site has measured nothing.
+        """
+        if self.measured is None:
+            return None
+        at_home, variance, _ = self.forecaster.log_seconds(self.measured)
+        anywhere, _, _ = shared.log_seconds(as_new_site(self.measured))
+        shift = at_home - anywhere
+        middle, deviation = np.mean(shift), np.sqrt(np.mean(variance) + np.var(shift))
+        return Distribution(*(np.exp([middle + reach * deviation]) for reach in (-Z90, 0.0, Z90)))
 
 
 def learned(
@@ -58,7 +76,8 @@ def learned(
     table, log_seconds = data.table.take(timed), data.log_seconds[timed]
     updated = forecaster.learn(table, log_seconds, data.peak_memory_gb[timed])
     predicted, _, _ = updated.log_seconds(table)
-    return Standpoint(updated, version, Evidence.of(data.ids[timed], table, log_seconds, predicted, predicted))
+    own = Evidence.of(data.ids[timed], table, log_seconds, predicted, predicted)
+    return Standpoint(updated, version, own, table)
 
 
 def _merged(own: Sequence[Neighbour], shared: Sequence[Neighbour], most: int) -> list[Neighbour]:

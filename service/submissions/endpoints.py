@@ -1,6 +1,7 @@
 """Submitting, importing, deciding on, withdrawing, restoring and purging measurements over HTTP."""
 
 import hashlib
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
@@ -10,13 +11,14 @@ from starlette.concurrency import run_in_threadpool
 
 from service.configuration import Measurement
 from service.database import Database
-from service.dependencies import CatalogDependency, DatabaseDependency, ForecasterDependency
+from service.dependencies import CatalogDependency, DatabaseDependency, ForecasterDependency, MetricsDependency
 from service.measurements.repository import MeasurementRepository
 from service.measurements.schemas import MeasurementEntry
 from service.measurements.tables import MeasurementRow
 from service.problems import (
     BadRequest,
     Conflict,
+    FieldError,
     Forbidden,
     InsufficientStorage,
     NotFound,
@@ -32,16 +34,16 @@ from service.problems import (
 from service.security import Caller, require
 from service.submissions import service
 from service.submissions.idempotency import AnsweredMeanwhileError, FirstAnswer, Idempotency, idempotency
-from service.submissions.importing import Import, Spool
+from service.submissions.importing import Import
 from service.submissions.repository import SubmissionRepository
 from service.submissions.restore import restore
 from service.submissions.schemas import Decision, ImportReport, Mode, PurgeOrder, Submitted
+from service.submissions.spool import Spool
 from service.submissions.vetting import Refusal
 from service.teams.repository import AuditRepository
 
 router = APIRouter(prefix="/v1/measurements", tags=["measurements"])
 
-CONTENTS = ("text/csv", "application/x-ndjson")
 KEYED = (Unauthorized, Forbidden, TooManyRequests, NotReady)
 STORING = (*KEYED, BadRequest, Conflict, Unprocessable, InsufficientStorage, RequestTimeout, TooLarge)
 EXAMPLE: dict[str, Any] = {
@@ -58,12 +60,13 @@ EXAMPLES: dict[str, Example] = {"one": {"summary": "A run on eight V100", "value
 MayAdminister = Annotated[Caller, Depends(require("admin"))]
 MayCurate = Annotated[Caller, Depends(require("curate"))]
 MaySubmit = Annotated[Caller, Depends(require("submit"))]
-MeasurementId = Annotated[str, Path(description="Its id.", max_length=40)]
+MeasurementId = Annotated[str, Path(description="Its id.", max_length=40, examples=["m_007647380ee8966cd6e72996"])]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         description="Any text that is new for each measurement; a retry with it is answered as the first time.",
+        examples=["run-2026-08-01-a"],
     ),
 ]
 
@@ -86,6 +89,7 @@ async def submit_measurement(
     database: DatabaseDependency,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
+    metrics: MetricsDependency,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Stores what was measured; it is on disk when this is answered.
@@ -101,6 +105,7 @@ async def submit_measurement(
     verdict = await run_in_threadpool(service.vet_alone, measured.flat(), catalog, forecaster, estimates)
     if isinstance(verdict, Refusal):
         raise Unprocessable(verdict.detail, verdict.errors)
+    metrics.submitted(verdict.deviation_log, verdict.forecast_error_log)
     rows = service.prepare([verdict], _submitter(caller))
     try:
         async with database.writing() as session:
@@ -110,7 +115,10 @@ async def submit_measurement(
                 raise NotReady("The measurement was purged while it was submitted.")
             if not place.duplicate:
                 await AuditRepository(session).add(caller.actor, "measurement.submit", [place.id])
-            entry = Submitted.from_row(row, caller.team_id, duplicate=place.duplicate)
+            more: dict[str, Any] = {"duplicate": place.duplicate}
+            if place.warning is not None:
+                more["warnings"] = [place.warning]
+            entry = Submitted.from_row(row, caller.team_id, **more)
             answer = FirstAnswer(
                 200 if place.duplicate else 201,
                 f"/v1/measurements/{place.id}",
@@ -138,7 +146,10 @@ async def submit_measurement(
                     "example": "model.name,hardware.accelerator,hardware.count,training.precision,"
                     "training.global_batch,result.value,result.unit\nresnet-50,V100-SXM2-16GB,8,fp16,2048,9800,samples_per_second\n",
                 },
-                "application/x-ndjson": {"schema": {"$ref": "#/components/schemas/Measurement"}},
+                "application/x-ndjson": {
+                    "schema": {"$ref": "#/components/schemas/Measurement"},
+                    "example": json.dumps(EXAMPLE) + "\n",
+                },
             },
         }
     },
@@ -149,7 +160,10 @@ async def import_measurements(
     database: DatabaseDependency,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
-    mode: Annotated[Mode, Query(description="atomic: one refused row, and none is stored.")] = "best_effort",
+    metrics: MetricsDependency,
+    mode: Annotated[
+        Mode, Query(description="atomic: one refused row, and none is stored; check: a report, and none is stored.")
+    ] = "best_effort",
     restoring: Annotated[
         bool,
         Query(
@@ -162,13 +176,16 @@ async def import_measurements(
     """CSV with dotted columns or NDJSON, of any length: each row as if submitted alone, and a report of each.
 
     The answer comes when the last row is stored. A row that the team has submitted before is not stored again, so that
-    an import that was cut off can simply be sent again.
+    an import that was cut off can simply be sent again. `mode=check` stores nothing: its report says what would become
+    of each row.
     """
-    content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content not in CONTENTS:
-        raise UnsupportedMediaType(f"{content!r} is not read here: send {' or '.join(CONTENTS)}.")
     if restoring:
         require("admin")(request, None)
+        if mode == "check":
+            message = "rows that are restored are stored as they were, unchecked"
+            raise Unprocessable(
+                f"mode=check: {message}.", [FieldError(field="query.mode", message=message, hint="leave out restore")]
+            )
     most_rows = request.app.state.settings.import_rows
     spool = await Spool.of(request)
     with spool.body:
@@ -176,10 +193,10 @@ async def import_measurements(
         if (first := await once.first(database)) is not None:
             return _repeated(first)
         if restoring:
-            return _reported(await restore(database, spool, content, caller.actor, most_rows))
-        work = Import(database, catalog, forecaster, _submitter(caller), once, most_rows)
+            return _reported(await restore(database, spool, caller.actor, most_rows))
+        work = Import(database, catalog, forecaster, _submitter(caller), once, metrics, most_rows)
         try:
-            return _reported(await work.run(spool, content, mode))
+            return _reported(await work.run(spool, mode))
         except AnsweredMeanwhileError:
             return await _first(once, database)
 

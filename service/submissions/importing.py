@@ -1,4 +1,4 @@
-"""Imports: a stream of rows spooled to disk, then vetted and stored chunk by chunk, in memory that does not grow.
+"""Imports: rows of a body spooled to disk, vetted and stored chunk by chunk, in memory that does not grow.
 
 The body is read to its end before a connection to the database is taken, so that a slow client holds up nobody.
 """
@@ -6,7 +6,6 @@ The body is read to its end before a connection to the database is taken, so tha
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import pickle
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,27 +13,35 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import IO
 
-from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.concurrency import run_in_threadpool
 
 from service.catalog.catalog import Catalog
-from service.codec import Row, bounded_lines, read_rows
+from service.codec import Row
 from service.configuration import FIELDS
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.engine.plausibility import Judge
-from service.problems import FieldError, TooLarge, Unprocessable
+from service.metrics import Metrics
+from service.problems import FieldError, Unprocessable
 from service.submissions.idempotency import Idempotency
+from service.submissions.repository import SubmissionRepository
 from service.submissions.schemas import ImportedRow, ImportReport, Mode
-from service.submissions.service import Stored, Submitter, prepare, reported, saved_forecasts, store
+from service.submissions.service import (
+    Stored,
+    Submitter,
+    duplicate_key,
+    prepare,
+    reported,
+    saved_forecasts,
+    store,
+)
+from service.submissions.spool import Spool
 from service.submissions.vetting import Refusal, Verdict, vet
 from service.teams.repository import AuditRepository
 
 CHUNK = 8192
 """Rows vetted as one table and stored in one transaction."""
-IN_MEMORY = 8_000_000
-"""Bytes of a body that are held in memory; what is longer waits on disk."""
 MOST_LISTED = 10_000
 """Rows that a report lists."""
 MOST_FAULTS = 100
@@ -42,27 +49,6 @@ MOST_FAULTS = 100
 
 Judged = tuple[int, Verdict | Refusal]
 """The line of a row, and what was made of it."""
-
-
-@dataclass
-class Spool:
-    """A body on disk, with its digest and the number of its lines."""
-
-    body: IO[bytes]
-    digest: bytes
-    lines: int
-
-    @classmethod
-    async def of(cls, request: Request) -> Spool:
-        """Reads the whole body. Raises `OSError` if the disk is full."""
-        body = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 -- closed by whoever reads it
-        digest, lines = hashlib.sha256(), 0
-        async for chunk in request.stream():
-            digest.update(chunk)
-            lines += chunk.count(b"\n")
-            await run_in_threadpool(body.write, chunk)
-        body.seek(0)
-        return cls(body, digest.digest(), lines)
 
 
 @dataclass
@@ -101,18 +87,20 @@ class Import:
     forecaster: Forecaster
     submitter: Submitter
     idempotency: Idempotency
+    metrics: Metrics
     most_rows: int
 
-    async def run(self, spool: Spool, content: str, mode: Mode) -> ImportReport:
+    async def run(self, spool: Spool, mode: Mode) -> ImportReport:
         """Vets and stores the rows of a spooled body.
 
         Raises:
             TooLarge: There are more rows than one import takes.
-            Unprocessable: The mode is atomic, and a row was refused; nothing is stored.
+            UnsupportedMediaType: The body is of another type than it is said to be.
+            Unprocessable: No rows are in the body, or the mode is atomic and one was refused; nothing is stored.
         """
-        if spool.lines > self.most_rows + 1:
-            raise TooLarge(f"At most {self.most_rows} rows are imported at once, and there are about {spool.lines}.")
-        rows = read_rows(bounded_lines(spool.body), content=content)
+        rows = await run_in_threadpool(spool.rows, self.most_rows)
+        if mode == "check":
+            return await self._checked(rows)
         return await (self._atomic(rows) if mode == "atomic" else self._best_effort(rows))
 
     async def _best_effort(self, rows: Iterator[Row]) -> ImportReport:
@@ -157,6 +145,22 @@ class Import:
                 await session.commit()
         return made
 
+    async def _checked(self, rows: Iterator[Row]) -> ImportReport:
+        """What would become of each row in the best-effort mode, without a write: neither rows nor an audit entry."""
+        report, judge, known = Report("check"), Judge(self.forecaster), dict[str, str | None]()
+        while judged := await self._next_judged(rows, judge):
+            keys = {line: duplicate_key(made.fields) for line, made in judged if isinstance(made, Verdict)}
+            async with self.database.sessions() as session:
+                held = await SubmissionRepository(session).held(self.submitter.team_id, list(keys.values()))
+            known |= {key: first.id for key, first in held.items()}
+            for line, made in judged:
+                if isinstance(made, Refusal):
+                    report.add(_refused(line, made))
+                else:
+                    report.add(reported(line, made, known.get(keys[line]), duplicate=keys[line] in known))
+                    known.setdefault(keys[line], None)
+        return report.made()
+
     async def _next_judged(self, rows: Iterator[Row], judge: Judge) -> list[Judged]:
         """The next rows, vetted; none at the end."""
         chunk = await run_in_threadpool(_next, rows)
@@ -173,9 +177,14 @@ class Import:
 
     async def _stored(self, session: AsyncSession, judged: Sequence[Judged]) -> list[ImportedRow]:
         good = [(line, verdict) for line, verdict in judged if isinstance(verdict, Verdict)]
+        for _, verdict in good:
+            self.metrics.submitted(verdict.deviation_log, verdict.forecast_error_log)
         rows = await run_in_threadpool(prepare, [verdict for _, verdict in good], self.submitter)
         places: list[Stored] = await store(session, rows) if rows else []
-        items = {line: reported(line, verdict, place) for (line, verdict), place in zip(good, places, strict=True)}
+        items = {
+            line: reported(line, verdict, place.id, duplicate=place.duplicate, warning=place.warning)
+            for (line, verdict), place in zip(good, places, strict=True)
+        }
         items |= {line: _refused(line, verdict) for line, verdict in judged if isinstance(verdict, Refusal)}
         return [items[line] for line, _ in judged]
 

@@ -15,6 +15,16 @@ from service.teams.tables import FirstAnswerRow
 
 MOST_PARAMETERS = 500
 """Values of one IN list."""
+INSERTED_AT_ONCE = 1024
+"""Rows of one statement: other requests wait while they are made ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A stored row, as far as one that says the same must know: its id and who sees it."""
+
+    id: str
+    visibility: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +44,36 @@ class SubmissionRepository:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
-    async def store(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    async def store(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Held]:
         """Stores rows of one team, but for those it has submitted before, also if another replica does so right now.
 
         Args:
             rows: columns of each row; no two of them have the same ``duplicate_key``.
 
-        Returns: the id under which each ``duplicate_key`` is stored, the row's own or that of the first.
+        Returns: what each ``duplicate_key`` is stored as, the row's own or the first one's.
         """
-        if not rows:
-            return {}
-        await self.session.execute(insert_or_pass(self.session, MeasurementRow), list(rows))
+        insertion = insert_or_pass(self.session, MeasurementRow)
+        # Past the mapper, which takes as long as the database does.
+        connection = await self.session.connection()
+        stored = 0
+        for start in range(0, len(rows), INSERTED_AT_ONCE):
+            some = list(rows[start : start + INSERTED_AT_ONCE])
+            stored += (
+                await connection.execute(insertion, some, execution_options={"preserve_rowcount": True})
+            ).rowcount
+        if stored == len(rows):
+            return {row["duplicate_key"]: Held(row["id"], row["visibility"]) for row in rows}
         return await self.held(str(rows[0]["team_id"]), [row["duplicate_key"] for row in rows])
 
-    async def held(self, team_id: str, keys: Sequence[str]) -> dict[str, str]:
-        """The ids of a team's rows by duplicate key."""
-        found: dict[str, str] = {}
+    async def held(self, team_id: str, keys: Sequence[str]) -> dict[str, Held]:
+        """A team's rows by duplicate key."""
+        found: dict[str, Held] = {}
         for start in range(0, len(keys), MOST_PARAMETERS):
-            query = select(MeasurementRow.duplicate_key, MeasurementRow.id).where(
+            query = select(MeasurementRow.duplicate_key, MeasurementRow.id, MeasurementRow.visibility).where(
                 MeasurementRow.team_id == team_id,
                 MeasurementRow.duplicate_key.in_(keys[start : start + MOST_PARAMETERS]),
             )
-            found |= {str(key): name for key, name in await self.session.execute(query)}
+            found |= {str(key): Held(*held) for key, *held in await self.session.execute(query)}
         return found
 
     async def put(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -129,16 +147,16 @@ class SubmissionRepository:
                 .execution_options(synchronize_session=False)
             )
 
-    async def answers_of(self, estimate_ids: Iterable[str], team_id: str) -> dict[str, dict[str, Any]]:
-        """Saved estimates as they were answered, by id: those that the team saved, and those saved without a key."""
+    async def estimates(self, estimate_ids: Iterable[str], team_id: str) -> list[EstimateRow]:
+        """Saved estimates of those ids: those that the team saved, and those saved without a key."""
         wanted = sorted(set(estimate_ids))
-        found: dict[str, dict[str, Any]] = {}
+        found: list[EstimateRow] = []
         for start in range(0, len(wanted), MOST_PARAMETERS):
-            query = select(EstimateRow.id, EstimateRow.answer).where(
+            query = select(EstimateRow).where(
                 EstimateRow.id.in_(wanted[start : start + MOST_PARAMETERS]),
                 or_(EstimateRow.team.is_(None), EstimateRow.team == team_id),
             )
-            found |= {row.id: row.answer for row in await self.session.execute(query)}
+            found += await self.session.scalars(query)
         return found
 
 

@@ -8,31 +8,31 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from service.codec import Row, bounded_lines, read_rows
+from service.codec import Row
 from service.database import Database
 from service.measurements.record import ADAPTERS, Record, restored
 from service.measurements.repository import columns_of
-from service.problems import FieldError, TooLarge, Unprocessable
-from service.submissions.importing import CHUNK, MOST_FAULTS, Report, Spool
+from service.problems import FieldError, Unprocessable
+from service.submissions.importing import CHUNK, MOST_FAULTS, Report
 from service.submissions.repository import SubmissionRepository
 from service.submissions.schemas import ImportedRow, ImportReport
+from service.submissions.spool import Spool
 from service.submissions.vetting import flaws
 from service.teams.repository import Actor, AuditRepository, TeamRepository
 
 
-async def restore(database: Database, spool: Spool, content: str, actor: Actor, most_rows: int) -> ImportReport:
+async def restore(database: Database, spool: Spool, actor: Actor, most_rows: int) -> ImportReport:
     """Stores rows as they were exported, in place of those of the same ids, all or nothing.
 
     Raises:
         TooLarge: There are more rows than one import takes.
-        Unprocessable: A row cannot be read, or is no record; nothing is stored.
+        UnsupportedMediaType: The body is of another type than it is said to be.
+        Unprocessable: A row cannot be read or is no record, or there is none; nothing is stored.
     """
-    if spool.lines > most_rows + 1:
-        raise TooLarge(f"At most {most_rows} rows are imported at once, and there are about {spool.lines}.")
-    await run_in_threadpool(_check, spool, content)
+    await run_in_threadpool(_check, spool, most_rows)
     report = Report("atomic")
     teams: dict[str, str] = {}
-    rows = _rows(spool, content)
+    rows = await run_in_threadpool(_rows, spool, most_rows)
     async with database.writing() as session:
         while chunk := await run_in_threadpool(lambda: list(islice(rows, CHUNK))):
             records = [restored(row.values or {}) for row in chunk]
@@ -53,16 +53,15 @@ async def restore(database: Database, spool: Spool, content: str, actor: Actor, 
     return report.made()
 
 
-def _rows(spool: Spool, content: str) -> Iterator[Row]:
-    spool.body.seek(0)
-    return read_rows(bounded_lines(spool.body), content=content, more=ADAPTERS)
+def _rows(spool: Spool, most_rows: int) -> Iterator[Row]:
+    return spool.rows(most_rows, more=ADAPTERS)
 
 
-def _check(spool: Spool, content: str) -> None:
+def _check(spool: Spool, most_rows: int) -> None:
     """Reads all rows once, so that none is stored if one is broken."""
     faults: list[FieldError] = []
     seen: set[object] = set()
-    for row in _rows(spool, content):
+    for row in _rows(spool, most_rows):
         if (message := _fault(row, seen)) is not None:
             faults.append(FieldError(field=f"rows[{row.line}]", message=message))
             if len(faults) == MOST_FAULTS:

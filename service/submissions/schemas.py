@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.faults import FieldError
 from service.measurements.schemas import MeasurementEntry
 
-Mode = Literal["best_effort", "atomic"]
+Mode = Literal["best_effort", "atomic", "check"]
 Outcome = Literal["accepted", "quarantined", "duplicate", "refused", "restored"]
 
 
@@ -17,6 +17,9 @@ class Submitted(MeasurementEntry):
     duplicate: bool = Field(
         False, description="Whether the team had submitted the same before; what is shown is what it submitted then."
     )
+    warnings: list[str] = Field(
+        default_factory=list, description="What was asked otherwise than it was stored before, and how to change it."
+    )
 
 
 class ImportedRow(BaseModel):
@@ -24,25 +27,33 @@ class ImportedRow(BaseModel):
 
     row: int = Field(description="Line in the file; a CSV header is 1.", examples=[17])
     outcome: Outcome = Field(description="Stored and used, stored and kept aside, known already, or not stored.")
-    id: str | None = Field(None, description="Its id; of a duplicate, that of the first.")
-    reason: str | None = Field(None, description="Why it was kept aside or refused.")
+    id: str | None = Field(
+        None,
+        description="Its id; of a duplicate, that of the first. A checked row has none yet.",
+        examples=["m_2f1d0c9b8a7e6f5d4c3b2a19"],
+    )
+    reason: str | None = Field(
+        None,
+        description="Why it was kept aside or refused; of a duplicate, what stays otherwise than it was asked.",
+        examples=["hardware.accelerator: is required"],
+    )
     errors: list[FieldError] | None = Field(None, description="The fields at fault, where it was refused.")
 
 
 class ImportReport(BaseModel):
-    """What became of an import; every row that is reported stored is on disk."""
+    """What became of an import; every row that is reported stored is on disk (of a check: what would become of it)."""
 
-    mode: Mode = Field(description="atomic: all or nothing; best_effort: each row on its own.")
-    rows: int = Field(description="Rows read.")
-    accepted: int = Field(0, description="Stored and used.")
-    quarantined: int = Field(0, description="Stored and kept out of the shared fit until vouched for.")
-    duplicate: int = Field(0, description="Submitted by the team before; not stored again.")
-    refused: int = Field(0, description="Not stored: wrong or impossible.")
-    restored: int = Field(0, description="Stored as they were exported (restore).")
+    mode: Mode = Field(description="atomic: all or nothing; best_effort: each row on its own; check: none is stored.")
+    rows: int = Field(description="Rows read.", examples=[1200])
+    accepted: int = Field(0, description="Stored and used.", examples=[1187])
+    quarantined: int = Field(0, description="Stored and kept out of the shared fit until vouched for.", examples=[8])
+    duplicate: int = Field(0, description="Submitted by the team before; not stored again.", examples=[3])
+    refused: int = Field(0, description="Not stored: wrong or impossible.", examples=[2])
+    restored: int = Field(0, description="Stored as they were exported (restore).", examples=[0])
     items: list[ImportedRow] = Field(
         description="What became of each row, in order; of long imports only rows that were not accepted, and not all."
     )
-    omitted: int = Field(0, description="Rows that are counted above and not listed.")
+    omitted: int = Field(0, description="Rows that are counted above and not listed.", examples=[0])
 
 
 class Decision(BaseModel):
@@ -50,7 +61,12 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str | None = Field(None, max_length=2000, description="Why, for the audit and for who submitted it.")
+    reason: str | None = Field(
+        None,
+        max_length=2000,
+        description="Why, for the audit and for who submitted it.",
+        examples=["the log was checked"],
+    )
 
 
 class PurgeOrder(BaseModel):
@@ -58,4 +74,9 @@ class PurgeOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(min_length=1, max_length=2000, description="The legal ground; kept in the audit.")
+    reason: str = Field(
+        min_length=1,
+        max_length=2000,
+        description="The legal ground; kept in the audit.",
+        examples=["erasure asked for under Article 17 GDPR"],
+    )

@@ -22,9 +22,10 @@ from service.engine.plausibility import Judge
 from service.measurements.repository import columns_of
 from service.measurements.tables import MeasurementRow
 from service.problems import Conflict, FieldError, NotFound
-from service.submissions.repository import Claim, SubmissionRepository
+from service.submissions.forecasts import SavedForecast
+from service.submissions.repository import Claim, Held, SubmissionRepository
 from service.submissions.schemas import ImportedRow
-from service.submissions.vetting import Fields, Refusal, SavedForecast, Verdict, vet
+from service.submissions.vetting import Fields, Refusal, Verdict, vet
 from service.teams.repository import Actor, AuditRepository
 
 AGREEMENT_LOG = log(1.25)
@@ -54,10 +55,12 @@ class Submitter:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a vetted row is: its own place, or that of the same row before it."""
+    """Where a vetted row is: its own place, or that of the same row before it, and what that kept that it asked to be
+    otherwise."""
 
     id: str
     duplicate: bool
+    warning: str | None = None
 
 
 async def saved_forecasts(database: Database, rows: Iterable[Fields], team_id: str) -> dict[str, SavedForecast]:
@@ -66,8 +69,8 @@ async def saved_forecasts(database: Database, rows: Iterable[Fields], team_id: s
     if not named:
         return {}
     async with database.sessions() as session:
-        answers = await SubmissionRepository(session).answers_of(named, team_id)
-    return {name: SavedForecast.of(answer) for name, answer in answers.items()}
+        saved = await SubmissionRepository(session).estimates(named, team_id)
+    return {row.id: SavedForecast.of(row.request, row.answer) for row in saved}
 
 
 def vet_alone(
@@ -106,12 +109,26 @@ async def store(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> lis
     first = {row["duplicate_key"]: row for row in reversed(rows)}
     new = [row for row in rows if first[row["duplicate_key"]] is row]
     places = await repository.store(new)
-    shared = [row for row in new if row["visibility"] == "shared" and places[row["duplicate_key"]] == row["id"]]
+    shared = [row for row in new if row["visibility"] == "shared" and places[row["duplicate_key"]].id == row["id"]]
     await repository.name_sources(row["source"] for row in shared if row["source"])
     await lift(
         session, {row["agreement_key"] for row in shared if row["status"] == "quarantined" and row["agreement_key"]}
     )
-    return [Stored(places[row["duplicate_key"]], duplicate=places[row["duplicate_key"]] != row["id"]) for row in rows]
+    return [_stored(row, places[row["duplicate_key"]]) for row in rows]
+
+
+def _stored(row: Mapping[str, Any], held: Held) -> Stored:
+    if held.id == row["id"]:
+        return Stored(held.id, duplicate=False)
+    asked = row["visibility"]
+    if held.visibility == asked:
+        return Stored(held.id, duplicate=True)
+    return Stored(
+        held.id,
+        duplicate=True,
+        warning=f"visibility stays {held.visibility!r}, as first submitted, and is not {asked!r} now: to change it, "
+        f"withdraw the measurement (DELETE /v1/measurements/{held.id}) and submit it anew",
+    )
 
 
 async def lift(session: AsyncSession, keys: Iterable[str]) -> None:
@@ -189,9 +206,11 @@ def duplicate_key(fields: Mapping[str, object]) -> str:
     return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def reported(line: int, verdict: Verdict, stored: Stored) -> ImportedRow:
-    """A stored row in the report of an import."""
-    if stored.duplicate:
-        return ImportedRow(row=line, outcome="duplicate", id=stored.id)
+def reported(
+    line: int, verdict: Verdict, measurement_id: str | None, *, duplicate: bool, warning: str | None = None
+) -> ImportedRow:
+    """A vetted row in the report of an import; without an id where it is not stored (yet)."""
+    if duplicate:
+        return ImportedRow(row=line, outcome="duplicate", id=measurement_id, reason=warning)
     outcome = "accepted" if verdict.status == "accepted" else "quarantined"
-    return ImportedRow(row=line, outcome=outcome, id=stored.id, reason=verdict.reason)
+    return ImportedRow(row=line, outcome=outcome, id=measurement_id, reason=verdict.reason)

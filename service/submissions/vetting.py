@@ -7,7 +7,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from service.engine.observed import WHOLE_RUN_UNITS
 from service.engine.plausibility import Judge, Plausibility
 from service.engine.table import FloatArray, Table
 from service.problems import FieldError
+from service.submissions.forecasts import SavedForecast
 
 Fields = Mapping[str, object]
 
@@ -59,21 +59,6 @@ class Refusal:
         return f"{first.field}: {first.message}" if first.field else first.message
 
 
-@dataclass(frozen=True, slots=True)
-class SavedForecast:
-    """The interval of a saved estimate: seconds per sample of the whole job."""
-
-    p10: float
-    p50: float
-    p90: float
-
-    @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> SavedForecast:
-        """The interval of an estimate as it was answered."""
-        rate = answer["throughput"]["samples_per_second"]
-        return cls(1.0 / rate["p90"], 1.0 / rate["p50"], 1.0 / rate["p10"])
-
-
 def vet(
     rows: Sequence[Fields], catalog: Catalog, judge: Judge, estimates: Mapping[str, SavedForecast]
 ) -> list[Verdict | Refusal]:
@@ -89,10 +74,12 @@ def vet(
     known: list[tuple[int, dict[str, object]]] = []
     for position, row in enumerate(rows):
         errors = flaws(row, estimates)
+        fields = normalise(row) if not errors else {}
+        errors = errors or _of_another_run(fields, catalog, estimates)
         if errors:
             verdicts[position] = Refusal(tuple(errors))
         else:
-            known.append((position, normalise(row)))
+            known.append((position, fields))
     # Every row is judged as a new site's would be: its source's name must not choose who it is compared with.
     asked = [{name: value for name, value in fields.items() if name != "provenance.source"} for _, fields in known]
     table, answers = resolve_table(asked, catalog, measured=True)
@@ -148,6 +135,23 @@ def flaws(row: Fields, estimates: Mapping[str, SavedForecast]) -> list[FieldErro
             )
         )
     return found
+
+
+def _of_another_run(
+    fields: Mapping[str, object], catalog: Catalog, estimates: Mapping[str, SavedForecast]
+) -> list[FieldError]:
+    """Whether the saved estimate that a row names was asked for another run."""
+    named = fields.get("estimate_id")
+    differences = [] if named is None else estimates[str(named)].differences(fields, catalog)
+    if not differences:
+        return []
+    return [
+        FieldError(
+            field="estimate_id",
+            message=f"is a forecast of another run: {'; '.join(differences)}",
+            hint="give the id of the estimate of this run, or leave it out",
+        )
+    ]
 
 
 def _is_storable(config: object, depth: int = 0) -> bool:
@@ -220,20 +224,27 @@ def _one(
         return "quarantined", f"It cannot be compared with a forecast: {_no_time(unit, answer)}."
     if times > 1.0:
         arithmetic = _arithmetic(index, fields, table, plausible)
+        bound = float(plausible.impossible_beyond[index])
         decisive = DECISIVE_PER_SAMPLE if unit.startswith("samples") or "step" in unit else DECISIVE
         assumed = [made for made in answer.assumptions if made.field in decisive]
-        if times > plausible.impossible_beyond[index] and not assumed:
+        if times > bound and not assumed:
             return Refusal(
                 (
                     FieldError(
                         field="result.value",
-                        message=f"is faster than the hardware can be: {arithmetic}",
+                        message=f"is faster than the hardware can be: {arithmetic}, and at most {bound:g} times can be "
+                        "explained",
                         hint="check result.unit, hardware.count, training.precision and the size of the model",
                     ),
                 )
             )
+        reason = (
+            f"more than the {bound:g} times that can be explained"
+            if times > bound
+            else f"up to {bound:g} times may come from how work is counted, so that somebody has to vouch for it"
+        )
         unsaid = "".join(f"; {made.field} = {made.value} was assumed" for made in assumed)
-        return "quarantined", f"Faster than the chips' peak: {arithmetic}{unsaid}."
+        return "quarantined", f"It ran faster than the chips' peak: {arithmetic}; {reason}{unsaid}."
     beyond = float(plausible.doubtful_beyond_log[index])
     if abs(deviation) > beyond:
         way = "faster" if deviation > 0 else "slower"
@@ -245,16 +256,18 @@ def _one(
 
 
 def _arithmetic(index: int, fields: dict[str, object], table: Table, plausible: Plausibility) -> str:
-    """The counted work and the peak in numbers: `412 samples/s x 1.2e+13 FLOP = 4940 TFLOP/s, ...`."""
+    """The counted work beside the peak: `412 samples_per_second x 1.2e+13 FLOP a sample = 4944 TFLOP/s, ...`."""
     times = float(plausible.times_peak[index])
     peak, count = float(table["peak_tflops"][index]), float(table["count"][index])
     flops = float(plausible.flops_per_sample[index])
     rate = times * peak * 1e12 * count / flops
+    measured = f"{fields['result.value']:g} {fields['result.unit']}"
+    if fields["result.unit"] != "samples_per_second":
+        measured += f", that is {rate:.4g} samples/s,"
     return (
-        f"{fields['result.value']:g} {fields['result.unit']} are {rate:.4g} samples/s x {flops:.4g} FLOP "
-        f"= {rate * flops / 1e12:.4g} TFLOP/s, but {count:g} x {table.text('accelerator')[index]} at "
-        f"{table.text('precision')[index]} peak at {count:g} x {peak:.4g} = {count * peak:.4g} TFLOP/s: "
-        f"{times:.3g} times the peak, and at most {plausible.impossible_beyond[index]:g} times can be explained"
+        f"{measured} x {flops:.4g} FLOP a sample = {rate * flops / 1e12:.4g} TFLOP/s, and "
+        f"{count:g} x {table.text('accelerator')[index]} at {table.text('precision')[index]} peak at "
+        f"{count:g} x {peak:.4g} = {count * peak:.4g} TFLOP/s: {times:.3g} times the peak"
     )
 
 

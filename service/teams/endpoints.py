@@ -18,9 +18,14 @@ router = APIRouter(prefix="/v1/audit", tags=["audit"])
 async def list_audit(
     session: Session,
     caller: Annotated[Caller, Depends(require("submit"))],
-    subject: Annotated[str | None, Query(description="Of one measurement, key or calibration only.")] = None,
+    subject: Annotated[
+        str | None,
+        Query(description="Of one measurement, key or calibration only.", examples=["m_007647380ee8966cd6e72996"]),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="The most to return.")] = 100,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[
+        str | None, Query(description="`next_cursor` of the page before.", examples=["SDEwMC1TWE01LTgwR0I"])
+    ] = None,
 ) -> AuditPage:
     """What was submitted, changed, withdrawn and decided, newest first: by the key's team, or by all for `admin`."""
     team_id = None if "admin" in caller.scopes else caller.team_id

@@ -1,39 +1,53 @@
 """How fast the service is on this machine, and how much memory it takes: ``make bench``.
 
-Prints a table; judges nothing, for clocks differ from machine to machine.
+Prints a table; judges nothing, for clocks differ from machine to machine. What can be is stated as a ratio to something
+that this machine does in the same run: calls of NumPy, or the least that FastAPI takes.
 """
 
 import asyncio
 import json
-import resource
+import os
+import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 
-from service.app import create_app
 from service.catalog.catalog import load_catalog
+from service.catalog.resolve import resolve
 from service.database import Database
 from service.engine.forecast import Forecaster
+from service.engine.table import FloatArray, Names, Table
+from service.estimates.schemas import EstimateRequest
 from service.seed import CALIBRATION, prepare
-from service.settings import Settings
-from tests.conftest import serving
+from tests.benchmarks.callers import Load, load
+from tests.replicas import Replica, wait_until
 
-QUESTION = {
+QUESTION: dict[str, Any] = {
     "model": {"name": "llama-3-8b"},
     "data": {"tokens": 1e12, "sequence_length": 8192},
     "hardware": {"accelerator": "H100-SXM5-80GB", "count": 256},
     "training": {"precision": "bf16", "global_batch": 512},
 }
-REQUESTS = 300
-CALLERS = 8
-LINES = 5000
+LAID_OUT = {
+    "tensor_parallel": 1, "pipeline_parallel": 1, "micro_batch": 1, "sharding": "fsdp", "recompute": "full",
+}  # fmt: skip
+REQUESTS = 1500
+ROUNDS = 3
+CALLERS = 16
+LINES = 20_000
+ROWS = 100_000
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -43,24 +57,142 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def latencies(url: str, callers: int) -> tuple[list[float], float]:
-    """Seconds of each of ``REQUESTS`` estimates asked for by some callers at once, and of all together."""
-    with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(callers) as pool:
-
-        def ask(_: int) -> float:
-            return seconds(lambda: client.post("/v1/estimates", json=QUESTION).raise_for_status())
-
-        started = time.perf_counter()
-        found = list(pool.map(ask, range(REQUESTS)))
-        return found, time.perf_counter() - started
+def quickest(work: Callable[[], object], *, times: int, repeats: int = 7) -> float:
+    """Seconds that the work takes at its quickest, of so many repeats of so many times: what others do adds to it."""
+    return min(seconds(lambda: [work() for _ in range(times)]) for _ in range(repeats)) / times
 
 
-def stream(url: str) -> None:
-    """Asks for ``LINES`` estimates as one NDJSON stream."""
-    line = json.dumps(QUESTION) + "\n"
+def numpy_call() -> float:
+    """Seconds of one call of NumPy on one number: what an engine of arrays cannot do with less of, row by row."""
+    one = np.ones(1)
+    return quickest(lambda: np.add(one, one), times=100_000)
+
+
+def many(table: Table, count: int) -> Table:
+    """So many configurations that differ in layout, batch, count and length, from a table of one."""
+    generator = np.random.default_rng(0)
+
+    def times(unit: float, most: int) -> FloatArray:
+        return np.asarray(unit * generator.integers(1, most + 1, count), dtype=np.float64)
+
+    def powers(most: int) -> FloatArray:
+        return np.asarray(2.0 ** generator.integers(0, most + 1, count), dtype=np.float64)
+
+    def names(*vocabulary: str) -> Names:
+        return Names(vocabulary, generator.integers(0, len(vocabulary), count))
+
+    return table.take(np.zeros(count, dtype=np.int64)).replace(
+        tensor_parallel=powers(3),
+        pipeline_parallel=powers(3),
+        micro_batch=powers(4),
+        count=16.0 * powers(7),
+        global_batch=times(64.0, 32),
+        sequence_length=times(1024.0, 16),
+        sharding=names("ddp", "zero1", "zero2", "fsdp"),
+        recompute=names("none", "selective", "full"),
+    )
+
+
+def engine(table: RichTable) -> None:
+    """Rows about the engine alone."""
+    table.add_row("load the catalogs", f"{seconds(load_catalog):.2f} s")
+    table.add_row("load the calibration", f"{seconds(lambda: Forecaster.load(CALIBRATION)):.2f} s")
+    forecaster = Forecaster.load(CALIBRATION)
+    asked = EstimateRequest.model_validate({**QUESTION, "training": {**QUESTION["training"], **LAID_OUT}})
+    one = Table.from_rows([resolve(asked.configuration(), load_catalog()).values])
+    call = numpy_call()
+    grade, grades = np.array(["measured"], dtype=object), np.full(ROWS, "measured", dtype=object)
+
+    def fresh() -> Table:
+        return one.take(slice(None))  # what is remembered of a table is not remembered of its copy
+
+    alone = quickest(lambda: forecaster.predict(fresh(), grades=grade), times=50)
+    evidence = quickest(lambda: (forecaster.nearest(fresh()), forecaster.evidence.nearest_distance(one)), times=50)
+    table.add_row("one call of NumPy on one number", f"{call * 1e9:.0f} ns")
+    table.add_row("engine, one configuration", f"{alone * 1e6:.0f} us: {alone / call:.0f} calls of NumPy")
+    table.add_row("evidence, one configuration", f"{evidence * 1e6:.0f} us")
+    rows = many(one, ROWS)
+    spent = quickest(lambda: forecaster.predict(rows, grades=grades), times=1, repeats=3)
+    table.add_row(f"engine, a table of {ROWS:,}", f"{ROWS / spent:,.0f} per second: {spent / ROWS / call:.0f} calls")
+    spent = quickest(lambda: forecaster.predict(rows), times=1, repeats=2)
+    table.add_row("the same, graded by its evidence", f"{ROWS / spent:,.0f} per second")
+
+
+@contextmanager
+def bare(answer: bytes, folder: Path) -> Iterator[str]:
+    """The URL of an endpoint of FastAPI that answers with these bytes, in a process of its own."""
+    held = folder / "answer.json"
+    held.write_bytes(answer)
+    port = Replica.free_port()
+    command = ["-m", "uvicorn", "--factory", "tests.benchmarks.bare:create_app"]
+    environment = os.environ | {"TRAINCAST_BARE_ANSWER": str(held)}
+    process = subprocess.Popen(
+        [sys.executable, *command, "--port", str(port)], env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(f"{url}/readyz"), "the bare endpoint answers")
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers there."""
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+def side_by_side(ours: str, theirs: str, bodies: list[bytes], callers: int) -> tuple[Load, Load]:
+    """What callers meet at both, in turn, so that what else this machine does meets both alike."""
+    found: tuple[list[Load], list[Load]] = ([], [])
+    for _ in range(ROUNDS):
+        for url, met in zip((ours, theirs), found, strict=True):
+            met.append(load(f"{url}/v1/estimates", bodies, callers))
+    first, second = (
+        Load([one for met in rounds for one in met.seconds], statistics.median(met.per_second for met in rounds))
+        for rounds in found
+    )
+    return first, second
+
+
+def http(table: RichTable, service: str, folder: Path) -> None:
+    """Rows about the service beside the least that FastAPI takes."""
+    varied = [
+        json.dumps({**QUESTION, "data": {"tokens": 1e12 + 1e9 * index, "sequence_length": 8192}}).encode()
+        for index in range(REQUESTS)
+    ]
+    load(f"{service}/v1/estimates", varied[:CALLERS], CALLERS)
+    with bare(httpx.post(f"{service}/v1/estimates", json=QUESTION).content, folder) as least:
+        for callers in (1, CALLERS):
+            ours, theirs = side_by_side(service, least, varied, callers)
+            middle, high = (statistics.quantiles(met.seconds, n=100)[49:99:49] for met in (ours, theirs))
+            table.add_row(
+                f"POST /v1/estimates, {callers} at once",
+                f"{ours.per_second:.0f} per second, median {middle[0] * 1e3:.1f} ms, p99 {middle[1] * 1e3:.1f} ms: "
+                f"{ours.per_second / theirs.per_second:.0%} of a bare endpoint's {theirs.per_second:.0f}, "
+                f"p99 {middle[1] / high[1]:.1f} times its {high[1] * 1e3:.1f} ms",
+            )
+    content = b"".join(varied[index % REQUESTS] + b"\n" for index in range(LINES))
     headers = {"content-type": "application/x-ndjson"}
-    answer = httpx.post(f"{url}/v1/estimates/batch", content=line * LINES, headers=headers, timeout=600)
-    answer.raise_for_status()
+
+    def stream() -> None:
+        httpx.post(f"{service}/v1/estimates/batch", content=content, headers=headers, timeout=600).raise_for_status()
+
+    table.add_row(f"POST /v1/estimates/batch, {LINES:,} lines", f"{LINES / seconds(stream):,.0f} per second")
+
+
+def memory(process: int) -> str:
+    """Resident memory of a process, and its most so far, where the system tells."""
+    status = Path(f"/proc/{process}/status")
+    if not status.exists():
+        return "not told here"
+    lines = (line.split() for line in status.read_text().splitlines())
+    kilobytes = {line[0]: int(line[1]) * 1024 for line in lines if line[0] in ("VmRSS:", "VmHWM:")}
+    return f"{kilobytes['VmRSS:'] / 1e6:.0f} MB, {kilobytes['VmHWM:'] / 1e6:.0f} MB at most"
 
 
 async def seed(url: str) -> None:
@@ -72,28 +204,29 @@ async def seed(url: str) -> None:
 
 def main() -> None:
     """Measures and prints."""
-    table = Table("what", "figure", title="Traincast on this machine")
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{Path(folder) / 'bench.sqlite3'}"
-        table.add_row("load the catalogs", f"{seconds(load_catalog):.2f} s")
-        table.add_row("load the calibration", f"{seconds(lambda: Forecaster.load(CALIBRATION)):.2f} s")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "fastapi", "pydantic"))
+    title = f"Traincast on {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+    table = RichTable("what", "figure", title=title)
+    engine(table)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        url = f"sqlite:///{folder / 'bench.sqlite3'}"
         table.add_row("first start: migrate and seed", f"{seconds(lambda: asyncio.run(seed(url))):.2f} s")
-        table.add_row("next start: find it done", f"{seconds(lambda: asyncio.run(seed(url))):.3f} s")
-        with serving(create_app(Settings(database_url=url))) as address:
-            latencies(address, 1)
-            for callers in (1, CALLERS):
-                found, total = latencies(address, callers)
-                centiles = statistics.quantiles(found, n=100)
-                table.add_row(
-                    f"POST /v1/estimates, {callers} at once",
-                    f"median {centiles[49] * 1e3:.1f} ms, 95th centile {centiles[94] * 1e3:.1f} ms, "
-                    f"{REQUESTS / total:.0f} per second",
-                )
-            spent = seconds(lambda: stream(address))
-            table.add_row(f"POST /v1/estimates/batch, {LINES} lines", f"{LINES / spent:.0f} per second")
-    # Linux counts kilobytes of 1024 bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    table.add_row("peak memory, callers included", f"{peak:.2f} GB")
+        starts = []
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            service = Replica(url)
+            service.wait_until_ready()
+            starts.append(time.perf_counter() - began)
+            if len(starts) < ROUNDS:
+                service.stop()
+        table.add_row("next start: process to ready", f"{statistics.median(starts):.2f} s")
+        try:
+            table.add_row("memory of a worker, ready", memory(service.process.pid))
+            http(table, service.url, folder)
+            table.add_row("memory of a worker, after all this", memory(service.process.pid))
+        finally:
+            service.stop()
     Console().print(table)
 
 

@@ -22,6 +22,7 @@ from service.calibrations.accuracy_tables import (
 from service.calibrations.fit import CALIBRATION, Calibrated, hold_out
 from service.calibrations.schemas import Accuracy
 from service.calibrations.shipped import Measured, configuration_digest
+from service.engine.held_out import leave_lineages_out
 
 LEFT_OUT = "internevo-train-performance"
 
@@ -53,6 +54,20 @@ def test_only_what_was_asked_for_is_held_out(result: Calibrated, few: Measured, 
     assert report["by_source"][LEFT_OUT]["n"] == left.sum()
     # Twenty of them were learned, and the rest is scored.
     assert report["warm"]["by_source"][LEFT_OUT]["n"] == left.sum() - 20
+
+
+def test_a_calibration_tells_how_many_lineages_are_done(result: Calibrated, few: Measured) -> None:
+    timed = np.isfinite(few.log_seconds)
+    told: list[float] = []
+    leave_lineages_out(
+        few.table.take(timed),
+        few.log_seconds[timed],
+        result.fitted,
+        lineages=[LEFT_OUT, "mxnet-perf-faq"],
+        processes=1,
+        progress=told.append,
+    )
+    assert told == [0.5, 1.0]
 
 
 def test_the_report_is_what_the_api_promises(report: dict[str, Any]) -> None:

@@ -1,13 +1,14 @@
 """Calibrations over HTTP: the one in use and its track record, lists, and who may fit and activate."""
 
 import math
+from statistics import median
 
 import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.app import create_app
-from service.calibrations.repository import CalibrationRepository
+from service.calibrations.repository import CalibrationRepository, Outcome
 from service.calibrations.service import track_record
 from service.estimates.schemas import GoodputAssumptions
 from service.settings import Settings
@@ -38,6 +39,22 @@ def test_the_current_calibration_is_described(client: httpx.Client) -> None:
     assert all(spread["standard_deviation"] >= 0 for spread in body["spreads"])
     assert body["accuracy"]["by_source"]
     assert body["accuracy"]["by_family"]
+
+
+def test_what_it_was_fitted_on_is_shown_beside_what_it_predicts(client: httpx.Client) -> None:
+    body = client.get("/v1/calibrations/current/measurements", params={"per_lineage": 5}).json()
+    lineages = [point["lineage"] for point in body["items"]]
+    assert max(lineages.count(lineage) for lineage in lineages) == 5
+    sources = client.get("/v1/sources", params={"limit": 1000}).json()["items"]
+    assert set(lineages) == {source["lineage"] for source in sources if source["rows"]}
+    point = next(point for point in body["items"] if point["lineage"] == "alpa-osdi22")
+    row = client.get(f"/v1/measurements/{point['id']}").json()
+    assert row["result"]["unit"] == "seconds_per_step"
+    assert point["measured_seconds"] == pytest.approx(
+        row["result"]["value"] / row["training"]["global_batch"], rel=1e-3
+    )
+    errors = [abs(math.log(point["predicted_seconds"] / point["measured_seconds"])) for point in body["items"]]
+    assert median(errors) < math.log(1.5)
 
 
 def test_its_accuracy_is_told_cold_and_warm_by_every_name(client: httpx.Client) -> None:
@@ -169,16 +186,26 @@ def test_the_track_record_is_of_what_the_caller_may_see(databases: Databases) ->
     assert own["coverage_80"] == pytest.approx(2 / 3)
 
 
+FORECASTS = ((1.1, True), (0.8, True), (2.0, False))
+
+
 def test_a_track_record_says_how_far_off_forecasts_were() -> None:
-    record = track_record([(math.log(1.1), True), (math.log(0.8), True), (math.log(2.0), False)])
-    assert record.n == 3
+    record = track_record([Outcome("a", math.log(ratio), covered) for ratio, covered in FORECASTS])
+    assert (record.n, record.teams) == (3, 1)
     assert record.mape == pytest.approx((0.1 + 0.2 + 1.0) / 3)
     assert record.median_ape == pytest.approx(0.2)
     assert record.bias == pytest.approx(math.log(1.1))
     assert record.coverage_80 == pytest.approx(2 / 3)
 
 
+def test_one_team_however_many_rows_moves_the_track_record_no_further_than_between_the_others() -> None:
+    honest = [Outcome(team, error, True) for team, error in (("a", 0.1), ("b", 0.2))]
+    record = track_record([*honest, *(Outcome("c", 5.0, False) for _ in range(1000))])
+    assert (record.teams, record.coverage_80) == (3, 1.0)
+    assert record.bias == pytest.approx(0.2)
+
+
 def test_without_forecasts_there_is_no_track_record() -> None:
     assert track_record([]).model_dump() == {
-        "n": 0, "mape": None, "median_ape": None, "bias": None, "coverage_80": None,
+        "n": 0, "teams": 0, "mape": None, "median_ape": None, "bias": None, "coverage_80": None,
     }  # fmt: skip

@@ -100,6 +100,32 @@ def test_narrow_experts_and_wide_heads() -> None:
     assert "sliding_window" not in read
 
 
+@pytest.mark.parametrize(
+    ("config", "window", "windowed", "attending"),
+    [
+        ({"model_type": "gemma2", "num_hidden_layers": 42, "sliding_window": 4096}, 4096, 21, None),
+        ({"model_type": "gemma3_text", "num_hidden_layers": 34, "sliding_window": 1024}, 1024, 29, None),
+        ({"model_type": "gpt_oss", "num_hidden_layers": 4, "sliding_window": 128,
+          "layer_types": ["sliding_attention", "full_attention"] * 2}, 128, 2, None),
+        ({"model_type": "mistral", "num_hidden_layers": 32, "sliding_window": None}, None, None, None),
+        ({"model_type": "mistral", "num_hidden_layers": 32, "sliding_window": 4096}, 4096, None, None),
+        ({"model_type": "qwen2", "num_hidden_layers": 28, "sliding_window": 4096, "use_sliding_window": True,
+          "max_window_layers": 21}, 4096, 7, None),
+        ({"model_type": "qwen3_next", "num_hidden_layers": 48, "full_attention_interval": 4}, None, None, 12),
+        ({"model_type": "jamba", "num_hidden_layers": 32, "attn_layer_period": 8, "attn_layer_offset": 4},
+         None, None, 4),
+        ({"model_type": "nemotron_h", "num_hidden_layers": 8, "hybrid_override_pattern": "M-M*-M-M"}, None, None, 1),
+    ],
+)  # fmt: skip
+def test_layers_that_see_a_window_or_do_not_attend(
+    config: dict[str, object], window: float | None, windowed: float | None, attending: float | None
+) -> None:
+    read = read_huggingface_config({**LLAMA_3_8B, **config})
+    assert read.get("sliding_window") == window
+    assert read.get("windowed_layers") == windowed
+    assert read.get("attention_layers") == attending
+
+
 def test_every_second_layer_dense() -> None:
     read = read_huggingface_config(
         {"model_type": "llama4_text", "hidden_size": 5120, "num_hidden_layers": 48, "num_attention_heads": 40,

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.calibrations.goodput_check import published_shares
 from service.catalog.catalog import load_catalog
 from service.engine.distribution import Distribution, exactly, product, quantiles, total
 from service.engine.economics import (
+    UNEXPLAINED_LOSS,
     Energy,
     GoodputOverrides,
     carbon_kg_co2e,
@@ -79,6 +81,15 @@ def test_goodput_is_near_what_long_runs_published(accelerators: float, days: flo
     share = goodput([accelerators], [days * 24 * published], FACTS).share
     assert share.p10[0] - 0.05 <= published <= share.p90[0] + 0.05
     assert abs(share.p50[0] - published) < 0.1
+
+
+def test_intervals_of_goodput_hold_most_published_runs() -> None:
+    published = published_shares(CATALOG)
+    assert len(published) == 6
+    held = [run["predicted"]["p10"] <= run["reported"] <= run["predicted"]["p90"] for run in published]
+    assert sum(held) >= 5
+    lost = [np.log((1.0 - run["reported"]) / (1.0 - run["predicted"]["p50"])) for run in published]
+    assert np.sqrt(np.mean(np.square(lost))) == pytest.approx(UNEXPLAINED_LOSS, abs=0.01)
 
 
 def test_failures_and_checkpoints_match_the_first_order_formula() -> None:

@@ -30,6 +30,18 @@ def test_dense_transformers_cost_about_six_flops_per_parameter_and_token(table_o
     assert flops[0] / (6.0 * 175e9) == pytest.approx(1.0, abs=0.02)
 
 
+@pytest.mark.parametrize(("name", "share"), [("gemma-2-9b", 0.5 + 0.5 / 8), ("nemotron-h-8b", 4 / 52)])
+def test_attention_is_counted_by_what_each_layer_sees(catalog: Catalog, name: str, share: float) -> None:
+    known = catalog.model(name)
+    assert known is not None
+    flat = {**LLAMA, "model.name": name, "data.sequence_length": 32768}
+    table = Table.from_rows([resolve(flat, catalog, measured=True).values])
+    query = known.attention_heads * (
+        known.head_dim if known.head_dim > 0 else known.hidden_size / known.attention_heads
+    )
+    assert work(table).attention_flops[0] == pytest.approx(4.0 * known.layers * query * 32768.0**2 * share)
+
+
 def test_resnet_50_costs_what_its_multiply_accumulates_say(table_of: TableOf) -> None:
     assert model_flops_per_sample(table_of(RESNET))[0] == pytest.approx(6 * 4.1e9, rel=0.05)
 

@@ -105,7 +105,14 @@ def test_without_an_amount_of_data_there_is_speed_but_no_duration(client: httpx.
 
 def test_runs_multiply_time_cost_and_energy(client: httpx.Client) -> None:
     once, five = estimate(client, LLAMA), estimate(client, LLAMA, runs=5)
-    for field in ("duration_hours", "accelerator_hours", "cost_usd", "energy_kwh", "carbon_kg_co2e"):
+    for field in (
+        "duration_hours",
+        "accelerator_hours",
+        "cost_usd",
+        "energy_kwh",
+        "carbon_kg_co2e",
+        "embodied_kg_co2e",
+    ):
         for side in ("p10", "p50", "p90"):
             assert five[field][side] == pytest.approx(5 * once[field][side], rel=1e-5)
     assert five["throughput"] == once["throughput"]
@@ -116,12 +123,16 @@ def test_own_price_grid_pue_and_power_win(client: httpx.Client) -> None:
         client,
         LLAMA,
         pricing={"usd_per_accelerator_hour": 2.0},
-        location={"gco2e_per_kwh": 100, "pue": 1.0, "watts_per_accelerator": 500},
-    )
+        location={
+            "gco2e_per_kwh": 100, "pue": 1.0, "watts_per_accelerator": 500, "embodied_kg_co2e_per_accelerator": 876,
+        },
+    )  # fmt: skip
     hours = answer["accelerator_hours"]["p50"]
     assert answer["cost_usd"]["p50"] == pytest.approx(2 * hours, rel=1e-5)
     assert answer["energy_kwh"]["p50"] == pytest.approx(0.5 * hours, rel=1e-5)
     assert answer["carbon_kg_co2e"]["p50"] == pytest.approx(0.1 * answer["energy_kwh"]["p50"], rel=1e-5)
+    # Machines serve five years: 43,800 hours.
+    assert answer["embodied_kg_co2e"]["p50"] == pytest.approx(876 / 43_800 * hours, rel=1e-5)
     assumed = {made["field"] for made in answer["assumptions"]}
     assert not any(field.startswith(("pricing.", "location.")) for field in assumed)
 
@@ -137,6 +148,25 @@ def test_goodput_can_be_stated(client: httpx.Client) -> None:
     half = estimate(client, LLAMA, goodput={"share": 0.5})
     assert half["duration_hours"]["p50"] == pytest.approx(2 * perfect["duration_hours"]["p50"], rel=1e-5)
     assert perfect["goodput"]["share"]["p50"] == 1.0
+
+
+def test_what_the_hours_are_reckoned_with_is_shown_and_can_be_stated(client: httpx.Client) -> None:
+    published = estimate(client, LLAMA)["goodput"]
+    fields = {
+        "failures_per_accelerator_hour", "recovery_seconds", "checkpoint_seconds", "checkpoint_interval_hours",
+        "evaluation_share", "startup_seconds",
+    }  # fmt: skip
+    assert set(published["basis"]) == fields
+    for figure in published["basis"].values():
+        assert figure["sources"]
+        assert not figure["stated"]
+    for field in fields:
+        more = 2 * published["basis"][field]["value"]["p90"]
+        stated = estimate(client, LLAMA, goodput={field: more})["goodput"]
+        assert stated["basis"][field] == {
+            "value": dict.fromkeys(("p10", "p50", "p90"), pytest.approx(more)), "stated": True, "sources": []
+        }  # fmt: skip
+        assert stated["hours"] != published["hours"]
 
 
 def test_a_chip_without_a_price_or_known_power_says_so(client: httpx.Client) -> None:
@@ -160,6 +190,48 @@ def test_what_does_not_fit_is_answered_with_what_would(client: httpx.Client) -> 
     assert answer["remedies"]
     for remedy in answer["remedies"]:
         assert remedy["peak_gb"] < 80
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        pytest.param({"name": "rezent-50"}, "resnet", id="misspelt name"),
+        pytest.param({"parameters": 7}, "7e+09", id="billions without their unit"),
+    ],
+)
+def test_a_model_that_is_probably_another_one_is_doubted(
+    client: httpx.Client, model: dict[str, Any], says: str
+) -> None:
+    assert any(says in warning for warning in estimate(client, LLAMA, model=model)["warnings"])
+
+
+def test_a_narrow_fit_says_how_likely_it_is_and_what_would_help(client: httpx.Client) -> None:
+    training = {"mode": "pretrain", "sharding": "zero3", "recompute": "none", "global_batch": 64}
+    fits, certain = {}, {}
+    for micro in (1, 2, 4, 8):
+        answer = estimate(client, LLAMA, training={**training, "micro_batch": micro})
+        memory, said = answer["memory"], [text for text in answer["warnings"] if "not certain" in text]
+        fits[micro], certain[micro] = memory["fits"], memory["fits_probability"] >= 0.9
+        assert bool(said) == (fits[micro] and not certain[micro])
+        assert all(f"{memory['fits_probability']:.0%}" in text and "recompute" in text for text in said)
+    assert any(fits[micro] and not certain[micro] for micro in fits), "one of these sizes must be a narrow fit"
+
+
+def test_more_chips_than_make_it_quick_are_answered_with_how_many_do(client: httpx.Client) -> None:
+    request = {
+        "model": {"name": "bert-base"},
+        "data": {"samples": 1e6, "sequence_length": 128},
+        "training": {"precision": "bf16", "global_batch": 256},
+    }
+    chips = {"accelerator": "H100-SXM5-80GB", "per_node": 8}
+    many = estimate(client, request, hardware={**chips, "count": 256})
+    (said,) = [text for text in many["warnings"] if "strong scaling" in text]
+    count = int(said.split("hardware.count = ")[1].split()[0])
+    fewer = estimate(client, request, hardware={**chips, "count": count})
+    assert fewer["step_seconds"]["p50"] < many["step_seconds"]["p50"]
+    assert not any(
+        "strong scaling" in text for text in estimate(client, request, hardware={**chips, "count": 2})["warnings"]
+    )
 
 
 def test_a_remedy_keeps_its_word(client: httpx.Client) -> None:
@@ -210,6 +282,10 @@ def test_there_is_no_estimate_that_was_not_saved(client: httpx.Client) -> None:
             {"training": {"tensor_parallel": 3}}, "training.tensor_parallel", "divisor", id="heads do not divide"
         ),
         pytest.param({"training": {"seq_len": 3}}, "training.seq_len", None, id="misspelt field"),
+        pytest.param({"training": {"mode": "full"}}, "training.mode", "finetune", id="mode that says little"),
+        pytest.param(
+            {"hardware": {**LLAMA["hardware"], "count": 1.5}}, "hardware.count", "1 or 2", id="one and a half chips"
+        ),
         pytest.param({"location": {"region": "Swedeen"}}, "location.region", "SWE", id="unknown region"),
         pytest.param({"pricing": {"provider": "acme"}}, "pricing.provider", "aws", id="unknown provider"),
         pytest.param({"runs": 0}, "runs", None, id="no runs"),

@@ -138,6 +138,22 @@ def test_a_site_of_the_team_is_learned_from_its_own_runs_alone(client: httpx.Cli
     assert unheard_of["step_seconds"]["p50"] == base
 
 
+def test_a_team_sees_its_sites_and_what_they_taught(client: httpx.Client, database: str) -> None:
+    key, ids, _ = slow_team(client, database, "surveyors")
+    _, team_id = make_key(database, "surveyors")
+    submit(database, runs(ask(client)["step_seconds"]["p50"] / SLOWER, 5), team_id=team_id, site="hall/2")
+    listed = client.get("/v1/sites", headers=key).json()
+    assert listed == {"team": "surveyors", "items": [{"site": "hall/2", "rows": 5}, {"site": "surveyors", "rows": 20}]}
+    fast = client.get("/v1/sites/hall/2", headers=key).json()
+    assert fast["time_ratio"]["p10"] < fast["time_ratio"]["p50"] < 1
+    assert client.get("/v1/sites/surveyors", headers=key).json()["rows"] == 25
+    assert client.get(f"/v1/measurements/{ids[0]}", headers=key).json()["site"] == "surveyors"
+    stranger, _ = make_key(database, "onlooker")
+    assert client.get("/v1/sites", headers=stranger).json()["items"] == []
+    assert client.get("/v1/sites/hall/2", headers=stranger).status_code == 404
+    assert client.get("/v1/sites").status_code == 401
+
+
 def test_withdrawn_runs_are_forgotten(client: httpx.Client, database: str) -> None:
     base = ask(client)
     key, team_id = make_key(database, "regretful")

@@ -1,6 +1,7 @@
 """Many measurements at once: streamed, reported row by row, each stored once, all or none if asked."""
 
 import csv
+import gzip
 import io
 import json
 from collections.abc import Iterator
@@ -65,6 +66,25 @@ def test_a_retry_is_answered_as_the_first_time(ours: Team) -> None:
     assert other.status_code == 409, "asked otherwise, it is another request"
 
 
+def test_a_check_says_what_would_become_of_each_row_and_stores_nothing(ours: Team) -> None:
+    stored, fresh = sample(), sample()
+    ours.http.post("/v1/measurements", json=stored).raise_for_status()
+    body = lines(stored, fresh, fresh, sample(USUAL_RATE / 12), sample(USUAL_RATE * 20)) + b"not json\n"
+    everything: dict[str, Any] = {"provenance.source.contains": "run-", "limit": 1000}
+    audit, rows = ours.http.get("/v1/audit").json(), ours.http.get("/v1/measurements", params=everything).json()
+    made = report(ours.http.post(PATH, params={"mode": "check"}, content=body, headers=NDJSON))
+    assert made["mode"] == "check"
+    outcomes = [item["outcome"] for item in made["items"]]
+    assert outcomes == ["duplicate", "accepted", "duplicate", "quarantined", "refused", "refused"]
+    assert [("id" in item) for item in made["items"]] == [True, False, False, False, False, False]
+    assert ours.http.get("/v1/audit").json() == audit
+    assert ours.http.get("/v1/measurements", params=everything).json() == rows
+    kept = report(ours.http.post(PATH, content=body, headers=NDJSON))
+    assert [item["outcome"] for item in kept["items"]] == outcomes, "the check had told"
+    both: dict[str, Any] = {"mode": "check", "restore": True}
+    assert ours.http.post(PATH, params=both, content=SHIPPED, headers=CSV).status_code == 422
+
+
 def test_all_or_nothing(ours: Team) -> None:
     wrong = sample(result={"value": 1, "unit": "furlongs"})
     answer = ours.http.post(PATH, params={"mode": "atomic"}, content=lines(sample(), wrong), headers=NDJSON)
@@ -87,8 +107,53 @@ def test_hostile_rows_are_refused_one_by_one(ours: Team) -> None:
     assert report(ours.http.post(PATH, content=bad, headers=CSV))["accepted"] == 0
 
 
-def test_what_is_no_table_of_rows_is_not_read(ours: Team, theirs: Team) -> None:
-    assert ours.http.post(PATH, json=[sample()]).status_code == 415
+HEADER = b"model.name,hardware.accelerator,hardware.count,result.value,result.unit\n"
+RUN = b"resnet-50,V100-SXM2-16GB,8,9800,samples_per_second\n"
+
+
+def test_an_unclosed_quote_costs_its_own_row_only(ours: Team) -> None:
+    quoted = RUN.replace(b"resnet-50", b'"resnet-50\nof lab ""x"""')
+    body = HEADER + RUN + b'"resnet-50,T4\n' + quoted + RUN.replace(b"8", b"4") + b'"open,to,the,end\n'
+    made = report(ours.http.post(PATH, content=body, headers=CSV))
+    assert [(item["row"], item["outcome"] == "refused") for item in made["items"]] == [
+        (2, False), (3, True), (4, False), (6, False), (7, True),
+    ]  # fmt: skip
+    assert "a quote opens here" in made["items"][1]["reason"]
+
+
+@pytest.mark.parametrize("value", [True, "12", "9800.0"])
+def test_in_json_only_numbers_are_numbers(ours: Team, value: object) -> None:
+    wrong = sample(training={"precision": "fp16", "global_batch": value})
+    imported = report(ours.http.post(PATH, content=lines(wrong), headers=NDJSON))
+    assert imported["items"][0]["errors"][0]["field"] == "training.global_batch"
+    alone = ours.http.post("/v1/measurements", json=wrong)
+    assert (alone.status_code, alone.json()["errors"][0]["field"]) == (422, "training.global_batch")
+    assert "without quotes" in alone.json()["errors"][0]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "said"),
+    [
+        (HEADER + RUN, NDJSON, 415, "send it with content-type: text/csv"),
+        (lines(sample()), CSV, 415, "content-type: application/x-ndjson"),
+        (b"[" + lines(sample()) + b"]", NDJSON, 422, "one object a line"),
+        (b"gpu,speed\nT4,12\n", CSV, 422, "'gpu', 'speed'"),
+        (b"", CSV, 422, "no row"),
+        (b"\n\n", NDJSON, 422, "no row"),
+        (HEADER, CSV, 422, "no row"),
+        (gzip.compress(HEADER + RUN), CSV, 415, "compressed"),
+        (gzip.compress(HEADER + RUN), CSV | {"content-encoding": "gzip"}, 415, "uncompressed"),
+        (HEADER + RUN, {"content-type": "text/plain"}, 415, "send text/csv or application/x-ndjson"),
+    ],
+)
+def test_what_is_no_table_of_rows_is_not_read_and_told_why(
+    ours: Team, body: bytes, headers: dict[str, str], status: int, said: str
+) -> None:
+    answer = ours.http.post(PATH, content=body, headers=headers)
+    assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_only_administrators_restore(theirs: Team) -> None:
     assert theirs.http.post(PATH, params={"restore": True}, content=SHIPPED, headers=CSV).status_code == 403
 
 

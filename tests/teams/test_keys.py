@@ -108,10 +108,13 @@ def test_a_call_says_which_scope_it_needs(database: str) -> None:
 
 def test_a_closed_service_answers_to_keys_only(seeded_database: str) -> None:
     key = make_key(seeded_database, "vision", "submit")
-    settings = Settings(database_url=seeded_database, open_reading=False)
+    settings = Settings(database_url=seeded_database, open_reading=False, anonymous_requests_per_minute=3)
     with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60) as http:
-        problem(http.get("/v1/sources"), 401)
-        assert http.get("/v1/sources", headers=bearer(key)).status_code == 200
+        for path in ("/v1/sources", "/metrics"):
+            problem(http.get(path), 401)
+            assert http.get(path, headers=bearer(key)).status_code == 200
+        knocks = [http.get("/v1/sources").status_code for _ in range(2)]
+        assert knocks == [401, 429], "what is refused counts, too"
         for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
             assert http.get(path).status_code == 200, path
 
@@ -147,6 +150,8 @@ def test_what_costs_much_has_a_budget(seeded_database: str) -> None:
         assert http.post("/v1/estimates/batch", json=[run] * 4).status_code == 200
         refused = http.post("/v1/estimates/batch", json=[run] * 4)
         assert problem(refused, 429)["detail"]
+        assert http.post("/v1/levers", json=run).status_code == 429
+        assert http.post("/v1/levers", json=run, headers=bearer(key)).status_code == 200
         assert http.post("/v1/estimates/batch", json=[run] * 40, headers=bearer(key)).status_code == 200
 
 
