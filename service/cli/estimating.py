@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -99,7 +100,8 @@ def estimate(
     launched = launch_configs(
         huggingface=from_huggingface, megatron=from_megatron, deepspeed=from_deepspeed, torchtitan=from_torchtitan
     )
-    request = request_of(file, {FLAGS[name]: value for name, value in given.items()}, setting or [], launched)
+    flags = {FLAGS[name]: value for name, value in given.items()}
+    request = request_of(file, flags, setting or [], launched)
     if launched and not as_json:
         show(launched)
     answer = _ask(url, request) if url else _compute(request)
@@ -113,7 +115,7 @@ def estimate(
 
 
 def request_of(
-    file: Path | None, flags: dict[str, object], settings: list[str], launched: list[Launched] | None = None
+    file: Path | None, flags: dict[str, object], settings: list[str], launched: Sequence[Launched] = ()
 ) -> dict[str, Any]:
     """The request: what other frameworks' files say, changed by the file, by flags, by `--set`."""
     request: dict[str, Any] = {}
@@ -126,7 +128,7 @@ def request_of(
         if not isinstance(request, dict):
             fail(f"{file}: a request is a JSON object")
     fields = flags | {name: literal(value) for name, value in (pair(text, "--set") for text in settings)}
-    for path, value in {**_unsaid(launched or [], request), **fields}.items():
+    for path, value in {**_unsaid(launched, request), **fields}.items():
         section, dot, name = path.partition(".")
         if not dot:
             request[section] = value
@@ -137,7 +139,7 @@ def request_of(
     return request
 
 
-def _unsaid(launched: list[Launched], request: dict[str, Any]) -> dict[str, object]:
+def _unsaid(launched: Sequence[Launched], request: dict[str, Any]) -> dict[str, object]:
     """What the files of other frameworks say and the request does not."""
     read = {name: value for one in launched for name, value in one.config.defaults.items()}
     read |= {name: value for one in launched for name, value in one.config.fields.items()}

@@ -38,7 +38,7 @@ def critical_batch(situation: Situation) -> Critical | Unsuited:
         return Unsuited("global-batch", NO_AMOUNT)
     if given is not None:
         return Critical(given, "caller", "assume.critical_batch")
-    if situation.text("model") == "resnet-50" and str(situation.stated.get("data.name", "")).startswith("imagenet"):
+    if situation.text("model") == "resnet-50" and situation.dataset == "imagenet-1k":
         return Critical(
             CRITICAL_IMAGES_OF_IMAGENET,
             "published",

@@ -46,20 +46,24 @@ def optimizers(situation: Situation) -> Wanted:
 def side_by_side(situation: Situation) -> Wanted:
     """Repeats (folds, seeds, trials) at once, each on its share of the machines, instead of one after another."""
     runs, count = situation.request.runs, situation.number("count")
+    if runs == 1:
+        return
     at_once = next((many for many in range(runs, 1, -1) if runs % many == 0 and count % many == 0), 1)
-    if at_once > 1:
-        yield Trial(
-            "runs-side-by-side",
-            "recipe",
-            {
-                "runs": runs // at_once,
-                "hardware.count": plain(count / at_once),
-                **situation.same_batch(),
-                **situation.released("training.data_parallel", "training.gradient_accumulation", "hardware.nodes"),
-            },
-            f"{at_once} runs at once with {count / at_once:g} accelerators each: nothing is known before all are done",
-            at_once=at_once,
-        )
+    if at_once == 1:
+        yield Unsuited("runs-side-by-side", f"{runs} runs do not share {count:g} accelerators evenly")
+        return
+    yield Trial(
+        "runs-side-by-side",
+        "recipe",
+        {
+            "runs": runs // at_once,
+            "hardware.count": plain(count / at_once),
+            **situation.same_batch(),
+            **situation.released("training.data_parallel", "training.gradient_accumulation", "hardware.nodes"),
+        },
+        f"{at_once} runs at once with {count / at_once:g} accelerators each: nothing is known before all are done",
+        at_once=at_once,
+    )
 
 
 def augmentation(situation: Situation) -> Wanted:

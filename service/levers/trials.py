@@ -72,6 +72,12 @@ class Situation:
         return self.catalog.accelerators[self.text("accelerator")]
 
     @property
+    def dataset(self) -> str:
+        """The catalog's name of the data set; empty where none is stated or known."""
+        known = self.catalog.dataset(str(self.stated.get("data.name", "")))
+        return "" if known is None else known.name
+
+    @property
     def is_language(self) -> bool:
         """Whether it is a Transformer of text."""
         return self.text("family") in TRANSFORMER_FAMILIES
@@ -91,11 +97,9 @@ class Situation:
 
     def same_batch(self) -> dict[str, JsonValue]:
         """The change that keeps the global batch where it was assumed: steps must not change along with the rest."""
-        return (
-            {}
-            if "training.global_batch" in self.stated
-            else {"training.global_batch": plain(self.number("global_batch"))}
-        )
+        if "training.global_batch" in self.stated:
+            return {}
+        return {"training.global_batch": plain(self.number("global_batch"))}
 
     def amount(self, *, samples: float | None = None, tokens: float | None = None) -> dict[str, JsonValue]:
         """The change to another amount of data, in samples of all epochs or in tokens."""
