@@ -65,9 +65,10 @@ async def plan(
     """Find on which of some chips, how many of them and laid out how a run is quickest, cheapest or takes the least
     energy, within a deadline or a budget. What training says is fixed, the rest is searched."""
     limits = {"deadline_hours": deadline_hours, "budget_usd": budget_usd}
-    more = {name: value for name, value in limits.items() if value is not None} | {"objective": objective}
+    more: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    more |= {"objective": objective, "limit": limit}
     parts = _stated(data=data, training=training, software=software)
-    answer = await service.plan(**_stated(model=model, hardware=hardware), **parts, **more, limit=limit)
+    answer = await service.plan(**_stated(model=model, hardware=hardware), **parts, **more)
     return answer.model_dump(mode="json", exclude_none=True)
 
 
