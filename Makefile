@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-callbacks bench-torch lint format accuracy accuracy-full readme scaling plan-ranking bench kill-loop poison calibrate openapi lock clean
+.PHONY: help setup run test test-slow test-callbacks bench-torch lint format accuracy accuracy-full readme scaling plan-ranking bench kill-loop poison calibrate openapi lock bench-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,8 +43,8 @@ $(BENCH_STAMP): bench.lock pyproject.toml
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(BENCH_STAMP)
 
-test-callbacks: $(BENCH_STAMP) ## callbacks and `traincast bench` with the real PyTorch, Transformers and Lightning (CPU)
-	OMP_NUM_THREADS=1 $(BENCH_VENV)/bin/python -m pytest tests/callbacks tests/bench
+test-callbacks: $(BENCH_STAMP) ## callbacks, `traincast bench` and agents' tools with the real libraries (CPU)
+	OMP_NUM_THREADS=1 $(BENCH_VENV)/bin/python -m pytest tests/callbacks tests/bench tests/agents
 
 bench-torch: $(BENCH_STAMP) ## training throughput of this machine in PyTorch (ARGS="resnet-50 --quick"; see traincast bench --help)
 	@$(BENCH_VENV)/bin/traincast bench $(ARGS)
@@ -94,7 +94,7 @@ openapi: setup ## refresh openapi/openapi.json from the application
 	$(BIN)/python -m service.openapi
 
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header --extra server --extra mcp --extra build
+	--no-emit-index-url --no-emit-find-links --no-header --extra server --extra mcp --extra telemetry --extra build
 
 lock: setup ## resolve pyproject.toml anew into requirements.lock and server.lock
 	$(UV_COMPILE) --upgrade --extra dev --output-file requirements.lock pyproject.toml

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from service import health
@@ -25,7 +26,8 @@ from service.evaluations import endpoints as evaluations
 from service.failures import add_failure_handlers
 from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
-from service.middleware import Allowance, BodyLimit, Metrics, RequestContext
+from service.metrics import Metrics
+from service.middleware import Allowance, BodyLimit, RequestContext
 from service.offers import endpoints as offers
 from service.openapi import describe
 from service.plans import endpoints as plans
@@ -38,6 +40,7 @@ from service.sites.service import Sites
 from service.submissions import endpoints as submissions
 from service.sweeps import endpoints as sweeps
 from service.teams import endpoints as teams
+from service.tracing import stop_tracing, trace_queries, trace_requests
 from service.web.endpoints import add_pages
 from service.web.pages import PATHS
 
@@ -108,7 +111,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         streamed=STREAMED,
     )
     app.add_middleware(Gate, settings=settings, database=lambda: app.state.database, pages=PATHS)
+    if settings.cors_origins:
+        # Outside the gate: a browser asks whether it may call before it sends the key.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_methods=["*"],
+            allow_headers=["authorization", "content-type", "idempotency-key", "x-request-id", "traceparent"],
+            expose_headers=["location", "retry-after", "x-request-id"],
+        )
     app.add_middleware(RequestContext, metrics=app.state.metrics)
+    if settings.tracing:
+        trace_requests(app)
     add_handlers(app)
     add_failure_handlers(app)
 
@@ -130,8 +144,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
-    database = Database(settings.database, pool_size=settings.database_pool)
+    database = Database(
+        settings.database, pool_size=settings.database_pool, slow_query_seconds=settings.slow_query_seconds
+    )
     app.state.database = database
+    app.state.metrics.watch_pool(*database.pool())
+    if settings.tracing:
+        trace_queries(app, database.engine)
     logger.info("preparing %s", database)
     try:
         await prepare(database)
@@ -150,6 +169,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
     finally:
         await database.close()
+        if settings.tracing:
+            stop_tracing(app)
 
 
 def _tools_of_agents(app: FastAPI) -> AbstractAsyncContextManager[None]:

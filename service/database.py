@@ -4,6 +4,9 @@ Both dialects run the same tables and queries. What differs is here: the driver 
 how a transaction starts, and how one process keeps the others out while it prepares the schema.
 """
 
+import logging
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,10 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.types import TypeDecorator
+
+logger = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_MILLISECONDS = 60_000
 """How long a SQLite writer waits for another; a first start seeds for a few seconds."""
@@ -104,12 +110,13 @@ def insert_or_pass(session: AsyncSession, table: type[Base]) -> PostgresqlInsert
 class Database:
     """One database: its engine and the factory of its sessions."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, slow_query_seconds: float | None = None) -> None:
         """Opens no connection yet; creates the folder of a SQLite file.
 
         Args:
             url: ``sqlite:///FILE`` or ``postgresql://...``.
             pool_size: PostgreSQL connections kept open.
+            slow_query_seconds: queries that take longer are logged; none if None.
 
         Raises:
             ValueError: if the URL is neither SQLite's nor PostgreSQL's.
@@ -124,6 +131,8 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(self.url, **options)
         if self.is_sqlite:
             _configure_sqlite(self.engine)
+        if slow_query_seconds is not None:
+            _log_slow_queries(self.engine, slow_query_seconds)
         self.sessions: async_sessionmaker[AsyncSession] = async_sessionmaker(self.engine, expire_on_commit=False)
         self.writing: async_sessionmaker[AsyncSession] = async_sessionmaker(
             self.engine.execution_options(**IMMEDIATE), expire_on_commit=False
@@ -159,6 +168,12 @@ class Database:
                 # Past SQLAlchemy, which would begin a transaction, and in one nothing is checkpointed.
                 await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def pool(self) -> tuple[Callable[[], int], int]:
+        """How to count the connections in use, and how many are kept open."""
+        pool = self.engine.pool
+        assert isinstance(pool, QueuePool)
+        return pool.checkedout, pool.size()
+
     async def close(self) -> None:
         """Closes all connections."""
         await self.engine.dispose()
@@ -171,6 +186,21 @@ async def lock_schema(connection: AsyncConnection) -> None:
     """
     if connection.dialect.name == "postgresql":
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
+
+
+def _log_slow_queries(engine: AsyncEngine, seconds: float) -> None:
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def _on_start(connection: Connection, *_: Any) -> None:
+        connection.info["traincast_started"] = time.perf_counter()
+
+    @event.listens_for(engine.sync_engine, "after_cursor_execute")
+    def _on_end(connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        taken = time.perf_counter() - connection.info["traincast_started"]
+        if taken > seconds:
+            # The statement has placeholders where its values go: what callers sent is in no log.
+            logger.warning(
+                "a query took %.3f s: %s", taken, " ".join(statement.split()), extra={"seconds": round(taken, 6)}
+            )
 
 
 def _configure_sqlite(engine: AsyncEngine) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.catalog.catalog import Catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
+from service.metrics import Metrics
 from service.problems import NotReady
 from service.sites.service import Sites
 
@@ -37,6 +38,12 @@ def get_sites(request: Request) -> Sites:
     return sites
 
 
+def get_metrics(request: Request) -> Metrics:
+    """The metrics of this replica."""
+    metrics: Metrics = request.app.state.metrics
+    return metrics
+
+
 def get_database(request: Request) -> Database:
     """The database, for what outlives the request's own session (streamed answers)."""
     database: Database = request.app.state.database
@@ -54,5 +61,6 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 CatalogDependency = Annotated[Catalog, Depends(get_catalog)]
 ForecasterDependency = Annotated[Forecaster, Depends(get_forecaster)]
 SitesDependency = Annotated[Sites, Depends(get_sites)]
+MetricsDependency = Annotated[Metrics, Depends(get_metrics)]
 DatabaseDependency = Annotated[Database, Depends(get_database)]
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]

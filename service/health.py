@@ -8,8 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.calibrations.repository import CalibrationRepository
 from service.dependencies import DatabaseDependency
-from service.middleware import Metrics
+from service.metrics import Metrics
 from service.problems import NotReady, responses
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,13 @@ async def readyz(request: Request, database: DatabaseDependency) -> Readiness:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(request: Request) -> Response:
-    """Counts and durations of requests, and the calibration in use, in Prometheus' text format."""
+async def metrics(request: Request, database: DatabaseDependency) -> Response:
+    """Requests, predictions, forecast errors, calibration and database connections, in Prometheus' text format."""
     held: Metrics = request.app.state.metrics
+    try:
+        async with database.sessions() as session:
+            held.calibrations(*await CalibrationRepository(session).in_use_and_waiting())
+    except (SQLAlchemyError, OSError) as error:
+        # The rest is worth knowing most of all while the database is away.
+        logger.warning("the database cannot be asked for calibrations: %s", error)
     return Response(generate_latest(held.registry), media_type=CONTENT_TYPE_LATEST)

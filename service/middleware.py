@@ -8,40 +8,30 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.logs import RequestInLog, current_request, trace_of
+from service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-
-class Metrics:
-    """The service's Prometheus metrics, in a registry of their own."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "traincast_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
-        )
-        self.seconds = Histogram(
-            "traincast_request_seconds",
-            "Seconds from a request's arrival to the end of its answer.",
-            ("method", "route"),
-            registry=self.registry,
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
-        )
-        self.in_flight = Gauge("traincast_requests_in_flight", "Requests being answered.", registry=self.registry)
-        self.calibration = Gauge(
-            "traincast_calibration_info", "The calibration in use.", ("version",), registry=self.registry
-        )
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked every few seconds, and not worth a line each."""
+HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+}
+"""What browsers are told with every answer (OWASP Secure Headers Project); TLS, and so HSTS, is the proxy's."""
 
 
 class RequestContext:
-    """Gives each request an id (the caller's ``X-Request-Id`` if it is sane), counts and times it."""
+    """Gives each request an id (the caller's ``X-Request-Id`` if it is sane), counts, times and logs it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -51,7 +41,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         status = 500
@@ -61,21 +52,45 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                answered = MutableHeaders(scope=message)
+                answered["x-request-id"] = request_id
+                for name, value in HEADERS.items():
+                    answered.setdefault(name, value)
             await send(message)
 
-        with self.metrics.in_flight.track_inprogress():
-            try:
+        token = current_request.set(RequestInLog(request_id, trace_of(headers.get("traceparent", ""))))
+        try:
+            with self.metrics.in_flight.track_inprogress():
                 await self.app(scope, receive, send_with_id)
-            except Exception:
-                logger.error("request %s failed: %s %s", request_id, scope["method"], scope["path"])
-                raise
-            finally:
-                # The route's template, not the path: one time series a route, whatever the ids in it.
-                route = getattr(scope.get("route"), "path", "unknown")
-                method = scope["method"] if scope["method"] in METHODS else "other"
-                self.metrics.requests.labels(method, route, str(status)).inc()
-                self.metrics.seconds.labels(method, route).observe(time.perf_counter() - started)
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            raise
+        finally:
+            self._note(scope, status, time.perf_counter() - started)
+            current_request.reset(token)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        # The route's template, not the path: one time series a route, whatever the ids in it.
+        route = getattr(scope.get("route"), "path", "unknown")
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self.metrics.requests.labels(method, route, str(status)).inc()
+        self.metrics.seconds.labels(method, route).observe(seconds)
+        caller = scope["state"].get("caller")
+        logger.log(
+            logging.DEBUG if scope["path"] in PROBES else logging.INFO,
+            "%s %s %d",
+            method,
+            scope["path"],
+            status,
+            extra={
+                "method": method,
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 6),
+                "key_id": caller.key_id if caller else None,
+                "address": scope["client"][0] if scope.get("client") else None,
+            },
+        )
 
 
 @dataclass(frozen=True)

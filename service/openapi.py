@@ -15,8 +15,13 @@ COMMITTED = Path(__file__).parent.parent / "openapi" / "openapi.json"
 TAGS = {
     "estimates": "How long a training run takes, and its throughput, memory, cost, energy and carbon: one run, many, "
     "or one that was saved. Open to everybody unless the service is closed.",
+    "plans": "On which chips, how many of them and laid out how a run is quickest, cheapest or takes the least energy.",
+    "sweeps": "One or two fields of a run varied: points, and curves ready to plot.",
+    "offers": "Where a run is cheapest, or emits least: every known price of its chips.",
+    "levers": "What would shorten a run, each change with its predicted effect and what it trades away.",
     "measurements": "What was measured: find, export, submit, import, decide on, withdraw. Whoever submits needs a key "
     "with the scope `submit`; what is submitted changes the team's own predictions within seconds.",
+    "sites": "Where a team has measured, and what that changes in its predictions.",
     "calibrations": "What everybody is predicted by: the one in use with its accuracy on sources it had not seen, its "
     "coefficients and its measurements; fitting a new one (scope `calibrate`), and going back.",
     "evaluations": "How well the calibration in use predicts given measurements. Nothing is stored.",

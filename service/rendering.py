@@ -210,6 +210,47 @@ def evaluation(made: "Evaluation", by: str) -> RenderableType:
     return Group(*parts)
 
 
+def launch_config(name: str, read: "LaunchConfig") -> RenderableType:
+    """What was made of another framework's file: fields by option, then what was ignored, by reason."""
+    table = Table(title=name, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for heading in ("option", "field", "value"):
+        table.add_column(heading)
+    for item in read.understood:
+        table.add_row(item.option, item.field, _plain(item.value))
+    for name, value in read.defaults.items():
+        table.add_row("(framework's default)", name, _plain(value), style="dim")
+    parts: list[RenderableType] = [table]
+    for reason in dict.fromkeys(item.reason for item in read.ignored):
+        options = ", ".join(item.option for item in read.ignored if item.reason == reason)
+        parts.append(Text(f"ignored, {reason}: {options}", style="dim"))
+    return Group(*parts, Text())
+
+
+def benchmarks(made: Sequence["Made"]) -> RenderableType:
+    """What a machine was measured to do, a line a workload, then why some of it is doubtful."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("workload")
+    for heading in ("batch", "precision", "samples/s", "tokens/s", "step", "spread", "peak GB"):
+        table.add_column(heading, justify="right")
+    for one in made:
+        steady, peak = one.steady, one.row.get("result.peak_memory_gb")
+        tokens = with_prefix(steady.samples_per_second * steady.tokens_per_sample) if steady.tokens_per_sample else "-"
+        table.add_row(
+            one.workload,
+            _plain(one.row["training.global_batch"]),
+            str(one.row["training.precision"]),
+            number(steady.samples_per_second),
+            tokens,
+            seconds(steady.step_seconds),
+            f"{steady.spread:.1%}",
+            number(peak) if isinstance(peak, float) else "-",
+        )
+    chips = dict.fromkeys(str(one.row["hardware.accelerator"]) for one in made)
+    doubts = [Text(f"{one.workload}: {reason}", style="yellow") for one in made for reason in one.reasons]
+    stored = [Text(f"{one.workload} submitted: {one.stored.id} {one.stored.status}") for one in made if one.stored]
+    return Group(Text(", ".join(chips), style="bold"), table, *doubts, *stored)
+
+
 def sweep(answer: "Sweep") -> RenderableType:
     """A sweep as a table of each curve, then why points are missing."""
     parts: list[RenderableType] = []
@@ -260,47 +301,6 @@ def offers(answer: "Offers") -> RenderableType:
     whole = f"{seconds(answer.duration_hours.p50 * 3600)}, {number(answer.accelerator_hours.p50)} accelerator hours"
     warnings = [Text(f"warning: {warning}", style="yellow") for warning in answer.warnings]
     return Group(Text(f"{whole} of {answer.accelerator}"), Text(), table, *warnings)
-
-
-def launch_config(name: str, read: "LaunchConfig") -> RenderableType:
-    """What was made of another framework's file: fields by option, then what was ignored, by reason."""
-    table = Table(title=name, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for heading in ("option", "field", "value"):
-        table.add_column(heading)
-    for item in read.understood:
-        table.add_row(item.option, item.field, _plain(item.value))
-    for name, value in read.defaults.items():
-        table.add_row("(framework's default)", name, _plain(value), style="dim")
-    parts: list[RenderableType] = [table]
-    for reason in dict.fromkeys(item.reason for item in read.ignored):
-        options = ", ".join(item.option for item in read.ignored if item.reason == reason)
-        parts.append(Text(f"ignored, {reason}: {options}", style="dim"))
-    return Group(*parts, Text())
-
-
-def benchmarks(made: Sequence["Made"]) -> RenderableType:
-    """What a machine was measured to do, a line a workload, then why some of it is doubtful."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("workload")
-    for heading in ("batch", "precision", "samples/s", "tokens/s", "step", "spread", "peak GB"):
-        table.add_column(heading, justify="right")
-    for one in made:
-        steady, peak = one.steady, one.row.get("result.peak_memory_gb")
-        tokens = with_prefix(steady.samples_per_second * steady.tokens_per_sample) if steady.tokens_per_sample else "-"
-        table.add_row(
-            one.workload,
-            _plain(one.row["training.global_batch"]),
-            str(one.row["training.precision"]),
-            number(steady.samples_per_second),
-            tokens,
-            seconds(steady.step_seconds),
-            f"{steady.spread:.1%}",
-            number(peak) if isinstance(peak, float) else "-",
-        )
-    chips = dict.fromkeys(str(one.row["hardware.accelerator"]) for one in made)
-    doubts = [Text(f"{one.workload}: {reason}", style="yellow") for one in made for reason in one.reasons]
-    stored = [Text(f"{one.workload} submitted: {one.stored.id} {one.stored.status}") for one in made if one.stored]
-    return Group(Text(", ".join(chips), style="bold"), table, *doubts, *stored)
 
 
 def console(*, stderr: bool = False) -> Console:

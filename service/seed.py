@@ -9,6 +9,7 @@ import asyncio
 import csv
 import hashlib
 import logging
+import logging.config
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +24,7 @@ from service.calibrations.shipped import shipped_rows
 from service.catalog.records import DATA
 from service.database import IMMEDIATE, Database, lock_schema
 from service.engine.forecast import Forecaster
+from service.logs import logging_config
 from service.measurements.repository import MeasurementRepository, SourceRepository, columns_of
 from service.measurements.tables import SeedRow
 from service.settings import get_settings
@@ -148,9 +150,7 @@ def _read_sources(path: Path) -> Iterator[dict[str, str | None]]:
 def main() -> None:
     """Prepares the database of the settings."""
     settings = get_settings()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-    # Alembic tells of each start that found nothing to do.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.config.dictConfig(logging_config(settings))
     database = Database(settings.database)
 
     async def run() -> None:

@@ -29,6 +29,21 @@ class Settings(BaseSettings):
         8.0, gt=0, description="Largest request body in 10^6 bytes, but for streamed NDJSON and CSV."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged.")
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="How: JSON lines or plain text; auto is text at a terminal and JSON elsewhere."
+    )
+    slow_query_seconds: float = Field(
+        0.5, gt=0, description="Queries that take longer are logged, without their parameters."
+    )
+    tracing: bool = Field(
+        False, description="Whether OpenTelemetry spans are sent (extra `telemetry`; OTEL_* variables say where)."
+    )
+    cors_origins: str = Field(
+        "", description="Origins, separated by commas, whose pages may call this service from a browser; * for all."
+    )
+    shutdown_seconds: int = Field(
+        30, ge=1, description="How long a service that is asked to stop lets the requests it has taken finish."
+    )
     calibrate_after: int | None = Field(
         None, ge=1, description="Newly usable submitted measurements that start a calibration; none do if unset."
     )

@@ -43,8 +43,7 @@ def printed(*arguments: str, **more: Any) -> dict[str, Any]:
     "command",
     [
         "serve", "estimate", "plan", "sweep", "offers", "levers", "evaluate", "calibrate", "bench", "submit", "import",
-        "export", "mcp", "migrate", "seed",
-        "openapi", "keys create", "keys list", "keys revoke",
+        "export", "mcp", "migrate", "seed", "openapi", "keys create", "keys list", "keys revoke",
     ],
 )  # fmt: skip
 def test_every_command_explains_itself_by_an_example(command: str) -> None:

@@ -12,7 +12,7 @@ import yaml
 from compose_spec import PyCompose
 
 ROOT = Path(__file__).parent.parent
-LOCKS = ("requirements.lock", "server.lock")
+LOCKS = ("requirements.lock", "server.lock", "bench.lock")
 
 
 def locked(name: str) -> dict[str, str]:
@@ -48,6 +48,7 @@ def test_the_locks_hold_all_that_the_package_asks_for() -> None:
     for lock, asked in (
         ("requirements.lock", [*project["dependencies"], *extras["server"], *extras["build"], *extras["dev"]]),
         ("server.lock", [*project["dependencies"], *extras["server"], *extras["build"]]),
+        ("bench.lock", [*project["dependencies"], *extras["server"], *extras["mcp"], *extras["bench"]]),
     ):
         wanted = {re.split(r"[\[>=<]", requirement)[0].lower() for requirement in asked}
         assert wanted <= set(locked(lock)), f"{lock} is stale: run `make lock`"

@@ -7,7 +7,8 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.middleware import Metrics, RequestContext
+from service.metrics import Metrics
+from service.middleware import RequestContext
 from service.problems import Conflict, FieldError, Unauthorized, add_handlers
 from tests.conftest import serving
 

@@ -18,6 +18,8 @@ from pydantic import BaseModel, Field
 from service.client import AsyncTraincast, TraincastError
 from service.configuration import Data, Hardware, Model, Provenance, Result, Software, Training
 from service.estimates.schemas import Location, Pricing
+from service.levers.schemas import Assume
+from service.plans.schemas import Objective, PlanHardware
 
 INSTRUCTIONS = """\
 Predicts how long a training run takes, its throughput, memory, cost, energy and carbon, each as a median (p50) with a
@@ -45,6 +47,43 @@ async def estimate(
     epochs, or a known name) for duration and cost."""
     parts = _stated(data=data, training=training, software=software, pricing=pricing, location=location)
     answer = await service.estimate(**_stated(model=model, hardware=hardware), **parts)
+    return answer.model_dump(mode="json", exclude_none=True)
+
+
+async def plan(
+    service: AsyncTraincast,
+    model: Model,
+    hardware: PlanHardware,
+    data: Data | None = None,
+    training: Training | None = None,
+    software: Software | None = None,
+    deadline_hours: float | None = None,
+    budget_usd: float | None = None,
+    objective: Objective = "time",
+    limit: Found = 5,
+) -> dict[str, Any]:
+    """Find on which of some chips, how many of them and laid out how a run is quickest, cheapest or takes the least
+    energy, within a deadline or a budget. What training says is fixed, the rest is searched."""
+    limits = {"deadline_hours": deadline_hours, "budget_usd": budget_usd}
+    more: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    more |= {"objective": objective, "limit": limit}
+    parts = _stated(data=data, training=training, software=software)
+    answer = await service.plan(**_stated(model=model, hardware=hardware), **parts, **more)
+    return answer.model_dump(mode="json", exclude_none=True)
+
+
+async def levers(
+    service: AsyncTraincast,
+    model: Model,
+    hardware: Hardware,
+    data: Data | None = None,
+    training: Training | None = None,
+    software: Software | None = None,
+    assume: Assume | None = None,
+) -> dict[str, Any]:
+    """Find what would shorten a run, each change with its predicted speed-up and trade-off, best first."""
+    parts = _stated(data=data, training=training, software=software, assume=assume)
+    answer = await service.levers(**_stated(model=model, hardware=hardware), **parts)
     return answer.model_dump(mode="json", exclude_none=True)
 
 
@@ -102,6 +141,8 @@ READING = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 ADDING = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 TOOLS: Mapping[Callable[..., Any], ToolAnnotations] = {
     estimate: READING,
+    plan: READING,
+    levers: READING,
     find_measurements: READING,
     find_models: READING,
     find_accelerators: READING,

@@ -50,6 +50,14 @@ class CalibrationRepository:
         """The calibration activated last, or None if there is none yet."""
         return await self._current()
 
+    async def in_use_and_waiting(self) -> tuple[datetime | None, dict[str, int]]:
+        """When the current calibration was put in use, and how many fits wait and run."""
+        counted = select(CalibrationRow.status, func.count()).where(CalibrationRow.status.in_(UNFINISHED))
+        found = await self.session.execute(counted.group_by(CalibrationRow.status))
+        counts: dict[str, int] = dict(found.all())
+        activated = (await self.session.scalars(select(func.max(CalibrationRow.activated_at)))).one()
+        return activated, {status: counts.get(status, 0) for status in UNFINISHED}
+
     async def get(self, version: str) -> CalibrationRow | None:
         """The calibration of that version, or None."""
         return await self.session.get(CalibrationRow, version)

@@ -100,7 +100,8 @@ def estimate(
     launched = launch_configs(
         huggingface=from_huggingface, megatron=from_megatron, deepspeed=from_deepspeed, torchtitan=from_torchtitan
     )
-    request = request_of(file, {FLAGS[name]: value for name, value in given.items()}, setting or [], launched)
+    flags = {FLAGS[name]: value for name, value in given.items()}
+    request = request_of(file, flags, setting or [], launched)
     if launched and not as_json:
         show(launched)
     answer = _ask(url, request) if url else _compute(request)
@@ -138,7 +139,7 @@ def request_of(
     return request
 
 
-def _unsaid(launched: list[Launched], request: dict[str, Any]) -> dict[str, object]:
+def _unsaid(launched: Sequence[Launched], request: dict[str, Any]) -> dict[str, object]:
     """What the files of other frameworks say and the request does not."""
     read = {name: value for one in launched for name, value in one.config.defaults.items()}
     read |= {name: value for one in launched for name, value in one.config.fields.items()}

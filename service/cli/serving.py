@@ -34,6 +34,7 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from service.logs import logging_config
     from service.settings import get_settings
 
     try:
@@ -49,10 +50,13 @@ def serve(
         port=settings.port if port is None else port,
         workers=workers,
         log_level=settings.log_level,
+        log_config=logging_config(settings),
+        access_log=False,
         proxy_headers=True,
         forwarded_allow_ips=settings.trusted_proxies,
         h11_max_incomplete_event_size=LARGEST_HEADERS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
     )
 
 

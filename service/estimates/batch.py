@@ -17,6 +17,7 @@ from service.estimates.service import estimate_each
 from service.problems import BadRequest, FieldError, Problem, Unprocessable, field_path
 from service.sites.standpoint import Standpoint
 
+Predicted = Callable[[Collection[str]], None]
 StandpointsOf = Callable[[Collection[str | None]], Awaitable[Mapping[str | None, Standpoint]]]
 
 NDJSON = "application/x-ndjson"
@@ -29,7 +30,7 @@ IN_MEMORY = 8_000_000
 
 
 async def answer_all(
-    raw: Sequence[object], catalog: Catalog, standpoints: StandpointsOf, *, request_id: str | None = None
+    raw: Sequence[object], catalog: Catalog, standpoints: StandpointsOf, predicted: Predicted, request_id: str | None
 ) -> list[bytes]:
     """An answer for each request, in order: its estimate, or its problem document, as JSON.
 
@@ -37,32 +38,31 @@ async def answer_all(
         raw: requests as parsed from JSON; a `Problem` stands for one that could not even be parsed.
         catalog: the reference tables.
         standpoints: gives the standpoint of each site that requests name.
+        predicted: told the grades of what was predicted.
         request_id: named in problem documents.
     """
     read = await run_in_threadpool(_read_all, raw)
     asked = [request for request in read if isinstance(request, EstimateRequest)]
     placed = await standpoints({request.site for request in asked})
-    return await run_in_threadpool(_answered, read, asked, catalog, placed, request_id)
+    found = await run_in_threadpool(estimate_each, asked, catalog, placed)
+    predicted([answer.evidence.grade for answer in found if isinstance(answer, Estimate)])
+    return await run_in_threadpool(_written, read, found, request_id)
 
 
 def _read_all(raw: Sequence[object]) -> list[EstimateRequest | Problem]:
     return [request if isinstance(request, Problem) else read_request(request) for request in raw]
 
 
-def _answered(
-    read: Sequence[EstimateRequest | Problem],
-    asked: Sequence[EstimateRequest],
-    catalog: Catalog,
-    standpoints: Mapping[str | None, Standpoint],
-    request_id: str | None,
+def _written(
+    read: Sequence[EstimateRequest | Problem], found: Sequence[Estimate | list[FieldError]], request_id: str | None
 ) -> list[bytes]:
-    found = iter(estimate_each(asked, catalog, standpoints))
+    estimated = iter(found)
     answers: list[bytes] = []
     for request in read:
         if isinstance(request, Problem):
             answers.append(orjson.dumps(request.document(request_id)))
             continue
-        answer = next(found)
+        answer = next(estimated)
         if isinstance(answer, Estimate):
             answers.append(answer.model_dump_json().encode())
         else:
@@ -112,7 +112,7 @@ async def spool(request: Request) -> tuple[IO[bytes], int]:
 
 
 async def answer_lines(
-    body: IO[bytes], catalog: Catalog, standpoints: StandpointsOf, *, request_id: str | None = None
+    body: IO[bytes], catalog: Catalog, standpoints: StandpointsOf, predicted: Predicted, request_id: str | None
 ) -> AsyncIterator[bytes]:
     """The answers to an NDJSON body, one line each; closes the body."""
     with body:
@@ -121,7 +121,7 @@ async def answer_lines(
             chunk = await run_in_threadpool(lambda: list(islice(requests, CHUNK)))
             if not chunk:
                 return
-            answers = await answer_all(chunk, catalog, standpoints, request_id=request_id)
+            answers = await answer_all(chunk, catalog, standpoints, predicted, request_id)
             yield b"\n".join(answers) + b"\n"
 
 

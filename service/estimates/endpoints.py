@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from service.dependencies import CatalogDependency, ForecasterDependency, Session, SitesDependency
+from service.dependencies import CatalogDependency, ForecasterDependency, MetricsDependency, Session, SitesDependency
 from service.estimates.batch import NDJSON, answer_all, answer_lines, cannot_run, spool
 from service.estimates.examples import EXAMPLES
 from service.estimates.repository import EstimateRepository
@@ -59,6 +59,7 @@ async def create_estimate(
     session: Session,
     caller: CallerDependency,
     budgets: BudgetsDependency,
+    metrics: MetricsDependency,
 ) -> Response:
     """How long a run takes, and its throughput, memory, cost, energy and carbon, as medians with 80 % intervals.
 
@@ -70,6 +71,7 @@ async def create_estimate(
     answer = await together.estimate(asked, standpoint)
     if not isinstance(answer, Estimate):
         raise cannot_run(answer)
+    metrics.predicted([answer.evidence.grade])
     if asked.save:
         await budgets.spend(caller, COST_OF_SAVING, "saved estimates")
         row = await EstimateRepository(session).add(
@@ -122,6 +124,7 @@ async def create_estimates(
     sites: SitesDependency,
     caller: CallerDependency,
     budgets: BudgetsDependency,
+    metrics: MetricsDependency,
 ) -> Response:
     """A JSON list of at most 1,000 requests, or NDJSON of any length: one request a line, one answer a line.
 
@@ -133,12 +136,14 @@ async def create_estimates(
     if content == NDJSON:
         body, lines = await spool(request)
         await budgets.spend(caller, lines * COST_OF_LINE, "lines in batches")
-        return StreamingResponse(answer_lines(body, catalog, standpoints, request_id=request_id), media_type=NDJSON)
+        return StreamingResponse(
+            answer_lines(body, catalog, standpoints, metrics.predicted, request_id), media_type=NDJSON
+        )
     if content != "application/json":
         raise UnsupportedMediaType(f"{content!r} is not read here: send application/json or {NDJSON}.")
     raw = await _list_of_requests(request)
     await budgets.spend(caller, len(raw) * COST_OF_LINE, "lines in batches")
-    answers = await answer_all(raw, catalog, standpoints, request_id=request_id)
+    answers = await answer_all(raw, catalog, standpoints, metrics.predicted, request_id)
     return Response(b"[" + b",".join(answers) + b"]", media_type="application/json")
 
 

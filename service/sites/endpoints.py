@@ -29,7 +29,10 @@ async def list_sites(session: Session, caller: Member) -> SiteList:
     "/{site:path}", summary="What a site taught", responses=responses(Unauthorized, Forbidden, NotFound, NotReady)
 )
 async def get_site(
-    site: Annotated[str, Path(description="A site's name, or the team's for all of them.", max_length=200)],
+    site: Annotated[
+        str,
+        Path(description="A site's name, or the team's for all of them.", max_length=200, examples=["cluster-a"]),
+    ],
     session: Session,
     caller: Member,
     forecaster: ForecasterDependency,

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.configuration import Measurement
 from service.database import Database
-from service.dependencies import CatalogDependency, DatabaseDependency, ForecasterDependency
+from service.dependencies import CatalogDependency, DatabaseDependency, ForecasterDependency, MetricsDependency
 from service.measurements.repository import MeasurementRepository
 from service.measurements.schemas import MeasurementEntry
 from service.measurements.tables import MeasurementRow
@@ -89,6 +89,7 @@ async def submit_measurement(
     database: DatabaseDependency,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
+    metrics: MetricsDependency,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Stores what was measured; it is on disk when this is answered.
@@ -104,6 +105,7 @@ async def submit_measurement(
     verdict = await run_in_threadpool(service.vet_alone, measured.flat(), catalog, forecaster, estimates)
     if isinstance(verdict, Refusal):
         raise Unprocessable(verdict.detail, verdict.errors)
+    metrics.submitted(verdict.deviation_log, verdict.forecast_error_log)
     rows = service.prepare([verdict], _submitter(caller))
     try:
         async with database.writing() as session:
@@ -158,6 +160,7 @@ async def import_measurements(
     database: DatabaseDependency,
     catalog: CatalogDependency,
     forecaster: ForecasterDependency,
+    metrics: MetricsDependency,
     mode: Annotated[
         Mode, Query(description="atomic: one refused row, and none is stored; check: a report, and none is stored.")
     ] = "best_effort",
@@ -191,7 +194,7 @@ async def import_measurements(
             return _repeated(first)
         if restoring:
             return _reported(await restore(database, spool, caller.actor, most_rows))
-        work = Import(database, catalog, forecaster, _submitter(caller), once, most_rows)
+        work = Import(database, catalog, forecaster, _submitter(caller), once, metrics, most_rows)
         try:
             return _reported(await work.run(spool, mode))
         except AnsweredMeanwhileError:

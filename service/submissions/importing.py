@@ -22,6 +22,7 @@ from service.configuration import FIELDS
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.engine.plausibility import Judge
+from service.metrics import Metrics
 from service.problems import FieldError, Unprocessable
 from service.submissions.idempotency import Idempotency
 from service.submissions.repository import SubmissionRepository
@@ -86,6 +87,7 @@ class Import:
     forecaster: Forecaster
     submitter: Submitter
     idempotency: Idempotency
+    metrics: Metrics
     most_rows: int
 
     async def run(self, spool: Spool, mode: Mode) -> ImportReport:
@@ -175,6 +177,8 @@ class Import:
 
     async def _stored(self, session: AsyncSession, judged: Sequence[Judged]) -> list[ImportedRow]:
         good = [(line, verdict) for line, verdict in judged if isinstance(verdict, Verdict)]
+        for _, verdict in good:
+            self.metrics.submitted(verdict.deviation_log, verdict.forecast_error_log)
         rows = await run_in_threadpool(prepare, [verdict for _, verdict in good], self.submitter)
         places: list[Stored] = await store(session, rows) if rows else []
         items = {

@@ -18,7 +18,7 @@ mcp = pytest.importorskip("mcp", reason="needs the extra mcp")
 
 pytestmark = pytest.mark.slow_on("postgresql")
 
-TOOLS = {"estimate", "find_measurements", "find_models", "find_accelerators", "submit_measurement"}
+TOOLS = {"estimate", "plan", "levers", "find_measurements", "find_models", "find_accelerators", "submit_measurement"}
 RUN: dict[str, Any] = {"model": {"name": "resnet-50"}, "hardware": {"accelerator": "V100-SXM2-16GB", "count": 8}}
 
 

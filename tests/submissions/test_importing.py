@@ -166,7 +166,9 @@ def test_the_clients_submit_and_import(ours: Team, writable: tuple[str, str], tm
         assert traincast.reject(made.id, "no").status == "rejected"
         assert traincast.accept(made.id).status == "accepted"
         assert traincast.withdraw(made.id).status == "withdrawn"
-        assert traincast.import_rows(file).accepted == 23
+        sent: list[int] = []
+        assert traincast.import_rows(file, sent=sent.append).accepted == 23
+        assert sent[-1] == file.stat().st_size
         assert traincast.import_rows([sample(), sample()], mode="atomic").accepted == 2
         assert b"megatron-sc21-paper" in b"".join(traincast.export(source="megatron-sc21-paper"))
         with pytest.raises(TraincastError, match="times the peak") as refused:
