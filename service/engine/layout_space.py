@@ -31,7 +31,9 @@ EXPERTS_DO_NOT_DIVIDE = "experts_do_not_divide"
 MICRO_BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 # Vision and speech rarely accumulate: a replica's whole share of the batch, or an even part of it.
 SHARES_OF_BATCH = (1, 2, 4, 8, 16)
-MOST_TENSOR = 32.0  # judgement: beyond it the matrices of today's widths are slivers
+MOST_TENSOR = 32  # judgement: beyond it the matrices of today's widths are slivers
+# Far beyond what is run; what a caller makes up must not make the search endless.
+MOST_STAGES, MOST_EXPERT = 512, 256
 # Uneven stages as they are run: 126 layers in 16 stages (Llama Team 2024, arXiv 2407.21783, section 3.3.2) and 61 in 16
 # (DeepSeek-AI 2024, arXiv 2412.19437, section 3.1). The fullest stage sets the pace: it holds at most 5 % more.
 UNEVEN_STAGES = 1.05
@@ -199,7 +201,7 @@ def _tensors(row: Row, stated: Collection[str], count: float) -> list[float]:
     keys = number(row, "kv_heads", heads)
     return [
         float(degree)
-        for degree in _divisors(int(heads))
+        for degree in _divisors(int(heads), MOST_TENSOR)
         if degree <= most
         and (node % degree == 0 or degree % node == 0)
         # Each rank has its own key-value heads, or shares one with as many ranks as every other.
@@ -243,7 +245,9 @@ def _experts(row: Row, stated: Collection[str]) -> list[float]:
     if "expert_parallel" in stated:
         return [number(row, "expert_parallel", 1.0)]
     experts = number(row, "experts", 0.0)
-    return [float(degree) for degree in _divisors(int(experts))] if experts >= 2 and _is_language(row) else [1.0]
+    if not (experts >= 2 and _is_language(row)):
+        return [1.0]
+    return [float(degree) for degree in _divisors(int(experts), MOST_EXPERT)]
 
 
 def _micro_options(row: Row, stated: Collection[str]) -> FloatArray:
@@ -263,13 +267,13 @@ def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: F
 
 
 @lru_cache(maxsize=1024)
-def _divisors(whole: int) -> tuple[int, ...]:
-    return tuple(part for part in range(1, whole + 1) if whole % part == 0)
+def _divisors(whole: int, most: int) -> tuple[int, ...]:
+    return tuple(part for part in range(1, min(whole, most) + 1) if whole % part == 0)
 
 
 @lru_cache(maxsize=1024)
 def _stages(layers: int) -> tuple[int, ...]:
     """Into how many parts the layers may be cut: divisors, and powers of two that come out nearly even."""
-    nearly = (2**k for k in range(int(math.log2(layers)) + 2))
+    nearly = (2**k for k in range(int(math.log2(min(layers, MOST_STAGES))) + 2))
     uneven = {parts for parts in nearly if math.ceil(layers / parts) * parts <= UNEVEN_STAGES * layers}
-    return tuple(sorted(uneven | set(_divisors(layers))))
+    return tuple(sorted(uneven | set(_divisors(layers, MOST_STAGES))))

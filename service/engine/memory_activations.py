@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from service.engine import operations
-from service.engine.step_inputs import ADAPTER_MODES, FUSED_ATTENTION, Inputs, among
+from service.engine.step_inputs import ADAPTER_MODES, FUSED_ATTENTION, Inputs
 from service.engine.table import BoolArray, FloatArray, Table
 
 # Frameworks whose layers are fused for pre-training, by hand or by their compiler (XLA).
@@ -55,19 +55,19 @@ def is_fused(table: Table) -> BoolArray:
     Of an unnamed framework, pre-training is taken to be fused and fine-tuning not.
     """
     framework = table.text("framework")
-    named = among(framework, FUSED_FRAMEWORKS) | ((framework == "") & (table.text("mode") == "pretrain"))
+    named = table.among("framework", FUSED_FRAMEWORKS) | ((framework == "") & (table.text("mode") == "pretrain"))
     result: BoolArray = named | _is_fp8(table)
     return result
 
 
 def _is_fp8(table: Table) -> BoolArray:
-    return among(table.text("precision"), ("fp8", "fp4"))
+    return table.among("precision", ("fp8", "fp4"))
 
 
 def longest_tokens(inputs: Inputs) -> FloatArray:
     """Tokens of the longest sample that a micro-batch is padded to, shape (n,)."""
     table, mean = inputs.table, inputs.work.tokens
-    unpacked = among(table.text("mode"), ("finetune", *ADAPTER_MODES)) & among(table.text("packing"), ("", "none"))
+    unpacked = table.among("mode", ("finetune", *ADAPTER_MODES)) & table.among("packing", ("", "none"))
     unpacked = unpacked & (table.text("family") != "encoder")  # whose stated length is what samples are padded to
     limit = np.where(table["maximum_length"] > 0, table["maximum_length"], np.where(mean < 1024, np.inf, mean))
     longest = np.maximum(np.minimum(LONGEST_OVER_MEAN * mean, limit), mean)
@@ -114,9 +114,9 @@ def _kept_per_written(inputs: Inputs) -> FloatArray:
     family = table.text("family")
     depthwise = (family == "cnn") & (0.5 * work.gemm_flops < DEPTHWISE_MACS_PER_ELEMENT * work.elements)
     trained = np.where(depthwise, KEPT_BY_SWISH, KEPT_BY_TRAINED_NORM)
-    compiled = (table["compile"] == 1.0) | among(table.text("framework"), RECOMPUTING_COMPILERS)
+    compiled = (table["compile"] == 1.0) | table.among("framework", RECOMPUTING_COMPILERS)
     kept = np.where(compiled, KEPT_WHEN_COMPILED, trained)
-    return np.where(among(family, TRAINED_NORM_FAMILIES), kept, KEPT_BY_FROZEN_NORM)
+    return np.where(table.among("family", TRAINED_NORM_FAMILIES), kept, KEPT_BY_FROZEN_NORM)
 
 
 def _shares_sequence(table: Table) -> BoolArray:
@@ -144,7 +144,7 @@ def _layer_bytes(inputs: Inputs, tensor: FloatArray, shared: FloatArray, longest
     activated = np.where(table["gated_mlp"] == 1.0, 4.0, 2.0)
     inner = np.where(fp8, 5.0, 4.0) * query + 4.0 * key + 4.0 * hidden * routed
     inner = inner + (activated + stored) * intermediate * blocks
-    unfused = ~(among(table.text("attention"), FUSED_ATTENTION) | (table.text("recompute") == "selective"))
+    unfused = ~(table.among("attention", FUSED_ATTENTION) | (table.text("recompute") == "selective"))
     # 5 bytes per score at two bytes an element: softmax, its dropout, the mask. Scores grow with the padded length.
     scores = 5.0 * work.score_elements / (np.maximum(work.tokens, 1.0) * layers)
     scores = scores * longest / np.maximum(work.tokens, 1.0)

@@ -8,10 +8,9 @@ left is timed by the engine's own mechanics (`step_time.step_parts`), all runs i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from service.engine.layout_space import DEGREES, Row, Space, policies, space
 from service.engine.memory import USABLE_SHARE, memory_parts
 from service.engine.step_inputs import prepare
 from service.engine.step_time import log_seconds_per_sample
-from service.engine.table import BoolArray, FloatArray, IntArray, Table, TextArray
+from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, joined
 
 # Of a chip's memory, what a layout chosen for somebody else may be predicted to fill: peaks are predicted within a
 # quarter or so, and it must not sit on the edge.
@@ -65,24 +64,28 @@ class _Layouts:
     runs: Table
     run: IntArray  # which run each is of
     numbers: dict[str, FloatArray]  # by `DEGREES`
-    texts: dict[str, TextArray]  # by `LAYOUT_TEXTS`
+    texts: dict[str, Names]  # by `LAYOUT_TEXTS`
 
     def __len__(self) -> int:
         return len(self.run)
 
     def take(self, rows: IntArray) -> _Layouts:
-        return _Layouts(self.runs, self.run[rows], _taken(self.numbers, rows), _taken(self.texts, rows))
+        numbers = {name: column[rows] for name, column in self.numbers.items()}
+        return _Layouts(
+            self.runs, self.run[rows], numbers, {name: held.take(rows) for name, held in self.texts.items()}
+        )
 
     def pieces(self) -> Iterator[tuple[slice, Table]]:
         """The layouts as tables that a core's cache holds, and where each belongs."""
         for begin in range(0, len(self), CHUNK):
             part = slice(begin, begin + CHUNK)
-            columns = {name: column[part] for name, column in (self.numbers | self.texts).items()}
-            yield part, self.runs.take(self.run[part]).replace(**columns)
+            numbers = {name: column[part] for name, column in self.numbers.items()}
+            texts = {name: column.take(part) for name, column in self.texts.items()}
+            yield part, self.runs.take(self.run[part]).replace(**numbers, **texts)
 
     def layout(self, row: int) -> dict[str, float | str]:
         return {name: float(column[row]) for name, column in self.numbers.items()} | {
-            name: str(column[row]) for name, column in self.texts.items()
+            name: column.vocabulary[column.codes[row]] for name, column in self.texts.items()
         }
 
 
@@ -135,7 +138,7 @@ def search(
 def _spread(runs: Sequence[Row], spaces: Sequence[Space], stated: Collection[str]) -> _Layouts:
     """Every layout with every sharding worth trying."""
     numbers: dict[str, list[FloatArray]] = {name: [] for name in DEGREES}
-    shardings: list[TextArray] = []
+    shardings: list[Names] = []
     run: list[IntArray] = []
     for index, (values, divided) in enumerate(zip(runs, spaces, strict=True)):
         piped = divided.columns["pipeline_parallel"] > 1
@@ -144,15 +147,15 @@ def _spread(runs: Sequence[Row], spaces: Sequence[Space], stated: Collection[str
             tried = policies(values, stated, piped=is_piped, replicated=is_replicated).shardings
             for name in DEGREES:
                 numbers[name].append(np.tile(divided.columns[name][rows], len(tried)))
-            shardings.append(np.repeat(np.array(tried, dtype=object), len(rows)))
+            shardings.append(Names(tried, np.repeat(np.arange(len(tried)), len(rows))))
             run.append(np.full(len(rows) * len(tried), index))
-    sharding = np.concatenate(shardings)
-    unset = np.full(len(sharding), "", dtype=object)
+    of_run = np.concatenate(run)
+    unset = _all("", len(of_run))
     return _Layouts(
         Table.from_rows(runs),
-        np.concatenate(run),
+        of_run,
         {name: np.concatenate(parts) for name, parts in numbers.items()},
-        {"sharding": sharding, "recompute": unset, "offload": unset},
+        {"sharding": joined(shardings), "recompute": unset, "offload": unset},
     )
 
 
@@ -164,11 +167,11 @@ def _held(
     Returns: the layouts, their peaks in GB, whether they fit, shape (n,), and how many ways did not fit.
     """
     count, runs = len(layouts), len(layouts.runs)
-    recompute, offload = np.full(count, "", dtype=object), np.full(count, "", dtype=object)
+    recompute, offload = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     peak_gb, fits, misfits = np.full(count, np.inf), np.zeros(count, dtype=bool), 0
     memory = layouts.runs["memory_gb"]
     room = np.where(memory > 0, memory, np.inf)
-    for place in offloads:
+    for position, place in enumerate(offloads):
         lacking = np.ones(runs, dtype=bool)
         lacking[layouts.run[fits]] = False
         rows = np.flatnonzero(lacking[layouts.run])
@@ -183,10 +186,10 @@ def _held(
         fits[rows] = enough.any(axis=0)
         level = np.where(fits[rows], enough.argmax(axis=0), peaks.argmin(axis=0))
         misfits += int(np.where(fits[rows], level, len(levels)).sum())
-        recompute[rows], offload[rows] = np.array(levels, dtype=object)[level], place
+        recompute[rows], offload[rows] = level, position
         peak_gb[rows] = np.take_along_axis(peaks, level[None, :], axis=0)[0]
-    held = replace(layouts, texts=layouts.texts | {"recompute": recompute, "offload": offload})
-    return held, peak_gb, fits, misfits
+    chosen = {"recompute": Names(tuple(levels), recompute), "offload": Names(tuple(offloads), offload)}
+    return replace(layouts, texts=layouts.texts | chosen), peak_gb, fits, misfits
 
 
 def _peaks(layouts: _Layouts, judge: Judge, levels: Sequence[str], offload: str) -> FloatArray:
@@ -205,9 +208,10 @@ def _peaks(layouts: _Layouts, judge: Judge, levels: Sequence[str], offload: str)
 def _log_seconds(layouts: _Layouts, judge: Judge) -> FloatArray:
     """Median natural log of seconds per sample, shape (n,)."""
     # Coefficients are of the run (chip, model, software, precision) and of the sharding.
-    names, sharding = np.unique(layouts.texts["sharding"].astype(str), return_inverse=True)
-    _, first, kind = np.unique(layouts.run * len(names) + sharding, return_index=True, return_inverse=True)
-    examples = layouts.runs.take(layouts.run[first]).replace(sharding=layouts.texts["sharding"][first])
+    sharding = layouts.texts["sharding"]
+    kinds = layouts.run * len(sharding.vocabulary) + sharding.codes
+    _, first, kind = np.unique(kinds, return_index=True, return_inverse=True)
+    examples = layouts.runs.take(layouts.run[first]).replace(sharding=sharding.take(first))
     coefficients = judge.coefficients(examples)
     result = np.empty(len(layouts))
     for part, table in layouts.pieces():
@@ -215,9 +219,5 @@ def _log_seconds(layouts: _Layouts, judge: Judge) -> FloatArray:
     return result
 
 
-def _taken(columns: Mapping[str, Any], rows: IntArray) -> dict[str, Any]:
-    return {name: column[rows] for name, column in columns.items()}
-
-
-def _all(value: str, count: int) -> TextArray:
-    return np.full(count, value, dtype=object)
+def _all(value: str, count: int) -> Names:
+    return Names((value,), np.zeros(count, dtype=np.int64))

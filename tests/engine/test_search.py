@@ -128,3 +128,13 @@ def test_runs_searched_together_are_searched_alike(catalog: Catalog, forecaster:
     alone = [search([run], stated, forecaster.judge).candidates[0] for run in values]
     assert [[found.layout for found in run] for run in together] == [[found.layout for found in run] for run in alone]
     assert [run[0].fits for run in together] == [False, False, True, True]
+
+
+def test_a_shape_that_somebody_made_up_is_searched_to_an_end(catalog: Catalog, forecaster: Forecaster) -> None:
+    shape = {"model.layers": 1e20, "model.attention_heads": 1e20, "model.hidden_size": 4096, "model.experts": 1e20}
+    flat = {**GPT3, **shape, "model.family": "moe", "model.experts_per_token": 2, "hardware.count": 64}
+    del flat["model.name"]
+    values, stated = run_of(catalog, flat)
+    found = search([values], stated, forecaster.judge)
+    assert found.considered < 1e6
+    assert not found.candidates[0][0].fits
