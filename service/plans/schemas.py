@@ -42,7 +42,9 @@ class PlanHardware(Strict):
         None, description="These numbers of accelerators only; at most `max_count`.", examples=[[256, 512]]
     )
     per_node: Count | None = Field(None, description="Accelerators in one machine.", examples=[8])
-    interconnect: Name | None = Field(None, description="How they are wired, free text.")
+    interconnect: Name | None = Field(
+        None, description="How they are wired, free text.", examples=["NVLink; 8x NDR 400Gb/s"]
+    )
     inter_node_gbs: Count | None = Field(
         None, description="Network between machines, GB/s per accelerator in one direction.", examples=[50]
     )
