@@ -44,7 +44,7 @@ $(BENCH_STAMP): bench.lock pyproject.toml
 	@touch $(BENCH_STAMP)
 
 test-callbacks: $(BENCH_STAMP) ## callbacks, `traincast bench` and agents' tools with the real libraries (CPU)
-	OMP_NUM_THREADS=1 $(BENCH_VENV)/bin/python -m pytest tests/callbacks tests/bench tests/agents
+	OMP_NUM_THREADS=1 $(BENCH_VENV)/bin/python -m pytest -m "not slow" tests/callbacks tests/bench tests/agents
 
 bench-torch: $(BENCH_STAMP) ## training throughput of this machine in PyTorch (ARGS="resnet-50 --quick"; see traincast bench --help)
 	@$(BENCH_VENV)/bin/traincast bench $(ARGS)

@@ -17,8 +17,12 @@ class ProblemDocument(BaseModel):
     model_config = ConfigDict(json_schema_extra={"description": "A problem document (RFC 9457)."})
 
     type: str = Field(description="Names the kind of problem.", examples=["urn:traincast:problem:unprocessable"])
-    title: str = Field(description="The kind of problem in words.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What went wrong this time.")
-    request_id: str | None = Field(None, description="Names this request in the server's log.")
+    title: str = Field(description="The kind of problem in words.", examples=["Unprocessable"])
+    status: int = Field(description="The HTTP status.", examples=[422])
+    detail: str = Field(
+        description="What went wrong this time.", examples=["hardware.accelerator: unknown accelerator 'H1000'"]
+    )
+    request_id: str | None = Field(
+        None, description="Names this request in the server's log.", examples=["6f1c2b7e9d0a4c58b3e2f1a09c8d7e6f"]
+    )
     errors: list[FieldError] = Field(default_factory=list, description="The fields at fault.")

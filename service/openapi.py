@@ -51,9 +51,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 # Of what anybody may read too: a closed service wants it there, and a team's own effects come with it.
                 operation.setdefault("security", [{}, {BEARER.scheme_name: []}])
             for parameter in operation.get("parameters", ()):
-                if parameter["in"] == "path":
+                if parameter["in"] == "path" and (examples := parameter["schema"].get("examples")):
                     # What must be given is there to be tried; optional ones are left for the reader to fill.
-                    parameter["example"] = parameter["schema"]["examples"][0]
+                    parameter["example"] = examples[0]
             answers = operation.get("responses", {})
             if "422" in answers and MEDIA_TYPE not in answers["422"].get("content", {}):
                 answers["422"] = invalid

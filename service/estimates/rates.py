@@ -14,11 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 from service.catalog.catalog import Catalog, Grid, Price, Pue
-from service.catalog.operating_facts import publications, publications_of
+from service.catalog.operating_facts import embodied_facts, operating_facts, publications, publications_of
 from service.engine.distribution import Distribution, quantiles
 from service.engine.economics import node_power_of_tdp
-from service.engine.embodied import EmbodiedFacts, embodied_kg_per_accelerator
-from service.engine.operating_facts import OperatingFacts
+from service.engine.embodied import embodied_kg_per_accelerator
 from service.estimates.schemas import Kind, Location, Pricing
 
 # How price lists name a provider -> how PUE reports name its operator.
@@ -104,10 +103,16 @@ def _listed_price(
     )
 
 
-def embodied_carbon(location: Location, accelerator: str, facts: EmbodiedFacts) -> Rate:
+def embodied_carbon(location: Location, accelerator: str) -> Rate:
     """kg CO2e of making one accelerator with its share of the host."""
     if location.embodied_kg_co2e_per_accelerator is not None:
         return Rate.known(location.embodied_kg_co2e_per_accelerator, "given", stated=True)
+    return _assessed_carbon(accelerator)
+
+
+@lru_cache
+def _assessed_carbon(accelerator: str) -> Rate:
+    facts = embodied_facts()
     kg = embodied_kg_per_accelerator([accelerator], facts)
     of_whom = "it was assessed" if accelerator in facts.kg_by_chip else "other chips were assessed"
     years = facts.lifetime_hours / HOURS_PER_YEAR
@@ -150,10 +155,16 @@ def rate_column(rates: Sequence[Rate]) -> Distribution:
     return Distribution(*(np.array([getattr(rate, side) for rate in rates]) for side in ("p10", "p50", "p90")))
 
 
-def node_power(location: Location, accelerator: str, tdp_w: float, facts: OperatingFacts) -> Rate:
+def node_power(location: Location, accelerator: str, tdp_w: float) -> Rate:
     """Watts of a node at load over its accelerators: host, fans and power supply included, the network not."""
     if location.watts_per_accelerator is not None:
         return Rate.known(location.watts_per_accelerator, "given", stated=True)
+    return _metered_power(accelerator, tdp_w)
+
+
+@lru_cache
+def _metered_power(accelerator: str, tdp_w: float) -> Rate:
+    facts = operating_facts()
     share = node_power_of_tdp([accelerator], facts)
     watts = share.scaled(tdp_w)
     metered = f"node_power.{accelerator}"

@@ -180,8 +180,8 @@ class GoodputAnswer(BaseModel):
         "median duration of one run.",
         examples=[{"productive": 700.0, "evaluation": 12.0, "checkpoint": 4.9, "failure": 7.0, "startup": 0.1}],
     )
-    failures: float = Field(description="Expected interruptions of one run.")
-    checkpoint_interval_hours: float = Field(description="Hours of training between checkpoints.")
+    failures: float = Field(description="Expected interruptions of one run.", examples=[97.4])
+    checkpoint_interval_hours: float = Field(description="Hours of training between checkpoints.", examples=[0.402])
     basis: dict[str, GoodputBasis] = Field(
         default_factory=dict,
         description="What they were reckoned with, by the field of the request's `goodput` that states it otherwise.",

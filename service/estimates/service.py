@@ -197,10 +197,10 @@ def _rates(request: EstimateRequest, resolution: Resolved, catalog: Catalog) -> 
     slug, count = str(resolution.values["accelerator"]), float(resolution.values["count"])
     return Rates(
         accelerator_price(pricing, slug, count, catalog),
-        node_power(location, slug, float(resolution.values.get("tdp_w", math.nan)), operating_facts()),
+        node_power(location, slug, float(resolution.values.get("tdp_w", math.nan))),
         grid_intensity(location, pricing, catalog),
         power_usage_effectiveness(location, pricing, catalog),
-        embodied_carbon(location, slug, embodied_facts()),
+        embodied_carbon(location, slug),
     )
 
 
@@ -277,7 +277,7 @@ def _answer(
         mfu=quantity(forecast.mfu, row),
         breakdown=_parts(forecast.breakdown, row),
         memory=memory,
-        goodput=course_of(row, request, economics.course, economics.reckoned, operating_facts()),
+        goodput=course_of(row, request, economics.course, economics.reckoned),
         cost_usd=quantity(economics.cost, row),
         energy_kwh=EnergyAnswer(**energy.model_dump(), parts=_parts(economics.energy.parts, row)) if energy else None,
         carbon_kg_co2e=quantity(economics.carbon, row),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
-from service.catalog.operating_facts import publications
+from service.catalog.operating_facts import operating_facts, publications
 from service.engine.distribution import Distribution, FloatArray, exactly
 from service.engine.economics import Goodput, GoodputOverrides, interruptions
 from service.engine.operating_facts import OperatingFacts
 from service.estimates.quantities import quantity, rounded
-from service.estimates.schemas import EstimateRequest, GoodputAnswer, GoodputBasis
+from service.estimates.schemas import EstimateRequest, GoodputAnswer, GoodputBasis, Quantity
 
 # Fields of a request's `goodput` -> where `OperatingFacts.sources` lists what stands behind them.
 SOURCES = {
@@ -45,27 +46,35 @@ def constants(
 
 
 def course_of(
-    row: int, request: EstimateRequest, course: Goodput, reckoned: Mapping[str, Distribution], facts: OperatingFacts
+    row: int, request: EstimateRequest, course: Goodput, reckoned: Mapping[str, Distribution]
 ) -> GoodputAnswer | None:
     """One run's hours by part, and the basis of each; None where the request says no amount of data."""
     share = quantity(course.share, row)
     if share is None or not math.isfinite(course.wall_hours.p50[row]):
         return None
-    basis = {}
-    for name, values in reckoned.items():
-        stated = getattr(request.goodput, name) is not None
-        value = quantity(values, row)
-        if value is not None:
-            basis[name] = GoodputBasis(value=value, stated=stated, sources=[] if stated else _sources(name, facts))
     return GoodputAnswer(
         share=share,
         hours={name: rounded(hours[row]) for name, hours in course.parts.items()},
         failures=rounded(course.failures[row]),
         checkpoint_interval_hours=rounded(course.checkpoint_interval_hours[row]),
-        basis=basis,
+        basis={
+            name: _basis(
+                name,
+                float(values.p10[row]),
+                float(values.p50[row]),
+                float(values.p90[row]),
+                stated=getattr(request.goodput, name) is not None,
+            )
+            for name, values in reckoned.items()
+        },
     )
 
 
-def _sources(name: str, facts: OperatingFacts) -> list[str]:
-    named = publications(facts, SOURCES[name])
-    return [BEST_INTERVAL, *named] if name == "checkpoint_interval_hours" else named
+@lru_cache(maxsize=4096)
+def _basis(name: str, p10: float, p50: float, p90: float, *, stated: bool) -> GoodputBasis:
+    """Remembered, for most requests state nothing and are reckoned with the same figures."""
+    sources = [] if stated else publications(operating_facts(), SOURCES[name])
+    if name == "checkpoint_interval_hours" and not stated:
+        sources = [BEST_INTERVAL, *sources]
+    value = Quantity(p10=rounded(p10), p50=rounded(p50), p90=rounded(p90))
+    return GoodputBasis(value=value, stated=stated, sources=sources)

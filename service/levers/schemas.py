@@ -72,7 +72,9 @@ class Lever(BaseModel):
     change: dict[str, JsonValue] = Field(
         description="Fields to set by JSON path; null means: leave the field out.", examples=[{"hardware.count": 512}]
     )
-    at_once: int = Field(1, description="How many such jobs run side by side; the cost is that of all of them.")
+    at_once: int = Field(
+        1, description="How many such jobs run side by side; the cost is that of all of them.", examples=[1]
+    )
     duration_hours: Quantity | None = Field(
         description="Wall-clock hours of all runs then; null if the request says no amount of data."
     )
@@ -84,12 +86,19 @@ class Lever(BaseModel):
     cost_usd: Quantity | None = Field(description="Rent then, USD; null if it is unknown.")
     memory: Memory = Field(description="Peak memory of one accelerator then.")
     layout: Layout = Field(description="How the work is split then, as given or chosen anew.")
-    trade_off: str = Field(description="What it costs besides money.")
+    trade_off: str = Field(
+        description="What it costs besides money.",
+        examples=["only the last layers adapt: worse where the task is far from what the …"],
+    )
     basis: Basis = Field(
         description="Where the effect comes from: the `forecast` alone; besides it a `scaling_law`, a `published` "
         "result, what the `caller` assumes, or an `assumption` made here for illustration."
     )
-    assumed: str | None = Field(None, description="What is taken for granted besides the forecast, with its source.")
+    assumed: str | None = Field(
+        None,
+        description="What is taken for granted besides the forecast, with its source.",
+        examples=["52,000 examples, three times over, suffice for the task …"],
+    )
     grade: Literal["measured", "interpolated", "extrapolated"] = Field(
         description="How near measurements are to the changed run."
     )
@@ -98,7 +107,10 @@ class Lever(BaseModel):
 class Combined(Lever):
     """Several levers at once."""
 
-    levers: list[str] = Field(description="Names of the levers that are stacked, in the order they were added.")
+    levers: list[str] = Field(
+        description="Names of the levers that are stacked, in the order they were added.",
+        examples=[["accelerator-GB200-186GB", "precision-fp8"]],
+    )
 
 
 class NotApplicable(BaseModel):
@@ -111,10 +123,10 @@ class NotApplicable(BaseModel):
 class BatchPoint(BaseModel):
     """The run at one global batch."""
 
-    global_batch: float = Field(description="Samples of one optimizer step.")
+    global_batch: float = Field(description="Samples of one optimizer step.", examples=[256])
     samples_per_second: Quantity = Field(description="Speed, whole job.")
-    samples: float = Field(description="Samples that reach the same loss at this batch.")
-    steps: float = Field(description="Optimizer steps that reach the same loss.")
+    samples: float = Field(description="Samples that reach the same loss at this batch.", examples=[103000000])
+    steps: float = Field(description="Optimizer steps that reach the same loss.", examples=[403000])
     duration_hours: Quantity = Field(description="Wall-clock hours of all runs.")
     fits: bool = Field(description="Whether it is predicted to fit in memory.")
 
@@ -122,10 +134,15 @@ class BatchPoint(BaseModel):
 class BatchCurve(BaseModel):
     """Throughput rises with the batch, and so do the samples needed beyond the critical one: hence an optimum."""
 
-    critical_batch: float = Field(description="Critical batch size, samples.")
+    critical_batch: float = Field(description="Critical batch size, samples.", examples=[15000])
     basis: Basis = Field(description="Where the critical batch comes from.")
-    assumed: str = Field(description="What is taken for granted, with its source.")
-    best_global_batch: float = Field(description="Of the points that fit, the one that takes the shortest time.")
+    assumed: str = Field(
+        description="What is taken for granted, with its source.",
+        examples=["15,000 images of ImageNet for ResNet-50, mean over training …"],
+    )
+    best_global_batch: float = Field(
+        description="Of the points that fit, the one that takes the shortest time.", examples=[1024]
+    )
     points: list[BatchPoint] = Field(description="The curve, smallest batch first.")
 
 

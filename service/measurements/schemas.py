@@ -63,7 +63,9 @@ class MeasurementEntry(BaseModel):
         description="The estimate that it was predicted by.", examples=["e_9f86d081884c7d659a2feaa0"]
     )
     forecast: ForecastOutcome | None = Field(None, description="How that estimate fared.")
-    site: str | None = Field(None, description="Where it ran, a name within the team; shown to the team alone.")
+    site: str | None = Field(
+        None, description="Where it ran, a name within the team; shown to the team alone.", examples=["cluster-a"]
+    )
     provenance: Provenance = Field(default_factory=Provenance, description="Where it is from.")
     model: Model = Field(description="What was trained.")
     data: Data = Field(default_factory=Data, description="On what data.")

@@ -43,7 +43,7 @@ class PlanHardware(Strict):
     )
     per_node: Count | None = Field(None, description="Accelerators in one machine.", examples=[8])
     interconnect: Name | None = Field(
-        None, description="How they are wired, free text.", examples=["NVLink; 8x NDR 400Gb/s"]
+        None, description="How they are wired, free text.", examples=["NVLink; 8x ConnectX-7 IB NDR 400Gb/s"]
     )
     inter_node_gbs: Count | None = Field(
         None, description="Network between machines, GB/s per accelerator in one direction.", examples=[50]
@@ -73,8 +73,7 @@ class PlanRequest(Strict):
     budget_usd: Positive | None = Field(None, description="Most rent, USD; medians are held to it.", examples=[2e6])
     objective: Objective = Field("time", description="What plans are ranked by.")
     layouts: Annotated[int, Field(ge=1, le=10)] = Field(
-        1,
-        description="Layouts of each number of each chip, at each precision, that are forecast.",
+        1, description="Layouts of each number of each chip, at each precision, that are forecast.", examples=[3]
     )
     site: str | None = Field(None, max_length=200, description="Whose learned effects to use.", examples=["my-team"])
     pricing: Pricing = Field(default_factory=Pricing, description="Which price to use.")
@@ -112,12 +111,12 @@ class Plan(BaseModel):
     carbon_kg_co2e: Quantity | None = Field(description="Emissions of that energy, kg CO2-equivalent.")
     memory: Memory = Field(description="Peak memory of one accelerator.")
     mfu: Quantity | None = Field(description="Model FLOPs utilisation.")
-    fits_probability: float = Field(description="Probability that it fits in memory, 0 to 1.")
+    fits_probability: float = Field(description="Probability that it fits in memory, 0 to 1.", examples=[0.87])
     meets_deadline_probability: float | None = Field(
-        description="Probability that it ends within `deadline_hours`; null where there is none."
+        description="Probability that it ends within `deadline_hours`; null where there is none.", examples=[0.987]
     )
     meets_budget_probability: float | None = Field(
-        description="Probability that it costs no more than `budget_usd`; null where there is none."
+        description="Probability that it costs no more than `budget_usd`; null where there is none.", examples=[0.909]
     )
     grade: Literal["measured", "interpolated", "extrapolated"] = Field(
         description="How near the measurements are to it."
@@ -131,7 +130,7 @@ class NearestFeasible(BaseModel):
     change: dict[str, JsonValue] = Field(
         description="Fields of the request to set, by JSON path.", examples=[{"hardware.max_count": 512}]
     )
-    reason: str = Field(description="Why, in words.")
+    reason: str = Field(description="Why, in words.", examples=["the least number of H100-SXM5-80GB that holds it"])
     plan: Plan = Field(description="What is possible then.")
 
 
@@ -139,7 +138,7 @@ class PlanAnswer(BaseModel):
     """Plans, best first, and what became of everything else that was considered."""
 
     plans: list[Plan] = Field(description="Ranked by the objective's median.")
-    considered: int = Field(description="Configurations that were considered.")
+    considered: int = Field(description="Configurations that were considered.", examples=[723240])
     rejected: dict[str, int] = Field(
         description="Configurations that are no plan, by reason; they and the plans are all that were considered.",
         examples=[{"accelerators_do_not_divide": 41200, "does_not_fit_in_memory": 9120, "past_deadline": 3}],
@@ -147,6 +146,9 @@ class PlanAnswer(BaseModel):
     nearest_feasible: list[NearestFeasible] = Field(
         description="Where there is no plan: the least that would work; empty where nothing that was tried does."
     )
-    calibration: str = Field(description="Version of the calibration that answered.")
+    calibration: str = Field(description="Version of the calibration that answered.", examples=["ea19f40dc149"])
     assumptions: list[Assumption] = Field(description="What was left out and is assumed, of all plans together.")
-    warnings: list[str] = Field(description="What makes the answer doubtful, and what would help.")
+    warnings: list[str] = Field(
+        description="What makes the answer doubtful, and what would help.",
+        examples=[["It is likely to fit, not certain (87%)."]],
+    )

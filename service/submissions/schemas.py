@@ -18,7 +18,9 @@ class Submitted(MeasurementEntry):
         False, description="Whether the team had submitted the same before; what is shown is what it submitted then."
     )
     warnings: list[str] = Field(
-        default_factory=list, description="What was asked otherwise than it was stored before, and how to change it."
+        default_factory=list,
+        description="What was asked otherwise than it was stored before, and how to change it.",
+        examples=[["visibility: it was stored as team; withdraw it and submit it anew to share it"]],
     )
 
 

@@ -138,9 +138,9 @@ class SweepPoint(BaseModel):
 class Band(BaseModel):
     """A quantity along a curve: medians and 80 % intervals, null where it is unknown."""
 
-    p10: list[float | None] = Field(description="10th percentiles.")
-    p50: list[float | None] = Field(description="Medians.")
-    p90: list[float | None] = Field(description="90th percentiles.")
+    p10: list[float | None] = Field(description="10th percentiles.", examples=[[1928.1, 1021.7]])
+    p50: list[float | None] = Field(description="Medians.", examples=[[2810.8, 1489.4]])
+    p90: list[float | None] = Field(description="90th percentiles.", examples=[[4106.1, 2171.2]])
 
 
 class Curve(BaseModel):
@@ -149,7 +149,7 @@ class Curve(BaseModel):
     path: str = Field(description="The field along the x axis.", examples=["hardware.count"])
     fixed: dict[str, JsonValue] = Field(description="The other varied field's value on this curve, by path.")
     x: list[JsonValue] = Field(description="The values of `path`, in the order they were asked for.")
-    fits: list[bool | None] = Field(description="Whether it is predicted to fit in memory.")
+    fits: list[bool | None] = Field(description="Whether it is predicted to fit in memory.", examples=[[True, True]])
     duration_hours: Band = Field(description="Wall-clock hours of all runs.")
     cost_usd: Band = Field(description="Rent, USD.")
     energy_kwh: Band = Field(description="Energy, kWh.")

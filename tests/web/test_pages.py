@@ -50,7 +50,7 @@ def test_a_question_is_asked_by_keyboard_answered_and_shared(context: BrowserCon
     page.goto("/")
     page.get_by_label("Model (needed)").focus()
     page.keyboard.type("llama 3 8b")
-    expect(page.get_by_role("option").first).to_be_visible()
+    expect(page.get_by_role("option").first).to_contain_text("llama-3-8b")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page.get_by_label("Model (needed)")).to_have_value("llama-3-8b")
@@ -125,9 +125,22 @@ def test_hardware_is_compared_and_scaled(page: Page) -> None:
 
     page.goto(f"/scale?{COMPARED}&hardware.accelerator=H100-SXM5-80GB&counts=64, 128, 256")
     expect(page.get_by_role("status")).to_contain_text("3 of 3")
-    for chart in ("#time", "#cost"):
+    for chart in ("#time", "#cost", "#efficiency"):
         expect(page.locator(f"{chart} .scatterlayer .trace")).to_have_count(3)
         assert page.locator(f"{chart} .scatterlayer .point").count() == 3
+
+
+def test_plans_are_drawn_and_one_is_chosen(page: Page) -> None:
+    page.goto(f"/plan?{COMPARED}&hardware.accelerators=H100-SXM5-80GB, A100-SXM4-80GB&hardware.max_count=256")
+    expect(page.get_by_role("status")).to_contain_text("plans")
+    plans = answered(page)["plans"]
+    assert page.locator("#frontier .scatterlayer .point").count() == len(plans)
+    page.get_by_role("row").nth(2).get_by_role("button").click()
+    second = plans[1]["hardware"]
+    expect(page.locator("#chosen h2")).to_contain_text(f"{second['count']} × {second['accelerator']}")
+    page.goto(f"/plan?{COMPARED}&hardware.accelerators=T4&hardware.max_count=1&deadline_hours=1")
+    page.get_by_role("button", name="Apply").first.click()
+    expect(page.locator("#frontier .scatterlayer .point").first).to_be_visible()
 
 
 def test_accuracy_is_drawn(page: Page, site: Site) -> None:

@@ -4,32 +4,13 @@ import { interval, stack } from "./bars.js";
 import { figure } from "./call.js";
 import { h, table } from "./dom.js";
 import { count, dollars, duration, energy, mass, number, percent, range, seconds, words } from "./format.js";
+import { quantity } from "./quantity.js";
 
 const GRADES = {
   measured: "Runs much like this one were measured.",
   interpolated: "Measured runs lie around this one.",
   extrapolated: "No measured run is near: take the interval seriously.",
 };
-
-/** A quantity in large type with its interval, each number leading to the answer. */
-export function quantity(title, value, show, pointer, note) {
-  if (!value) return null;
-  return h(
-    "div",
-    { class: "quantity" },
-    h("h3", {}, title),
-    h("p", { class: "middle" }, figure(show(value.p50), `${pointer}.p50`)),
-    interval(value),
-    h(
-      "p",
-      { class: "ends" },
-      figure(show(value.p10, value.p50), `${pointer}.p10`),
-      " to ",
-      figure(show(value.p90, value.p50), `${pointer}.p90`),
-    ),
-    note ? h("p", { class: "help" }, note) : null,
-  );
-}
 
 /** The whole answer; `actions` are what its assumptions and remedies lead to: `edit(field)` and `apply(change)`. */
 export function estimate(answer, { edit, apply }) {
@@ -52,6 +33,7 @@ export function estimate(answer, { edit, apply }) {
         quantity("Accelerator-hours", answer.accelerator_hours, count, "accelerator_hours"),
         quantity("Energy", answer.energy_kwh, energy, "energy_kwh"),
         quantity("Carbon, CO₂-equivalent", answer.carbon_kg_co2e, mass, "carbon_kg_co2e"),
+        quantity("Making the machines, CO₂e", answer.embodied_kg_co2e, mass, "embodied_kg_co2e"),
       ),
     ),
     h(

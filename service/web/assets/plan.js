@@ -1,12 +1,12 @@
 // The page Plan: which hardware and layout, as the frontier of what none beats.
 
-import { quantity } from "./answer.js";
 import { ask } from "./api.js";
 import { figure, pythonCall, showCall } from "./call.js";
 import { draw } from "./chart.js";
 import { byId, h, say, table } from "./dom.js";
 import { asking, set } from "./form.js";
 import { count, dollars, duration, energy, number, percent, words } from "./format.js";
+import { quantity } from "./quantity.js";
 
 const form = byId("question");
 

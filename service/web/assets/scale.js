@@ -1,7 +1,7 @@
 // The page Scale: one training on more and more accelerators of a kind.
 
 import { ask } from "./api.js";
-import { figure, pythonBatch, showCall } from "./call.js";
+import { figure, pythonCall, showCall } from "./call.js";
 import { band, draw } from "./chart.js";
 import { byId, h, say, table } from "./dom.js";
 import { asking, parsed } from "./form.js";
@@ -9,63 +9,75 @@ import { dollars, duration, number, percent, range } from "./format.js";
 
 const form = byId("question");
 const counts = byId("f-counts");
+const VARIED = "hardware.count";
 
 async function answer(base) {
   const wanted = counts.value
     .split(",")
     .map((text) => parsed(text))
     .filter((value) => value !== "");
-  const requests = wanted.map((count) => ({ ...base, hardware: { ...base.hardware, count } }));
-  const made = await ask("POST", "v1/estimates/batch", { body: requests });
-  const points = made.map((estimate, place) => ({ count: wanted[place], place, estimate }));
-  const good = points.filter(({ estimate }) => estimate.throughput);
-  showCall({ method: "POST", path: "v1/estimates/batch", body: requests, python: pythonBatch(requests), answer: made });
+  const stated = { ...base, vary: { [VARIED]: wanted } };
+  const made = await ask("POST", "v1/sweeps", { body: stated });
+  showCall({ method: "POST", path: "v1/sweeps", body: stated, python: pythonCall("sweep", stated), answer: made });
+  const good = made.points.filter(({ estimate }) => estimate);
   if (!good.length)
-    throw Object.assign(new Error(made[0]?.detail ?? "Give at least one count."), { errors: made[0]?.errors ?? [] });
-  const isTimed = Boolean(good[0].estimate.duration_hours);
+    throw Object.assign(new Error(made.points[0].problem.detail), { errors: made.points[0].problem.errors ?? [] });
+  const isTimed = good.every(({ estimate }) => estimate.duration_hours);
+  const charts = [
+    isTimed
+      ? ["time", "Days", days, { type: "log", title: { text: "days" } }]
+      : [
+          "time",
+          "Samples per second",
+          (made) => made.throughput.samples_per_second,
+          { type: "log", title: { text: "samples per second" } },
+        ],
+  ];
+  if (isTimed && good.every(({ estimate }) => estimate.cost_usd))
+    charts.push(["cost", "Cost", (made) => made.cost_usd, { rangemode: "tozero", title: { text: "USD" } }]);
+  const card = (id, title) => h("section", { class: "card" }, h("h2", {}, title), h("div", { id, class: "chart" }));
   byId("answer").replaceChildren(
-    h(
-      "section",
-      { class: "card" },
-      h("h2", {}, isTimed ? "Days" : "Samples per second"),
-      h("div", { id: "time", class: "chart" }),
-    ),
-    isTimed && good.some(({ estimate }) => estimate.cost_usd)
-      ? h("section", { class: "card" }, h("h2", {}, "Cost"), h("div", { id: "cost", class: "chart" }))
-      : "",
-    h("section", { class: "card" }, h("h2", {}, "In numbers"), numbers(points)),
+    ...charts.map(([id, title]) => card(id, title)),
+    card("efficiency", "What more accelerators are worth"),
+    h("section", { class: "card" }, h("h2", {}, "In numbers"), numbers(made.points)),
   );
-  const x = good.map(({ count }) => count);
+  const x = good.map(({ values }) => values[VARIED]);
   const axis = {
     xaxis: { type: "log", title: { text: "accelerators" }, tickvals: x, ticktext: x.map(String) },
     showlegend: false,
   };
-  const days = ({ p10, p50, p90 }) => ({ p10: p10 / 24, p50: p50 / 24, p90: p90 / 24 });
-  const time = good.map(({ estimate }) =>
-    isTimed ? days(estimate.duration_hours) : estimate.throughput.samples_per_second,
-  );
-  await draw(
-    "time",
-    `${isTimed ? "Days" : "Samples per second"} against accelerators, with 80 % bands`,
-    ([first]) => band(x, time, "median", first),
-    { ...axis, yaxis: { type: "log", title: { text: isTimed ? "days" : "samples per second" } } },
-  );
-  if (byId("cost")) {
-    const priced = good.filter(({ estimate }) => estimate.cost_usd);
+  for (const [place, [id, title, of, yaxis]] of charts.entries()) {
     await draw(
-      "cost",
-      "Cost against accelerators, with 80 % bands",
-      ([, second]) =>
+      id,
+      `${title} against accelerators, with 80 % bands`,
+      (palette) =>
         band(
-          priced.map(({ count }) => count),
-          priced.map(({ estimate }) => estimate.cost_usd),
+          x,
+          good.map(({ estimate }) => of(estimate)),
           "median",
-          second,
+          palette[place],
         ),
-      { ...axis, yaxis: { rangemode: "tozero", title: { text: "USD" } } },
+      { ...axis, yaxis },
     );
   }
-  say(`Drawn: ${good.length} of ${points.length} counts can run.`);
+  await draw(
+    "efficiency",
+    "Efficiency against accelerators: speed-up over the first count, by how many times more there are",
+    (palette) => band(x, efficiencies(made.curves[0]), "median", palette[2]),
+    { ...axis, yaxis: { rangemode: "tozero", tickformat: ".0%", title: { text: "speed-up ÷ times as many" } } },
+  );
+  say(`Drawn: ${good.length} of ${made.points.length} counts can run.`);
+}
+
+function days({ duration_hours: { p10, p50, p90 } }) {
+  return { p10: p10 / 24, p50: p50 / 24, p90: p90 / 24 };
+}
+
+/** The curve's efficiency, count by count, where it can run. */
+function efficiencies({ efficiency }) {
+  return efficiency.p50
+    .map((p50, place) => ({ p10: efficiency.p10[place], p50, p90: efficiency.p90[place] }))
+    .filter(({ p50 }) => p50 !== null);
 }
 
 function numbers(points) {
@@ -74,29 +86,31 @@ function numbers(points) {
   return table(
     "Predictions by count",
     ["Accelerators", "Duration", "Cost", "MFU", "Fits", "In full"],
-    points.map(({ count, place, estimate }) =>
-      estimate.throughput
+    points.map(({ values, estimate, problem }, place) => {
+      const at = `points[${place}].estimate`;
+      const count = values[VARIED];
+      return estimate
         ? [
             number(count, 6),
-            cell(estimate.duration_hours, duration, `[${place}].duration_hours`),
-            cell(estimate.cost_usd, dollars, `[${place}].cost_usd`),
-            cell(estimate.mfu, percent, `[${place}].mfu`),
-            figure(estimate.memory.fits ? "yes" : "no", `[${place}].memory.fits`),
+            cell(estimate.duration_hours, duration, `${at}.duration_hours`),
+            cell(estimate.cost_usd, dollars, `${at}.cost_usd`),
+            cell(estimate.mfu, percent, `${at}.mfu`),
+            figure(estimate.memory.fits ? "yes" : "no", `${at}.memory.fits`),
             single(count),
           ]
-        : [number(count, 6), h("span", { class: "fault" }, estimate.detail), "", "", "", ""],
-    ),
+        : [number(count, 6), h("span", { class: "fault" }, problem.detail), "", "", "", ""];
+    }),
   );
 }
 
 function single(count) {
   const parameters = new URLSearchParams(location.search);
   parameters.delete("counts");
-  parameters.set("hardware.count", count);
+  parameters.set(VARIED, count);
   return h("a", { href: `.?${parameters}` }, "open");
 }
 
-answer.placeOf = (field) => (field === "hardware.count" ? "counts" : field);
+answer.placeOf = (field) => (field === VARIED || field.startsWith("vary") ? "counts" : field);
 asking(form, answer, {
   more: (parameters) => parameters.set("counts", counts.value),
   restore: (parameters) => {
