@@ -20,7 +20,7 @@ from service.engine.step_inputs import (
     Inputs,
     prepare,
 )
-from service.engine.table import BoolArray, FloatArray, Table
+from service.engine.table import BoolArray, FloatArray, Table, filled
 
 MEMORY_COEFFICIENTS: tuple[Coefficient, ...] = (
     Coefficient(
@@ -143,39 +143,38 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     table, work, layout = inputs.table, inputs.work, inputs.layout
     tensor, pipeline = layout.tensor, layout.pipeline
     replicas = np.maximum(layout.data, 1.0) * layout.context
-    mode, sharding, precision = table.text("mode"), table.text("sharding"), table.text("precision")
     adapters = table.among("mode", ADAPTER_MODES)
     dense = work.dense_parameters / (tensor * pipeline)
     sparse = np.maximum(inputs.local_parameters - dense, 0.0)
     # The first stage holds the embedding and the last the head: with pipelining the fullest has one of them on top.
-    vocabulary = np.nan_to_num(table["vocab_size"]) * np.nan_to_num(table["hidden_size"]) / tensor
+    vocabulary = filled(table["vocab_size"], 0.0) * filled(table["hidden_size"], 0.0) / tensor
     dense = dense + np.where(pipeline > 1, np.minimum(vocabulary * (1.0 - 1.0 / pipeline), 0.5 * work.parameters), 0.0)
     # Mixed precision outside language models usually keeps fp32 weights and casts on the fly.
-    stated = table.text("weight_precision")
+    unstated = table.among("weight_precision", ("",))
     weight_bytes = np.where(half & language, 2.0, 4.0)
-    weight_bytes = np.where(stated == "", weight_bytes, np.where(stated == "fp32", 4.0, 2.0))
+    weight_bytes = np.where(unstated, weight_bytes, table.mapped("weight_precision", {"fp32": 4.0}, 2.0))
     # Fine-tuning scripts on plain replicas train the checkpoint in the half precision that they load it in, without a
     # master copy; so do runs whose weights are stated to be half precision. Sharding optimizers bring a master copy.
     whole = ~table.among("sharding", SHARDS_OPTIMIZER)
-    bare = half & (weight_bytes == 2.0) & ((stated != "") | ((mode == "finetune") & whole & language))
+    bare = half & (weight_bytes == 2.0) & (~unstated | (table.among("mode", ("finetune",)) & whole & language))
     # Frozen weights need no master copy and stay as they are computed with.
-    weight_bytes = np.where(adapters & (precision == "fp8"), 1.0, weight_bytes)
+    weight_bytes = np.where(adapters & table.among("precision", ("fp8",)), 1.0, weight_bytes)
     # Quantised are the matrices of the layers; embedding and head stay as they were.
     tables = np.minimum(vocabulary * np.where(table["tied_embeddings"] == 1.0, 1.0, 2.0) / pipeline, dense)
-    tables = np.where(mode == "qlora", tables, 0.0)
-    layer_bytes = np.where(mode == "qlora", QUANTISED_WEIGHT_BYTES, weight_bytes)
+    tables = np.where(table.among("mode", ("qlora",)), tables, 0.0)
+    layer_bytes = np.where(table.among("mode", ("qlora",)), QUANTISED_WEIGHT_BYTES, weight_bytes)
     # bf16 pre-training adds gradients up in fp32 (Megatron insists on it); fp16 gradients are scaled, and stay fp16.
-    fp32_gradients = language & half & (precision != "fp16") & (mode == "pretrain") & ~bare
+    fp32_gradients = language & half & ~table.among("precision", ("fp16",)) & table.among("mode", ("pretrain",)) & ~bare
     gradient_bytes = np.where(fp32_gradients, 4.0, np.where(half & language, 2.0, 4.0))
     both = table.among("framework", HOLDS_BOTH_GRADIENTS) & fp32_gradients & (pipeline > 1)
     gradient_bytes = gradient_bytes + np.where(both, 2.0, 0.0)
     state_bytes = table.mapped("optimizer", STATE_BYTES, 12.0)
     moments = np.maximum(state_bytes - 4.0, 0.0)
     state_bytes = np.where(bare, 0.5 * moments, np.where(weight_bytes < 4.0, state_bytes, moments))
-    state_bytes = np.where(mode == "fwd_bwd", 0.0, state_bytes)
+    state_bytes = np.where(table.among("mode", ("fwd_bwd",)), 0.0, state_bytes)
 
-    node = np.maximum(np.nan_to_num(table["per_node"], nan=8.0), 1.0)
-    ranks = np.where(sharding == "hsdp", np.minimum(replicas, node), replicas)
+    node = np.maximum(filled(table["per_node"], 8.0), 1.0)
+    ranks = np.where(table.among("sharding", ("hsdp",)), np.minimum(replicas, node), replicas)
     # Copies of an expert are fewer than replicas of the rest by the expert-parallel degree.
     expert_ranks = np.maximum(ranks / np.maximum(layout.expert, 1.0), 1.0)
 
@@ -186,7 +185,7 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     one = np.ones(len(table))
     weights = sharded(layer_bytes, SHARDS_WEIGHTS, one) + tables * (weight_bytes - layer_bytes)
     # A sharded layer is gathered whole while it runs, and the next one is prefetched.
-    layers = np.maximum(np.nan_to_num(table["layers"], nan=1.0), 1.0)
+    layers = np.maximum(filled(table["layers"], 1.0), 1.0)
     gathered = 2.0 * (dense + sparse) * weight_bytes * pipeline / layers
     weights = weights + np.where(table.among("sharding", SHARDS_WEIGHTS) & (ranks > 1), gathered, 0.0)
     gradients = sharded(gradient_bytes, SHARDS_GRADIENTS, inputs.trained_share)

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.engine import operations
 from service.engine.step_inputs import ADAPTER_MODES, FUSED_ATTENTION, Inputs
-from service.engine.table import BoolArray, FloatArray, Table
+from service.engine.table import BoolArray, FloatArray, Table, filled
 
 # Frameworks whose layers are fused for pre-training, by hand or by their compiler (XLA).
 FUSED_FRAMEWORKS = (
@@ -54,8 +54,9 @@ def is_fused(table: Table) -> BoolArray:
 
     Of an unnamed framework, pre-training is taken to be fused and fine-tuning not.
     """
-    framework = table.text("framework")
-    named = table.among("framework", FUSED_FRAMEWORKS) | ((framework == "") & (table.text("mode") == "pretrain"))
+    named = table.among("framework", FUSED_FRAMEWORKS) | (
+        table.among("framework", ("",)) & table.among("mode", ("pretrain",))
+    )
     result: BoolArray = named | _is_fp8(table)
     return result
 
@@ -68,7 +69,7 @@ def longest_tokens(inputs: Inputs) -> FloatArray:
     """Tokens of the longest sample that a micro-batch is padded to, shape (n,)."""
     table, mean = inputs.table, inputs.work.tokens
     unpacked = table.among("mode", ("finetune", *ADAPTER_MODES)) & table.among("packing", ("", "none"))
-    unpacked = unpacked & (table.text("family") != "encoder")  # whose stated length is what samples are padded to
+    unpacked = unpacked & ~table.among("family", ("encoder",))  # whose stated length is what samples are padded to
     limit = np.where(table["maximum_length"] > 0, table["maximum_length"], np.where(mean < 1024, np.inf, mean))
     longest = np.maximum(np.minimum(LONGEST_OVER_MEAN * mean, limit), mean)
     result: FloatArray = np.where(unpacked, longest, mean)
@@ -79,9 +80,9 @@ def activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tu
     """Bytes kept for the backward pass by layers and by the vocabulary head, shape (n,) each."""
     table, work, layout = inputs.table, inputs.work, inputs.layout
     tensor, pipeline = layout.tensor, layout.pipeline
-    layers = np.nan_to_num(table["layers"])
-    hidden = np.nan_to_num(table["hidden_size"])
-    recompute = table.text("recompute")
+    layers = filled(table["layers"], 0.0)
+    hidden = filled(table["hidden_size"], 0.0)
+    full = table.among("recompute", ("full",))
     longest = longest_tokens(inputs)
     tokens = layout.micro_batch * longest / layout.context
     shared = np.where(_shares_sequence(table), tensor, 1.0)
@@ -89,14 +90,14 @@ def activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tu
     per_layer = tokens * width * _layer_bytes(inputs, tensor, shared, longest)
     kept_full = tokens * width * 2.0 * hidden / shared
     # 1F1B keeps as many micro-batches in flight on the first stage as there are stages; interleaving keeps some more.
-    virtual = np.maximum(np.nan_to_num(table["virtual_pipeline"], nan=1.0), 1.0)
+    virtual = np.maximum(filled(table["virtual_pipeline"], 1.0), 1.0)
     ahead = np.where(virtual > 1, 1.0 + (pipeline - 1.0) / (pipeline * virtual), 1.0)
     flight = np.minimum(pipeline * ahead, layout.micro_batches)
     stage_layers = np.ceil(layers / pipeline - 1e-9)
-    once = np.where(recompute == "full", per_layer, 0.0)
-    kept = np.where(recompute == "full", kept_full, per_layer) * stage_layers
-    vocabulary = np.nan_to_num(table["vocab_size"])
-    in_place = is_fused(table) | (table.text("mode") == "pretrain")
+    once = np.where(full, per_layer, 0.0)
+    kept = np.where(full, kept_full, per_layer) * stage_layers
+    vocabulary = filled(table["vocab_size"], 0.0)
+    in_place = is_fused(table) | table.among("mode", ("pretrain",))
     logit_bytes = np.where(in_place, FUSED_LOGIT_BYTES, LOGIT_BYTES)
     predicted = tokens * operations.predicted_share(table)
     logits = np.where(language & (vocabulary > 0), predicted * vocabulary / tensor * logit_bytes, 0.0)
@@ -105,14 +106,13 @@ def activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tu
     convolution = layout.micro_batch * work.elements * np.where(half, 2.0, 4.0) * _kept_per_written(inputs)
     shaped = language & (work.score_elements > 0)
     activations = np.where(shaped, kept * flight + once, convolution)
-    return np.where(table.text("mode") == "frozen", FROZEN_KEPT, 1.0) * activations, np.where(shaped, logits, 0.0)
+    return np.where(table.among("mode", ("frozen",)), FROZEN_KEPT, 1.0) * activations, np.where(shaped, logits, 0.0)
 
 
 def _kept_per_written(inputs: Inputs) -> FloatArray:
     """Elements that models other than Transformers keep for each one that their layers write, shape (n,)."""
     table, work = inputs.table, inputs.work
-    family = table.text("family")
-    depthwise = (family == "cnn") & (0.5 * work.gemm_flops < DEPTHWISE_MACS_PER_ELEMENT * work.elements)
+    depthwise = table.among("family", ("cnn",)) & (0.5 * work.gemm_flops < DEPTHWISE_MACS_PER_ELEMENT * work.elements)
     trained = np.where(depthwise, KEPT_BY_SWISH, KEPT_BY_TRAINED_NORM)
     compiled = (table["compile"] == 1.0) | table.among("framework", RECOMPUTING_COMPILERS)
     kept = np.where(compiled, KEPT_WHEN_COMPILED, trained)
@@ -128,23 +128,23 @@ def _shares_sequence(table: Table) -> BoolArray:
 def _layer_bytes(inputs: Inputs, tensor: FloatArray, shared: FloatArray, longest: FloatArray) -> FloatArray:
     """Bytes of one layer per token at two bytes an element, without dropout masks, which language models gave up."""
     table, work = inputs.table, inputs.work
-    hidden = np.nan_to_num(table["hidden_size"])
-    layers = np.maximum(np.nan_to_num(table["layers"]), 1.0)
+    hidden = filled(table["hidden_size"], 0.0)
+    layers = np.maximum(filled(table["layers"], 0.0), 1.0)
     intermediate = np.where(table["intermediate_size"] > 0, table["intermediate_size"], 4.0 * hidden)
-    experts = np.nan_to_num(table["experts"]) > 0
-    routed = np.where(experts, np.maximum(np.nan_to_num(table["experts_per_token"]), 1.0), 0.0)
-    blocks = np.where(experts, routed + np.nan_to_num(table["shared_experts"]), 1.0)
+    experts = filled(table["experts"], 0.0) > 0
+    routed = np.where(experts, np.maximum(filled(table["experts_per_token"], 0.0), 1.0), 0.0)
+    blocks = np.where(experts, routed + filled(table["shared_experts"], 0.0), 1.0)
     # Inputs of two norms 4 h; of the projections behind them 4 h, or 2 h in FP8, which adds a copy of what is attended.
     # Queries, keys, values and the attended; in the feed-forward block what goes in and out of the activation.
     # Experts get a copy of each token that they are sent, and hand one back: 4 h for each.
     query, key = operations.attention_heads_width(table)
-    query, key = np.nan_to_num(query), np.nan_to_num(key)
+    query, key = filled(query, 0.0), filled(key, 0.0)
     fp8 = _is_fp8(table)
     stored = np.where(fp8, 1.0, 2.0)
     activated = np.where(table["gated_mlp"] == 1.0, 4.0, 2.0)
     inner = np.where(fp8, 5.0, 4.0) * query + 4.0 * key + 4.0 * hidden * routed
     inner = inner + (activated + stored) * intermediate * blocks
-    unfused = ~(table.among("attention", FUSED_ATTENTION) | (table.text("recompute") == "selective"))
+    unfused = ~(table.among("attention", FUSED_ATTENTION) | table.among("recompute", ("selective",)))
     # 5 bytes per score at two bytes an element: softmax, its dropout, the mask. Scores grow with the padded length.
     scores = 5.0 * work.score_elements / (np.maximum(work.tokens, 1.0) * layers)
     scores = scores * longest / np.maximum(work.tokens, 1.0)

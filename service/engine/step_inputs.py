@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import BoolArray, FloatArray, Table, TextArray, filled
+from service.engine.table import FloatArray, Table, filled
 
 MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
@@ -104,11 +104,6 @@ class Inputs:
     def micro_batches(self) -> FloatArray:
         """Micro-batches per optimizer step and pipeline, shape (n,)."""
         return self.layout.micro_batches
-
-
-def among(column: TextArray, names: tuple[str, ...] | frozenset[str]) -> BoolArray:
-    """Which values of a text column are one of `names`, shape (n,)."""
-    return np.fromiter((value in names for value in column.tolist()), dtype=bool, count=len(column))
 
 
 def prepare(table: Table) -> Inputs:
