@@ -15,8 +15,8 @@ CHART_LIBRARY = ("plotly", "package_data")
 """The package whose plotly.js (MIT licence) draws the charts, and the folder that holds it: no internet is needed."""
 
 HEADERS = {
-    # What plotly.js draws goes through the CSSOM, so that styles need no exception. The maps in it, which no page draws,
-    # try to add a style sheet when it is loaded: browsers refuse that, and say so in the console.
+    # What plotly.js draws goes through the CSSOM, so that styles need no exception. The maps in it, which no page
+    # draws, try to add a style sheet when it is loaded: browsers refuse that, and say so in the console.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "referrer-policy": "same-origin",
