@@ -95,6 +95,27 @@ def test_an_estimate_that_leaves_the_layout_open_takes_the_plans(client: httpx.C
         assert alone["duration_hours"] == found["duration_hours"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "field", "hint"),
+    [
+        ({"hardware": {"accelerator": "A100-SXM4-80GB"}}, "hardware.accelerator", "did you mean 'accelerators'?"),
+        ({"hardware": LLAMA["hardware"] | {"count": 8}}, "hardware.count", "did you mean 'counts'?"),
+        ({"tokens": 1e9}, "tokens", "did you mean 'data.tokens'?"),
+        ({"deadline_hours": "720"}, "deadline_hours", "without quotes"),
+        ({"runs": True}, "runs", "without quotes"),
+        ({"pricing": {"usd_per_accelerator_hour": True}}, "pricing.usd_per_accelerator_hour", "without quotes"),
+        ({"goodput": {"recovery_seconds": "600"}}, "goodput.recovery_seconds", "without quotes"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_with_what_is_right(
+    client: httpx.Client, changes: dict[str, Any], field: str, hint: str
+) -> None:
+    answer = client.post("/v1/plans", json=LLAMA | changes)
+    assert answer.status_code == 422
+    faults = {error["field"]: error["hint"] for error in answer.json()["errors"] if "hint" in error}
+    assert hint in faults[field]
+
+
 def test_the_front_is_what_no_other_plan_beats(client: httpx.Client) -> None:
     plans = plan(client, limit=100)["plans"]
     for found in plans:
