@@ -150,6 +150,34 @@ def test_goodput_can_be_stated(client: httpx.Client) -> None:
     assert perfect["goodput"]["share"]["p50"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("count", "goodput", "warned"),
+    [(1024, {}, False), (262144, {}, True), (1024, {"failures_per_accelerator_hour": 1}, True)],
+)
+def test_a_job_that_failures_keep_from_its_work_says_so(
+    client: httpx.Client, count: int, goodput: dict[str, float], warned: bool
+) -> None:
+    hardware, training = GPT3["hardware"] | {"count": count}, {"precision": "fp16"}
+    answer = estimate(client, GPT3, hardware=hardware, training=training, goodput=goodput)
+    assert any("goodput.failures_per_accelerator_hour" in warning for warning in answer["warnings"]) is warned
+    # A short run, most of which is its start-up, is another matter.
+    short = estimate(client, GPT3, data={"samples": 1000})
+    assert short["goodput"]["share"]["p50"] < 0.25
+    assert not any("goodput" in warning for warning in short["warnings"])
+
+
+def test_the_least_that_holds_a_model_is_found_however_large_it_is(client: httpx.Client) -> None:
+    huge = {"model": {"family": "decoder", "parameters": 1e12}, "data": {"tokens": 1e9}}
+    answer = estimate(client, huge, hardware={"accelerator": "H100-SXM5-80GB", "count": 1})
+    assert not answer["memory"]["fits"]
+    counts = [way["change"]["hardware.count"] for way in answer["remedies"] if "hardware.count" in way["change"]]
+    (least,) = counts
+    then = estimate(client, huge, hardware={"accelerator": "H100-SXM5-80GB", "count": least})
+    half = estimate(client, huge, hardware={"accelerator": "H100-SXM5-80GB", "count": least // 2})
+    assert then["memory"]["fits"]
+    assert not half["memory"]["fits"]
+
+
 def test_what_the_hours_are_reckoned_with_is_shown_and_can_be_stated(client: httpx.Client) -> None:
     published = estimate(client, LLAMA)["goodput"]
     fields = {
