@@ -127,7 +127,8 @@ class NearestFeasible(BaseModel):
     """The least change of the request under which there is a plan."""
 
     change: dict[str, JsonValue] = Field(
-        description="Fields of the request to set, by JSON path.", examples=[{"hardware.max_count": 512}]
+        description="Fields of the request to set, by JSON path; null means: leave the field out.",
+        examples=[{"hardware.max_count": 512}],
     )
     reason: str = Field(description="Why, in words.", examples=["the least number of H100-SXM5-80GB that holds it"])
     plan: Plan = Field(description="What is possible then.")

@@ -88,7 +88,7 @@ export function set(form, changes) {
   for (const [name, value] of Object.entries(changes)) {
     const control = form.elements.namedItem(name);
     if (!control) continue;
-    control.value = String(value);
+    control.value = value === null ? "" : String(value);
     control.closest("details")?.setAttribute("open", "");
   }
 }
