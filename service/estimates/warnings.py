@@ -11,6 +11,7 @@ from service.estimates.rates import Rate
 from service.estimates.schemas import Memory, Remedy
 
 CERTAIN_ENOUGH = 0.9  # probability of fitting below which an answer says so
+NARROW_FIT = "It is likely to fit, not certain"  # how the warning of that begins
 
 
 def warnings_of(
@@ -67,8 +68,7 @@ def _fit(resolution: Resolved, memory: Memory, remedies: Sequence[Remedy] | None
         return [misfit]
     if memory.fits_probability < CERTAIN_ENOUGH:
         return [
-            f"It is likely to fit, not certain ({memory.fits_probability:.0%}). If memory runs out: "
-            f"{', or '.join(_savings(resolution))}."
+            f"{NARROW_FIT} ({memory.fits_probability:.0%}). If memory runs out: {', or '.join(_savings(resolution))}."
         ]
     return []
 

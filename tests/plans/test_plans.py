@@ -95,6 +95,15 @@ def test_an_estimate_that_leaves_the_layout_open_takes_the_plans(client: httpx.C
         assert alone["duration_hours"] == found["duration_hours"]
 
 
+def test_narrow_fits_are_told_in_one_warning(client: httpx.Client) -> None:
+    made = plan(client, limit=100)
+    narrow = [found["fits_probability"] for found in made["plans"] if found["fits_probability"] < 0.9]
+    told = [text for text in made["warnings"] if "not certain" in text]
+    assert len(told) == bool(narrow)
+    assert all(text.startswith(f"{len(narrow)} of {len(made['plans'])} ") for text in told)
+    assert len(narrow) > 1, "a case in which several plans fit narrowly is needed"
+
+
 def test_the_front_is_what_no_other_plan_beats(client: httpx.Client) -> None:
     plans = plan(client, limit=100)["plans"]
     for found in plans:
