@@ -14,6 +14,7 @@ CERTAIN_ENOUGH = 0.9  # probability of fitting below which an answer says so
 # Judgement: below this share of productive hours, one time in ten, failures feed on themselves (work lost again while
 # it is caught up), and hours grow far faster than the rates that they are reckoned with are known.
 LEAST_PRODUCTIVE = 0.25
+NARROW_FIT = "It is likely to fit, not certain"  # how the warning of that begins
 
 
 def warnings_of(
@@ -74,8 +75,7 @@ def _fit(resolution: Resolved, memory: Memory, remedies: Sequence[Remedy] | None
         return [misfit]
     if memory.fits_probability < CERTAIN_ENOUGH:
         return [
-            f"It is likely to fit, not certain ({memory.fits_probability:.0%}). If memory runs out: "
-            f"{', or '.join(_savings(resolution))}."
+            f"{NARROW_FIT} ({memory.fits_probability:.0%}). If memory runs out: {', or '.join(_savings(resolution))}."
         ]
     return []
 

@@ -150,5 +150,5 @@ class PlanAnswer(BaseModel):
     assumptions: list[Assumption] = Field(description="What was left out and is assumed, of all plans together.")
     warnings: list[str] = Field(
         description="What makes the answer doubtful, and what would help.",
-        examples=[["It is likely to fit, not certain (87%)."]],
+        examples=[["Some plans compute in fp8, taken to train as well; give training.precision to fix it."]],
     )

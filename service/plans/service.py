@@ -18,6 +18,7 @@ from service.engine.table import BoolArray, FloatArray
 from service.estimates.quantities import rounded
 from service.estimates.schemas import Assumption, Estimate, EstimateRequest, Quantity
 from service.estimates.service import estimate_many
+from service.estimates.warnings import CERTAIN_ENOUGH, NARROW_FIT
 from service.plans.places import Place, estimate_request, places, plain, unknown_chips
 from service.plans.schemas import LARGEST_JOB, MOST_FORECASTS, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
 from service.problems import FieldError
@@ -341,7 +342,21 @@ def _warnings(
     nearest: Sequence[NearestFeasible],
     rejected: Mapping[str, int],
 ) -> list[str]:
-    warnings = list(dict.fromkeys(warning for finalist in finalists for warning in finalist.estimate.warnings))
+    warnings = list(
+        dict.fromkeys(
+            warning
+            for finalist in finalists
+            for warning in finalist.estimate.warnings
+            if not warning.startswith(NARROW_FIT)
+        )
+    )
+    # Each narrow fit is of another probability; told one by one, they would hide all else.
+    likely = [f.estimate.memory.fits_probability for f in finalists]
+    if narrow := [probability for probability in likely if probability < CERTAIN_ENOUGH]:
+        warnings.append(
+            f"{len(narrow)} of {len(finalists)} plans are likely to fit, not certain ({min(narrow):.0%} or more); "
+            "an estimate of a plan says what would save memory."
+        )
     if request.training.precision is None and any(f.place.values["precision"] == "fp8" for f in finalists):
         warnings.append("Some plans compute in fp8, taken to train as well; give training.precision to fix it.")
     remedies = {UNKNOWN_PRICE: "pricing.usd_per_accelerator_hour", UNKNOWN_POWER: "location.watts_per_accelerator"}

@@ -116,6 +116,15 @@ def test_a_field_that_is_wrong_is_named_with_what_is_right(
     assert hint in faults[field]
 
 
+def test_narrow_fits_are_told_in_one_warning(client: httpx.Client) -> None:
+    made = plan(client, limit=100)
+    narrow = [found["fits_probability"] for found in made["plans"] if found["fits_probability"] < 0.9]
+    told = [text for text in made["warnings"] if "not certain" in text]
+    assert len(told) == bool(narrow)
+    assert all(text.startswith(f"{len(narrow)} of {len(made['plans'])} ") for text in told)
+    assert len(narrow) > 1, "a case in which several plans fit narrowly is needed"
+
+
 def test_the_front_is_what_no_other_plan_beats(client: httpx.Client) -> None:
     plans = plan(client, limit=100)["plans"]
     for found in plans:
