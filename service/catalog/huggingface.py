@@ -256,7 +256,8 @@ def _dense_layers(config: Mapping[str, Any], layers: float) -> float:
 
 
 def _family(config: Mapping[str, Any], kind: str, fields: Mapping[str, object]) -> str:
-    architectures = " ".join(str(name) for name in config.get("architectures") or [])
+    named = config.get("architectures")
+    architectures = " ".join(str(name) for name in named) if isinstance(named, list) else ""
     if kind in _SPEECH:
         return "speech"
     if kind in _VISION:
