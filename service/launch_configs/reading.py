@@ -108,10 +108,10 @@ def json_object(text: str, what: str) -> dict[str, Any]:
 def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The options of nested objects by dotted path, in order; lists are options as a whole."""
     # A list of what waits, for files may be nested more deeply than calls may.
-    waiting = list(reversed(tree.items()))
+    waiting = [*tree.items()][::-1]
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, Mapping):
-            waiting.extend((f"{path}.{name}", inner) for name, inner in reversed(value.items()))
+            waiting.extend((f"{path}.{name}", inner) for name, inner in [*value.items()][::-1])
         else:
             yield path, value

@@ -4,6 +4,7 @@ Each target takes bytes and either reads them or refuses them as it says it does
 number, a row that reads back otherwise, is an `AssertionError` or the crash itself.
 """
 
+import contextlib
 import io
 import json
 import math
@@ -16,7 +17,7 @@ from service.catalog.resolution import Unresolvable
 from service.catalog.resolve import resolve
 from service.codec import read_rows, write_ndjson
 from service.launch_configs import READERS, LaunchConfigError
-from service.problems import Problem
+from service.problems import TooLarge, Unprocessable, UnsupportedMediaType
 from service.submissions.spool import CSV, NDJSON, Spool
 
 MOST_ROWS = 1000
@@ -46,10 +47,8 @@ def huggingface_config(content: bytes) -> None:
     except ValueError:
         return
     _finite(shape)
-    try:
+    with contextlib.suppress(Unresolvable):
         resolve({"model.huggingface_config": config, "hardware.accelerator": CHIP}, load_catalog())
-    except Unresolvable as refused:
-        assert refused.errors
 
 
 def launch_config(kind: str) -> Callable[[bytes], None]:
@@ -58,8 +57,7 @@ def launch_config(kind: str) -> Callable[[bytes], None]:
     def target(content: bytes) -> None:
         try:
             read = READERS[kind](content.decode("utf-8", errors="replace"))
-        except LaunchConfigError as refused:
-            assert len(str(refused)) < 1000
+        except LaunchConfigError:
             return
         # The published file itself is passed on as it is.
         _finite({name: value for name, value in read.fields.items() if name != "model.huggingface_config"})
@@ -79,8 +77,7 @@ def _imported(content: bytes, kind: str) -> None:
     spool = Spool(io.BytesIO(content), kind, b"", content.count(b"\n"))
     try:
         rows = list(spool.rows(MOST_ROWS))
-    except Problem as refused:
-        assert 400 <= refused.status < 500
+    except (Unprocessable, UnsupportedMediaType, TooLarge):
         return
     assert len(rows) <= content.count(b"\n") + content.count(b"\r") + 1
     assert [row.line for row in rows] == sorted({row.line for row in rows})

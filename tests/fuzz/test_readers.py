@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from service.catalog.huggingface import _NAMES
 from service.configuration import FIELDS
 from service.launch_configs import READERS
+from tests.conftest import Team
 from tests.fuzz.targets import CHIP, TARGETS
 
 numbers = (
@@ -29,7 +30,7 @@ headers = st.lists(st.sampled_from(FIELDS) | st.text(max_size=8), min_size=1, ma
 rows = st.dictionaries(st.sampled_from(FIELDS), anything, max_size=3) | anything
 
 SHAPE = {
-    "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "vocab_size": 32000, "intermediate_size": 2048,
+    "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "vocab_size": 9000, "intermediate_size": 999,
 }  # fmt: skip
 spellings = [spelling for names in _NAMES.values() for spelling in names]
 entries = [
@@ -57,7 +58,9 @@ options = st.sampled_from([
     "model.converters", "parallelism.tensor_parallel_degree", "parallelism.data_parallel_shard_degree",
     "quantize.float8.recipe_name", "optimizer.name", "training.mixed_precision_param", "activation_checkpoint.mode",
 ])  # fmt: skip
-toml_values = st.sampled_from(["1", "-1", "0.5", "nan", "inf", "[1]", "true", "'llama3'", "1979-05-27", "0x" + "f" * 5000])
+toml_values = st.sampled_from(
+    ["1", "-1", "0.5", "nan", "inf", "[1]", "true", "'llama3'", "1979-05-27", "0x" + "f" * 5000]
+)
 toml = st.dictionaries(options, toml_values | numbers.map(str), max_size=5).map(
     lambda given: "\n".join(f"{name} = {value}" for name, value in given.items())
 )
@@ -108,7 +111,33 @@ def test_long_and_deep_files_end_soon(kind: str, repeated: str) -> None:
 @settings(deadline=None, max_examples=60)
 @given(configs)
 @example(SHAPE | {"architectures": 5})
-def test_the_service_answers_whatever_model_configuration_is_pasted(client: httpx.Client, config: dict[str, Any]) -> None:
+def test_the_service_answers_whatever_model_configuration_is_pasted(
+    client: httpx.Client, config: dict[str, Any]
+) -> None:
     body = {"model": {"huggingface_config": config}, "hardware": {"accelerator": CHIP}}
     answer = client.post("/v1/estimates", content=json.dumps(body), headers={"content-type": "application/json"})
     assert answer.status_code in (200, 400, 422), answer.text
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\ud800"])
+def test_what_a_database_cannot_hold_is_refused_by_all_alike(ours: Team, text: str) -> None:
+    """PostgreSQL's `jsonb` refuses both, where SQLite takes them."""
+    config = json.dumps(SHAPE)[:-1] + f', "note": "{text}"}}'
+    body = f'{{"model": {{"huggingface_config": {config}}}, "hardware": {{"accelerator": "{CHIP}"}}, "save": true}}'
+    answer = ours.http.post("/v1/estimates", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "model.huggingface_config"
+
+
+@pytest.mark.parametrize("count", [1e-320, 1e-9, 1e24])
+def test_counts_at_the_ends_of_their_range_are_answered_or_refused(client: httpx.Client, count: float) -> None:
+    """Whose ratios and products must not become infinite."""
+    body = {
+        "model": {"parameters": count, "layers": count, "hidden_size": count},
+        "data": {"tokens": count, "sequence_length": count},
+        "hardware": {"accelerator": CHIP, "count": count},
+    }
+    for field in ("global_batch", "micro_batch", "gradient_accumulation", "data_parallel"):
+        for other in (1.0, 1e-9, 1e24):
+            answer = client.post("/v1/estimates", json=body | {"training": {field: other}})
+            assert answer.status_code in (200, 422), answer.text
