@@ -257,6 +257,17 @@ def test_an_amount_or_a_size_that_is_not_as_stated_is_told(
     assert says in warnings[0] if says else not warnings
 
 
+def test_bf16_is_no_way_around_a_chip_without_it(client: httpx.Client) -> None:
+    chip = {"accelerator": "V100-SXM2-32GB", "count": 8}
+    hours, said = {}, {}
+    for precision in ("fp32", "fp16", "bf16"):
+        answer = estimate(client, LLAMA, hardware=chip, training={"precision": precision, "mode": "lora"})
+        hours[precision], said[precision] = answer["duration_hours"]["p50"], " ".join(answer["warnings"])
+    assert hours["fp16"] < hours["bf16"] < 1.2 * hours["fp32"]
+    assert "has no bf16 units" in said["bf16"]
+    assert "units" not in said["fp16"]
+
+
 def test_a_narrow_fit_says_how_likely_it_is_and_what_would_help(client: httpx.Client) -> None:
     training = {"mode": "pretrain", "sharding": "zero3", "recompute": "none", "global_batch": 64}
     fits, certain = {}, {}
