@@ -257,6 +257,15 @@ def test_an_amount_or_a_size_that_is_not_as_stated_is_told(
     assert says in warnings[0] if says else not warnings
 
 
+@pytest.mark.parametrize("model", ["bert-large", "resnet-50"])
+def test_half_an_accelerator_is_a_tile_that_runs_alone(client: httpx.Client, model: str) -> None:
+    request = {"model": {"name": model}, "data": {"samples": 1e6}, "training": {"global_batch": 64}}
+    half, whole = (estimate(client, request, hardware={"accelerator": "MI250X", "count": count}) for count in (0.5, 1))
+    assert half["layout"]["data_parallel"] == 1
+    assert half["throughput"]["samples_per_second"]["p50"] < whole["throughput"]["samples_per_second"]["p50"]
+    assert half["accelerator_hours"]["p50"] == pytest.approx(0.5 * half["duration_hours"]["p50"], rel=1e-5)
+
+
 def test_bf16_is_no_way_around_a_chip_without_it(client: httpx.Client) -> None:
     chip = {"accelerator": "V100-SXM2-32GB", "count": 8}
     hours, said = {}, {}
