@@ -104,6 +104,8 @@ def test_an_estimate_that_leaves_the_layout_open_takes_the_plans(client: httpx.C
         ({"deadline_hours": "720"}, "deadline_hours", "without quotes"),
         ({"runs": True}, "runs", "without quotes"),
         ({"pricing": {"usd_per_accelerator_hour": True}}, "pricing.usd_per_accelerator_hour", "without quotes"),
+        ({"pricing": {"date": 20260801}}, "pricing.date", "as text"),
+        ({"pricing": {"date": "yesterday"}}, "pricing.date", "as text"),
         ({"goodput": {"recovery_seconds": "600"}}, "goodput.recovery_seconds", "without quotes"),
     ],
 )
