@@ -7,6 +7,7 @@ caller leaves open is chosen so that it fits in memory.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 
@@ -33,6 +34,7 @@ from service.engine.judge import Judge
 from service.engine.layout import Flaw
 from service.engine.machine import chip_group
 from service.engine.operations import COUNTED_BY_PARAMETERS, TRANSFORMER_FAMILIES
+from service.engine.step_inputs import OPTIMIZER_BYTES
 from service.engine.table import Table
 
 HALF_PRECISIONS = ("bf16", "fp16")
@@ -310,6 +312,13 @@ def _doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | 
         found.append(
             f"{which}: the work of a typical model of its family stands in; {meant} "
             "model.forward_gmacs, or of sequences model.parameters, of Transformers a shape or model.huggingface_config"
+        )
+    optimizer = str(values["optimizer"])
+    if optimizer not in OPTIMIZER_BYTES:
+        known = difflib.get_close_matches(optimizer, OPTIMIZER_BYTES, n=1) or sorted(OPTIMIZER_BYTES)
+        found.append(
+            f"training.optimizer {optimizer!r} is not known, and reckoned with the memory and work of adamw; "
+            f"known: {', '.join(known)}"
         )
     precision = str(values["precision"])
     if precision in HALF_PRECISIONS and math.isnan(chip.peak_tflops(precision)):

@@ -244,13 +244,14 @@ def test_a_model_that_is_probably_another_one_is_doubted(
             "what is given of the model does not say",
             id="no size",
         ),
+        pytest.param({"training": {"mode": "lora", "optimizer": "shampoo"}}, "adamw", id="unknown optimizer"),
         pytest.param({"data": {"tokens": 4096e3, "samples": 1000, "sequence_length": 4096}}, None, id="the same twice"),
         pytest.param(
             {"model": {"family": "rnn", "parameters": 1e8}, "data": {"samples": 1e6}}, None, id="size by parameters"
         ),
     ],
 )
-def test_an_amount_or_a_size_that_is_not_as_stated_is_told(
+def test_what_is_not_reckoned_with_as_stated_is_told(
     client: httpx.Client, changes: dict[str, Any], says: str | None
 ) -> None:
     warnings = [text for text in estimate(client, LLAMA, **changes)["warnings"] if "fit" not in text]
