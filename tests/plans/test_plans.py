@@ -188,6 +188,12 @@ def test_limits_are_kept_and_their_odds_told(client: httpx.Client) -> None:
             {"objective", "budget_usd"},
             id="no price",
         ),
+        pytest.param(
+            {"model": {"name": "gpt-3-175b"}, "hardware": {"accelerators": ["A100-SXM4-80GB"], "counts": [64]},
+             "training": {"tensor_parallel": 1, "pipeline_parallel": 1, "sharding": "zero1", "global_batch": 256}},
+            {"training.tensor_parallel", "training.pipeline_parallel", "training.sharding", "hardware.counts"},
+            id="a layout that no number of chips holds",
+        ),
         pytest.param({"deadline_hours": 0.5}, {"deadline_hours"}, id="no time"),
         pytest.param({"budget_usd": 1}, {"budget_usd"}, id="no money"),
         pytest.param({"deadline_hours": 0.5, "budget_usd": 1}, {"deadline_hours", "budget_usd"}, id="neither"),
