@@ -72,6 +72,9 @@ async def test_what_is_wrong_is_told_so_that_an_agent_can_mend_it(served: tuple[
         misspelt = await agent.call_tool("estimate", RUN | {"training": {"precison": "fp16"}})
         assert misspelt.is_error
         assert "precison" in misspelt.content[0].text
+        unheard = await agent.call_tool("estimate", RUN | {"dataset": "imagenet-1k"})
+        assert unheard.is_error
+        assert "dataset" in unheard.content[0].text
 
 
 @pytest.mark.anyio
