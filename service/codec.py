@@ -26,6 +26,10 @@ RECORD = "record"
 """Section of what the service, not the submitter, says of a row: id, status, team, times (complete exports)."""
 LONGEST_LINE = 1_000_000
 """Characters of one row; more is refused, for no measurement is that long."""
+LONGEST_REMEMBERED = 100
+"""Characters of a cell whose typed value is remembered: names and numbers come again, texts don't, and fill memory."""
+MOST_FLAWS = 3
+"""Things wrong with a header that its rows are told."""
 MOST_READ_AGAIN = 1_000_000
 """Lines of a file that are read a second time because a quote before them was not closed."""
 
@@ -247,7 +251,10 @@ def _columns(
             columns.append((position, name, {"": None}))
         elif name and not ignore:
             flaws.append(unknown_field(name))
-    return columns, "; ".join(flaws[:3]) or None
+        # To look for what a name means takes its time, and a header may hold any number of them.
+        if len(flaws) == MOST_FLAWS:
+            break
+    return columns, "; ".join(flaws) or None
 
 
 def _csv_row(
@@ -274,7 +281,7 @@ def _csv_row(
                 value = parse_value(name, cell, adapters)
             except ValueError as error:
                 return Row(line, None, str(error))
-            if len(known) < 10_000:
+            if len(cell) <= LONGEST_REMEMBERED and len(known) < 10_000:
                 known[cell] = value
         if value is not None:
             values[name] = value

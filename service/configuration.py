@@ -6,10 +6,20 @@ and what was observed; an estimate is a configuration and what is predicted. Cou
 filled in here: a field that nobody stated stays absent.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from service.suggestions import closest_field
@@ -46,6 +56,29 @@ def _precision(value: object) -> object:
     return PRECISION_SPELLINGS.get(name, name)
 
 
+def _plain_json(config: dict[str, Any]) -> dict[str, Any]:
+    if not _is_plain_json(config):
+        raise PydanticCustomError(
+            "no_plain_json",
+            "holds what JSON does not (NaN, infinity, NUL characters, half a character) or is nested too deeply",
+            {"hint": "paste the config.json as published"},
+        )
+    return config
+
+
+def _is_plain_json(value: object, depth: int = 0) -> bool:
+    """Whether any database and any reader of JSON takes it (RFC 7493, sections 2.1 and 2.2; PostgreSQL's `jsonb`)."""
+    if depth > DEEPEST_CONFIG:
+        return False
+    if isinstance(value, dict):
+        return all(_is_plain_json(part, depth + 1) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return all(_is_plain_json(part, depth + 1) for part in value)
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def _mode(value: object) -> object:
     name = value.strip().lower() if isinstance(value, str) else value
     if name in ("full", "full_finetune", "full-finetune", "all"):
@@ -64,11 +97,23 @@ def _lowered(value: object) -> object:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-Count = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False, strict=True)]
+SMALLEST = 1e-9
+"""Of what is above 0: far below any count, and large enough that nothing divided by it becomes infinite."""
+DEEPEST_CONFIG = 100
+"""Levels of nesting in a pasted config.json; published ones have three or four."""
+Count = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False, strict=True), Field(ge=SMALLEST)]
 """A positive number of things; 300e9 is as good as 300000000000, and a mean may be fractional. Strict: in JSON, `true`
 and `"12"` are no numbers."""
 
 CountOrZero = Annotated[float, Field(ge=0, le=1e24, allow_inf_nan=False, strict=True)]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""After the bounds of a strict `int`: 5.0 is a whole number too, while `true` and `"5"` are none."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 Word = Annotated[str, BeforeValidator(_lowered), StringConstraints(min_length=1, max_length=100)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
@@ -156,7 +201,7 @@ class Model(Section):
     activations: Count | None = Field(
         None, description="Elements written in one forward pass of one sample.", examples=[11.1e6]
     )
-    huggingface_config: dict[str, Any] | None = Field(
+    huggingface_config: Annotated[dict[str, Any], AfterValidator(_plain_json)] | None = Field(
         None,
         description="A config.json as published, instead of the shape fields.",
         examples=[{"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}],

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, Connection, Dialect, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -91,13 +92,18 @@ def driver_url(url: str) -> URL:
     Raises:
         ValueError: if the URL is neither SQLite's nor PostgreSQL's.
     """
-    parsed = make_url(url)
+    way_out = "use sqlite:///FILE or postgresql://USER@HOST/NAME"
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Without what was given, which may hold a password.
+        raise ValueError(f"no URL of a database: {way_out}") from None
     backend = parsed.drivername.partition("+")[0]
     if backend == "sqlite":
         return parsed.set(drivername="sqlite+aiosqlite")
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
-    raise ValueError(f"unsupported database {backend!r}: use sqlite:///FILE or postgresql://USER@HOST/NAME")
+    raise ValueError(f"unsupported database {backend!r}: {way_out}")
 
 
 def insert_or_pass(session: AsyncSession, table: type[Base]) -> PostgresqlInsert | SqliteInsert:

@@ -7,7 +7,19 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.problems import MEDIA_TYPE, ProblemDocument, Unprocessable, responses
+from service.problems import (
+    MEDIA_TYPE,
+    BadRequest,
+    NotReady,
+    ProblemDocument,
+    RequestTimeout,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
+    Unprocessable,
+    UnsupportedMediaType,
+    responses,
+)
 from service.security import BEARER
 
 COMMITTED = Path(__file__).parent.parent / "openapi" / "openapi.json"
@@ -30,6 +42,10 @@ TAGS = {
     "health": "Whether the service lives, is ready, and how it fares.",
 }
 """What each group of operations is for, in the order the documentation shows them."""
+
+ANY_CALL = (Unauthorized, TooManyRequests, NotReady)
+ANY_BODY = (BadRequest, RequestTimeout, TooLarge, UnsupportedMediaType)
+"""What the middleware around all operations may answer in their place."""
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -54,7 +70,11 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 if parameter["in"] == "path" and (examples := parameter["schema"].get("examples")):
                     # What must be given is there to be tried; optional ones are left for the reader to fill.
                     parameter["example"] = examples[0]
-            answers = operation.get("responses", {})
+            answers = operation.setdefault("responses", {})
+            in_their_place = (*ANY_CALL, *(ANY_BODY if "requestBody" in operation else ())) if path_takes_keys else ()
+            answers |= {
+                str(status): one for status, one in responses(*in_their_place).items() if str(status) not in answers
+            }
             if "422" in answers and MEDIA_TYPE not in answers["422"].get("content", {}):
                 answers["422"] = invalid
     return document

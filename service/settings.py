@@ -1,18 +1,28 @@
 """Every setting of the service, read from ``TRAINCAST_*`` environment variables."""
 
+import difflib
+import re
+from collections.abc import Iterable
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.database import driver_url
+
+PREFIX = "TRAINCAST_"
+ORIGIN = re.compile(r"https?://[^/\s,*]+")
+"""A web origin (RFC 6454, section 6.2): scheme, host and port, no path."""
 
 
 class Settings(BaseSettings):
     """The service's settings; each field is the environment variable ``TRAINCAST_<FIELD>``."""
 
-    model_config = SettingsConfigDict(env_prefix="TRAINCAST_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, allow_inf_nan=False)
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 lets the system choose.")
@@ -70,12 +80,61 @@ class Settings(BaseSettings):
     )
     key_budget_per_hour: int = Field(100_000_000, ge=1, description="The same of one key.")
 
+    @field_validator("database_url")
+    @classmethod
+    def _a_database_that_is_known(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            driver_url(url.get_secret_value())
+        return url
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, listed: str) -> str:
+        for origin in _items(listed):
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: use https://HOST or https://HOST:PORT, or * for all")
+        return listed
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, listed: str) -> str:
+        for address in _items(listed):
+            try:
+                if address != "*":
+                    ip_network(address)
+            except ValueError:
+                message = f"{address!r} is no address: use 10.0.0.7 or a network as 10.0.0.0/8, or * for all"
+                raise ValueError(message) from None
+        return listed
+
+    @field_validator("root_path")
+    @classmethod
+    def _a_prefix(cls, path: str) -> str:
+        if path and (not path.startswith("/") or path.endswith("/")):
+            raise ValueError("a path prefix starts with a slash and ends without, such as /traincast")
+        return path
+
     @property
     def database(self) -> str:
         """The database's URL, password included."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{(self.home / 'traincast.sqlite3').absolute()}"
+
+
+def _items(listed: str) -> list[str]:
+    return [item.strip() for item in listed.split(",") if item.strip()]
+
+
+def misspelt(variables: Iterable[str]) -> dict[str, str]:
+    """Environment variables that are no setting, and the setting that each most likely means."""
+    settings = [PREFIX + name.upper() for name in Settings.model_fields]
+    meant = {
+        name: difflib.get_close_matches(name.upper(), settings, n=1, cutoff=0.9)
+        for name in variables
+        if name.upper().startswith(PREFIX) and name.upper() not in settings
+    }
+    return {name: close[0] for name, close in meant.items() if close}
 
 
 @lru_cache

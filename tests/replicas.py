@@ -33,9 +33,13 @@ class Replica:
     def __init__(self, database_url: str, **settings: str) -> None:
         port = self.free_port()
         self.url = f"http://127.0.0.1:{port}"
-        stated = {"TRAINCAST_DATABASE_URL": database_url, "TRAINCAST_PORT": str(port), **settings}
+        self.stated = {"TRAINCAST_DATABASE_URL": database_url, "TRAINCAST_PORT": str(port), **settings}
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, or starts it again at the same address."""
         command = "from service.cli import main; main()"
-        self.process = subprocess.Popen([sys.executable, "-c", command, "serve"], env=os.environ | stated)
+        self.process = subprocess.Popen([sys.executable, "-c", command, "serve"], env=os.environ | self.stated)
 
     @staticmethod
     def free_port() -> int:

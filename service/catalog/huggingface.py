@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from service.catalog.huggingface_attention import read_attention_layers
 from service.catalog.huggingface_defaults import class_defaults
+from service.configuration import SMALLEST
 
 DEEPEST = 12
 MOST_ENTRIES = 20_000
@@ -167,7 +168,7 @@ def _says_shape(config: Mapping[str, Any]) -> bool:
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if 0 <= value < 1e18 else None
+    return float(value) if value == 0 or SMALLEST <= value < 1e18 else None
 
 
 def _first(config: Mapping[str, Any], name: str) -> float | None:
@@ -256,7 +257,8 @@ def _dense_layers(config: Mapping[str, Any], layers: float) -> float:
 
 
 def _family(config: Mapping[str, Any], kind: str, fields: Mapping[str, object]) -> str:
-    architectures = " ".join(str(name) for name in config.get("architectures") or [])
+    named = config.get("architectures")
+    architectures = " ".join(str(name) for name in named) if isinstance(named, list) else ""
     if kind in _SPEECH:
         return "speech"
     if kind in _VISION:

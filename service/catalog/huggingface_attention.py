@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+MOST_LAYERS = 10**6
+"""Beyond what any model has, and what any arithmetic minds."""
 _WINDOWED = ("sliding_attention", "chunked_attention")
 _FULL = ("full_attention", "attention", "global_attention", "hybrid", "*")
 # One layer of so many sees everything, where the configuration leaves it to its class.
@@ -84,4 +86,4 @@ def _windowed(config: Mapping[str, Any], kind: str, types: list[str], layers: fl
 
 def _whole(config: Mapping[str, Any], name: str) -> int:
     value = config.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < MOST_LAYERS else 0

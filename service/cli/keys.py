@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from service.cli.words import Json, fail
+from service.cli.words import Json, fail, settings_of_environment
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -97,10 +97,9 @@ def _on_database(work: Callable[[AsyncSession], Awaitable[Made]]) -> Made:
 
     from service.database import Database
     from service.seed import migrate_only
-    from service.settings import get_settings
 
     async def run() -> Made:
-        database = Database(get_settings().database)
+        database = Database(settings_of_environment().database)
         try:
             await migrate_only(database)
             async with database.writing() as session:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from service.cli.words import LOCAL, Json, Key, Url, fail, fail_with, object_of, pair, service_at
+from service.cli.words import (
+    LOCAL,
+    Json,
+    Key,
+    Url,
+    fail,
+    fail_with,
+    object_of,
+    pair,
+    service_at,
+    settings_of_environment,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -134,13 +145,12 @@ async def _export(output: Path | None, form: str, where: list[tuple[str, str]], 
     from service.measurements.filters import read_filters
     from service.measurements.service import export as stream
     from service.problems import Problem
-    from service.settings import get_settings
 
     try:
         filters = read_filters(where)
     except Problem as problem:
         fail_with(problem.document())
-    database = Database(get_settings().database)
+    database = Database(settings_of_environment().database)
     target = output.open("wb") if output else sys.stdout.buffer
     try:
         async for chunk in stream(database, filters, "ndjson" if form == "ndjson" else "csv", complete=complete):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.words import fail
+from service.cli.words import fail, settings_of_environment
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -32,17 +33,18 @@ def serve(
     - `TRAINCAST_DATABASE_URL=postgresql://me@db/traincast traincast serve --host 0.0.0.0 --port 80`
     """
     import uvicorn
-    from pydantic import ValidationError
+    from sqlalchemy.exc import OperationalError
 
     from service.logs import logging_config
-    from service.settings import get_settings
+    from service.settings import misspelt
 
+    settings = settings_of_environment()
+    for name, meant in misspelt(os.environ).items():
+        typer.echo(f"{name} is no setting and changes nothing: did you mean {meant}?", err=True)
     try:
-        settings = get_settings()
-    except ValidationError as error:
-        wrong = [f"TRAINCAST_{str(flaw['loc'][0]).upper()}: {flaw['msg']}" for flaw in error.errors()]
-        fail("; ".join(wrong))
-    _first_key(settings)
+        _first_key(settings)
+    except (OSError, OperationalError) as error:
+        fail(f"the database file cannot be opened (TRAINCAST_HOME, TRAINCAST_DATABASE_URL): {error}")
     uvicorn.run(
         "service.app:create_app",
         factory=True,
@@ -69,10 +71,9 @@ def migrate() -> None:
 
     from service.database import Database
     from service.seed import migrate_only
-    from service.settings import get_settings
 
     async def run() -> None:
-        database = Database(get_settings().database)
+        database = Database(settings_of_environment().database)
         try:
             await migrate_only(database)
         finally:

@@ -15,6 +15,7 @@ import typer
 if TYPE_CHECKING:
     from service.client import Traincast
     from service.engine.forecast import Forecaster
+    from service.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Url = Annotated[
@@ -83,6 +84,22 @@ def fail(message: str) -> NoReturn:
     plain = os.environ.get("NO_COLOR")
     typer.echo(message if plain else typer.style(message, fg=typer.colors.RED), err=True)
     raise typer.Exit(1)
+
+
+def settings_of_environment() -> Settings:
+    """The settings; ends the command where one is wrong, with its name and what it takes."""
+    from pydantic import ValidationError
+
+    from service.settings import PREFIX, get_settings
+
+    try:
+        return get_settings()
+    except ValidationError as error:
+        wrong = [
+            f"{PREFIX}{str(flaw['loc'][0]).upper()}: {flaw['msg'].removeprefix('Value error, ')}"
+            for flaw in error.errors(include_url=False, include_input=False)
+        ]
+        fail("\n".join(wrong))
 
 
 @contextmanager

@@ -1,9 +1,17 @@
 """Reads a DeepSpeed configuration (`ds_config.json`), as deepspeed.ai/docs/config-json describes it."""
 
-import json
 from typing import Any
 
-from service.launch_configs.reading import NO_EFFECT, NO_FIELD, LaunchConfig, LaunchConfigError, leaves, positive
+from service.launch_configs.reading import (
+    NO_EFFECT,
+    NO_FIELD,
+    LaunchConfig,
+    LaunchConfigError,
+    json_object,
+    leaves,
+    positive,
+    shown,
+)
 
 _COUNTS = {
     "train_batch_size": "training.global_batch",
@@ -32,14 +40,8 @@ def read_deepspeed(text: str) -> LaunchConfig:
     Raises:
         LaunchConfigError: It is no JSON object, nothing in it is DeepSpeed's, or a value is none that it can have.
     """
-    try:
-        config: Any = json.loads(text)
-    except ValueError as error:
-        raise LaunchConfigError(f"not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise LaunchConfigError("a DeepSpeed configuration is a JSON object")
     read = LaunchConfig()
-    for option, value in leaves(config):
+    for option, value in leaves(json_object(text, "a DeepSpeed configuration")):
         _one(read, option, value)
     if not read.understood:
         raise LaunchConfigError("nothing in it is DeepSpeed's: train_batch_size, zero_optimization, ... are missing")
@@ -57,13 +59,13 @@ def _one(read: LaunchConfig, option: str, value: Any) -> None:
         if value is True:
             read.take(option, "training.precision", _PRECISIONS[option])
     elif option == "zero_optimization.stage":
-        if value not in _STAGES:
-            raise LaunchConfigError(f"{option}: {value!r} is none of 0, 1, 2, 3")
+        if not isinstance(value, int) or value not in _STAGES:
+            raise LaunchConfigError(f"{option}: {shown(value)} is none of 0, 1, 2, 3")
         read.take(option, "training.sharding", _STAGES[value])
     elif option in _OFFLOAD and value in ("cpu", "nvme"):
         read.take(option, "training.offload", value)
-    elif option == "optimizer.type":
-        name = str(value).lower()
+    elif option == "optimizer.type" and isinstance(value, str):
+        name = value.lower()
         read.take(option, "training.optimizer", _OPTIMIZERS.get(name, name))
     elif option == "compile.deepcompile" and isinstance(value, bool):
         read.take(option, "software.compile", value)

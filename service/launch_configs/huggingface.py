@@ -1,10 +1,9 @@
 """Reads a model's `config.json` as published on the Hugging Face hub."""
 
-import json
 from typing import Any
 
 from service.catalog.huggingface import read_huggingface_config
-from service.launch_configs.reading import NO_FIELD, LaunchConfig, LaunchConfigError, Understood
+from service.launch_configs.reading import NO_FIELD, LaunchConfig, LaunchConfigError, Understood, json_object
 
 
 class _Watched(dict[str, Any]):
@@ -29,12 +28,7 @@ def read_huggingface(text: str) -> LaunchConfig:
     Raises:
         LaunchConfigError: It is no JSON object, or describes no model whose shape can be read; it says what is missing.
     """
-    try:
-        config: Any = json.loads(text)
-    except ValueError as error:
-        raise LaunchConfigError(f"not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise LaunchConfigError("a config.json is a JSON object")
+    config = json_object(text, "a config.json")
     watched = _Watched(config)
     try:
         shape = read_huggingface_config(watched)

@@ -70,9 +70,13 @@ _NO_EFFECT = re.compile(
     r"timing|job-name|train-data|valid-data|test-data|norm-epsilon|loss-scale|initial-loss|start-weight|end-weight)"
 )
 _SCRIPTS = {"pretrain_bert": "encoder", "pretrain_t5": "encoder_decoder"}
-_LISTED = re.compile(r"^\s*(?:\[[^\]]*\]:?\s*|\d+:\s*)?([a-z]\w*) \.{2,} (.+?)\s*$", re.MULTILINE)
-_ASSIGNED = re.compile(r"^\s*(?:export\s+|local\s+)?([A-Za-z_]\w*)=([\"']?)([^\s\"'()$`]+)\2\s*$", re.MULTILINE)
-_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}|\$([A-Za-z_]\w*)")
+# No pattern looks further than its line, nor far for an end that may be missing, so that no file takes longer to read
+# than it is long; and a variable is short, so that none becomes longer than memory by being filled in.
+_LISTED = re.compile(r"^[ \t]*(?:\[[^\]\n]*\]:?[ \t]*|\d+:[ \t]*)?([a-z]\w*) \.{2,} (.+)$", re.MULTILINE)
+_ASSIGNED = re.compile(
+    r"^[ \t]*(?:export[ \t]+|local[ \t]+)?([A-Za-z_]\w*)=([\"']?)([^\s\"'()$`]{1,200})\2[ \t]*$", re.MULTILINE
+)
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]{0,200}))?\}|\$([A-Za-z_]\w*)")
 
 
 def read_megatron(text: str) -> LaunchConfig:
@@ -177,7 +181,7 @@ def _sharding(read: LaunchConfig, given: dict[str, str]) -> None:
 def _listed(text: str) -> Iterator[tuple[str, str]]:
     """The options of a printed argument list."""
     for name, value in _LISTED.findall(text):
-        yield name.replace("_", "-"), value
+        yield name.replace("_", "-"), value.strip()
 
 
 def _flags(text: str) -> Iterator[tuple[str, str]]:

@@ -1,5 +1,7 @@
 """What is made of a launch configuration: fields of the vocabulary, and each option with what became of it."""
 
+import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,8 +68,10 @@ def number(option: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError
         found = float(value)
-    except ValueError:
-        raise LaunchConfigError(f"{option}: {value!r} is no number") from None
+        if not math.isfinite(found):
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise LaunchConfigError(f"{option}: {shown(value)} is no number") from None
     return int(found) if found.is_integer() else found
 
 
@@ -75,14 +79,39 @@ def positive(option: str, value: object) -> float:
     """As `number`, of a count. Raises `LaunchConfigError` for one that is not above zero."""
     found = number(option, value)
     if found <= 0:
-        raise LaunchConfigError(f"{option}: {value!r} is not above 0")
+        raise LaunchConfigError(f"{option}: {shown(value)} is not above 0")
     return found
 
 
-def leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def shown(value: object) -> str:
+    """A value as a message quotes it: its start, if it is long."""
+    try:
+        written = repr(value)
+    except ValueError:
+        return "that"  # a whole number with more digits than Python writes
+    return written if len(written) <= 80 else f"{written[:77]}..."
+
+
+def json_object(text: str, what: str) -> dict[str, Any]:
+    """The JSON object in the text. Raises `LaunchConfigError` for anything else; `what` it should be goes into that."""
+    try:
+        found: Any = json.loads(text)
+    except ValueError as error:
+        raise LaunchConfigError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise LaunchConfigError("not JSON that can be read: it is nested too deeply") from None
+    if not isinstance(found, dict):
+        raise LaunchConfigError(f"{what} is a JSON object")
+    return found
+
+
+def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The options of nested objects by dotted path, in order; lists are options as a whole."""
-    for name, value in tree.items():
+    # A list of what waits, for files may be nested more deeply than calls may.
+    waiting = [*tree.items()][::-1]
+    while waiting:
+        path, value = waiting.pop()
         if isinstance(value, Mapping):
-            yield from leaves(value, f"{path}{name}.")
+            waiting.extend((f"{path}.{name}", inner) for name, inner in [*value.items()][::-1])
         else:
-            yield f"{path}{name}", value
+            yield path, value

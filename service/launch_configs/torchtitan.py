@@ -12,6 +12,7 @@ from service.launch_configs.reading import (
     leaves,
     number,
     positive,
+    shown,
 )
 
 _COUNTS = {
@@ -53,8 +54,10 @@ def read_torchtitan(text: str) -> LaunchConfig:
     """
     try:
         config = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise LaunchConfigError(f"not TOML: {error}") from None
+    except RecursionError:
+        raise LaunchConfigError("not TOML that can be read: it is nested too deeply") from None
     read = LaunchConfig()
     given = dict(leaves(config))
     if not any(option.startswith(("model.", "training.", "parallelism.")) for option in given):
@@ -76,17 +79,17 @@ def _one(read: LaunchConfig, option: str, value: Any) -> None:
         _count(read, option, _COUNTS[option], value)
     elif section in _DEGREE_SECTIONS and name in _DEGREES:
         read.take(option, _DEGREES[name], positive(option, value))
-    elif option == "training.dataset" and value in _DATASETS:
+    elif option == "training.dataset" and isinstance(value, str) and value in _DATASETS:
         read.take(option, "data.name", _DATASETS[value])
-    elif option == "optimizer.name":
-        read.take(option, "training.optimizer", str(value).lower())
-    elif option == "training.mixed_precision_param":
-        read.take(option, "training.precision", {"bfloat16": "bf16", "float32": "fp32"}.get(str(value), value))
+    elif option == "optimizer.name" and isinstance(value, str):
+        read.take(option, "training.optimizer", value.lower())
+    elif option == "training.mixed_precision_param" and isinstance(value, str):
+        read.take(option, "training.precision", {"bfloat16": "bf16", "float32": "fp32"}.get(value, value))
     elif option == "training.enable_cpu_offload" and value is True:
         read.take(option, "training.offload", "cpu")
     elif option in ("training.compile", "compile.enable") and isinstance(value, bool):
         read.take(option, "software.compile", value)
-    elif option.endswith("float8.recipe_name") and value in _FLOAT8:
+    elif option.endswith("float8.recipe_name") and isinstance(value, str) and value in _FLOAT8:
         read.take(option, "training.fp8_recipe", _FLOAT8[value])
     else:
         read.ignore(option, NO_EFFECT if option.startswith(_NO_EFFECT) else NO_FIELD)
@@ -101,13 +104,14 @@ def _count(read: LaunchConfig, option: str, name: str, value: Any) -> None:
 
 
 def _model(read: LaunchConfig, given: dict[str, Any]) -> None:
-    if name := given.get("model.name"):
+    name, flavor = given.get("model.name"), given.get("model.flavor")
+    if isinstance(name, str) and name:
         # llama3 and 8B are llama3-8b; deepseek_v3, 671B; llama4, 17bx16e.
-        flavor = re.sub(r"(?<=\db)x(?=\d)", "-", str(given.get("model.flavor") or "").lower())
-        whole = f"{str(name).lower().replace('_', '-')}-{flavor}".rstrip("-")
+        flavor = re.sub(r"(?<=\db)x(?=\d)", "-", flavor.lower() if isinstance(flavor, str) else "")
+        whole = f"{name.lower().replace('_', '-')}-{flavor}".rstrip("-")
         read.take("model.name, model.flavor", "model.name", whole)
     converters = given.get("model.converters", [])
-    if "float8" in str(converters):
+    if any("float8" in item for item in _texts(converters)):
         read.take("model.converters", "training.precision", "fp8")
     elif converters:
         read.ignore("model.converters")
@@ -115,7 +119,12 @@ def _model(read: LaunchConfig, given: dict[str, Any]) -> None:
     if mode in ("none", "selective", "full"):
         read.take("activation_checkpoint.mode", "training.recompute", mode)
     elif mode is not None:
-        read.ignore("activation_checkpoint.mode", f"{mode!r} is none of none, selective, full")
+        read.ignore("activation_checkpoint.mode", f"{shown(mode)} is none of none, selective, full")
+
+
+def _texts(value: Any) -> list[str]:
+    """The texts of a list, or of one text."""
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
 
 
 def _data_parallel(read: LaunchConfig, given: dict[str, Any]) -> None:

@@ -29,8 +29,6 @@ Fields = Mapping[str, object]
 DECISIVE = frozenset({"hardware.count", "training.precision", "model", "model.family"})
 DECISIVE_PER_SAMPLE = DECISIVE | {"data.sequence_length"}
 AGREES_ON = ("family", "model", "accelerator", "mode", "precision", "framework")
-DEEPEST_CONFIG = 100
-"""Levels of nesting in a pasted config.json; published ones have three or four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +124,6 @@ def flaws(row: Fields, estimates: Mapping[str, SavedForecast]) -> list[FieldErro
                 hint="give the id of POST /v1/estimates with save, or leave it out",
             )
         )
-    if (config := row.get("model.huggingface_config")) is not None and not _is_storable(config):
-        found.append(
-            FieldError(
-                field="model.huggingface_config",
-                message="holds what JSON does not (NaN, NUL characters) or is nested too deeply",
-                hint="paste the config.json as published",
-            )
-        )
     return found
 
 
@@ -152,18 +142,6 @@ def _of_another_run(
             hint="give the id of the estimate of this run, or leave it out",
         )
     ]
-
-
-def _is_storable(config: object, depth: int = 0) -> bool:
-    if depth > DEEPEST_CONFIG:
-        return False
-    if isinstance(config, dict):
-        return all(_is_storable(part, depth + 1) for pair in config.items() for part in pair)
-    if isinstance(config, list):
-        return all(_is_storable(part, depth + 1) for part in config)
-    if isinstance(config, str):
-        return "\0" not in config and not any("\ud800" <= character <= "\udfff" for character in config)
-    return not isinstance(config, float) or math.isfinite(config)
 
 
 def _unresolved(fields: dict[str, object], answer: Unresolvable) -> Verdict | Refusal:

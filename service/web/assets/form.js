@@ -100,7 +100,7 @@ export function set(form, changes) {
   for (const [name, value] of Object.entries(changes)) {
     const control = form.elements.namedItem(name);
     if (!control) continue;
-    assign(control, String(value));
+    assign(control, value === null ? "" : String(value));
     control.closest("details")?.setAttribute("open", "");
   }
 }

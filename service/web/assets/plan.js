@@ -96,7 +96,7 @@ function nearest(ways, stated) {
           ),
           " ",
           Object.entries(change)
-            .map(([field, value]) => `${field} = ${number(value, 6)}`)
+            .map(([field, value]) => `${field} = ${changed(value)}`)
             .join(", "),
           ` (${reason}): `,
           h("a", { href: `.?${single(plan, stated)}` }, name(plan)),
@@ -109,6 +109,12 @@ function nearest(ways, stated) {
       ),
     ),
   ];
+}
+
+/** What a field is changed to: a number, a word, or nothing. */
+function changed(value) {
+  if (value === null) return "nothing";
+  return typeof value === "string" ? value : number(value, 6);
 }
 
 const name = ({ hardware }) => `${hardware.count} × ${hardware.accelerator}`;
