@@ -95,8 +95,11 @@ def parse_value(name: str, value: object, adapters: Adapters = CELLS) -> object:
 
 
 def _reason(error: ValidationError, value: object) -> str:
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if fault["type"] == "string_unicode":
+        return "is not encoded as UTF-8; save the file in that encoding"
     shown = repr(value)
-    message = error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
+    message = fault["msg"]
     return f"{message[0].lower()}{message[1:]}, got {shown if len(shown) <= 80 else shown[:77] + '...'}"
 
 

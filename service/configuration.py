@@ -106,6 +106,14 @@ Count = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False, strict=True),
 and `"12"` are no numbers."""
 
 CountOrZero = Annotated[float, Field(ge=0, le=1e24, allow_inf_nan=False, strict=True)]
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""After the bounds of a strict `int`: 5.0 is a whole number too, while `true` and `"5"` are none."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
 Word = Annotated[str, BeforeValidator(_lowered), StringConstraints(min_length=1, max_length=100)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from service.faults import FieldError as FieldError
 from service.faults import ProblemDocument as ProblemDocument
+from service.suggestions import closest_field
 
 logger = logging.getLogger(__name__)
 
@@ -210,17 +211,50 @@ def _hint(request: Request, fault: Mapping[str, Any]) -> str | None:
         return f"{name} is required"
     if kind == "float_type":
         return "give a JSON number, such as 12 or 300e9, without quotes"
+    if kind == "int_type":
+        return "give a whole JSON number, such as 12, without quotes"
     if kind == "model_attributes_type" and len(fault["loc"]) == 1:
         return "send a JSON object with the header content-type: application/json"
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(name, _known_names(request.app, fault["loc"]), n=1)
-        return f"did you mean {close[0]!r}?" if close else "this field is unknown here; /docs lists those that are"
+        meant = _meant(request, fault["loc"])
+        return f"did you mean {meant!r}?" if meant else "this field is unknown here; /docs lists those that are"
     return None
 
 
-def _known_names(app: FastAPI, location: Sequence[str | int]) -> list[str]:
-    """Fields of the objects that the API calls like the misspelt field's parent; of all objects if it has none."""
-    schemas: dict[str, Any] = app.openapi().get("components", {}).get("schemas", {})
-    parent = str(location[-2]).replace("_", "") if len(location) > 2 else ""
-    named = [schema for name, schema in schemas.items() if name.lower() == parent]
-    return sorted({name for schema in named or schemas.values() for name in schema.get("properties", {})})
+def _meant(request: Request, location: Sequence[str | int]) -> str | None:
+    """The field that an unknown one most likely means: of the same object, else of another one of the body."""
+    described = request.app.openapi()
+    schemas: dict[str, Any] = described.get("components", {}).get("schemas", {})
+    call = described["paths"].get(getattr(request.scope.get("route"), "path_format", ""), {})
+    content = call.get(request.method.lower(), {}).get("requestBody", {}).get("content", {})
+    body = _alternatives(content.get("application/json", {}).get("schema", {}), schemas)
+    here = body
+    for part in location[1:-1]:
+        here = _inside(here, part, schemas)
+    if close := difflib.get_close_matches(str(location[-1]), _properties(here), n=1):
+        return close[0]
+    sections = {name: _properties(_inside(body, name, schemas)) for name in _properties(body)}
+    elsewhere = [f"{section}.{name}" for section, names in sections.items() for name in names]
+    found = closest_field(str(location[-1]), elsewhere)
+    return found if found in elsewhere else None
+
+
+def _alternatives(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a part of the API's description allows, its references followed."""
+    if "$ref" in schema:
+        return _alternatives(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    options = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
+    return [found for option in options for found in _alternatives(option, schemas)] if options else [schema]
+
+
+def _inside(
+    objects: Iterable[Mapping[str, Any]], part: str | int, schemas: Mapping[str, Any]
+) -> list[Mapping[str, Any]]:
+    """What these objects say of one of their fields, or these lists of their items."""
+    inner = (one.get("items" if isinstance(part, int) else "properties", {}) for one in objects)
+    fields = (found if isinstance(part, int) else found.get(part, {}) for found in inner)
+    return [found for field in fields for found in _alternatives(field, schemas)]
+
+
+def _properties(objects: Iterable[Mapping[str, Any]]) -> list[str]:
+    return sorted({name for one in objects for name in one.get("properties", {})})

@@ -184,6 +184,22 @@ def test_what_cannot_be_done_exits_with_1_and_says_why_on_standard_error(argumen
     assert not result.stdout
 
 
+@pytest.mark.parametrize("option", ["--from-huggingface", "--from-megatron", "--from-deepspeed", "--from-torchtitan"])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"\xff\xfe\x00", "not text in UTF-8"), (b'{"a":' * 100_000, ""), (b"a = " + b"[" * 100_000, "")],
+    ids=["binary", "deep JSON", "deep TOML"],
+)
+def test_a_file_that_nobody_can_read_is_refused_in_a_line(
+    option: str, content: bytes, says: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "config"
+    file.write_bytes(content)
+    result = traincast("estimate", option, str(file), "-a", "T4", code=1)
+    assert says in result.stderr
+    assert str(file) in result.stderr
+
+
 @pytest.mark.parametrize(
     "arguments", [["fly"], ["estimate", "--count", "many"], ["estimate", "-a", "T4", "--set", "x"]]
 )

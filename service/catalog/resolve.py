@@ -32,7 +32,7 @@ from service.engine import layout as layouts
 from service.engine.judge import Judge
 from service.engine.layout import Flaw
 from service.engine.machine import chip_group
-from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.operations import COUNTED_BY_PARAMETERS, TRANSFORMER_FAMILIES
 from service.engine.table import Table
 
 HALF_PRECISIONS = ("bf16", "fp16")
@@ -132,6 +132,7 @@ def _layout(values: Values) -> dict[str, object]:
 
 
 FEWEST_PARAMETERS = 1e4  # judgement: smaller counts are billions or millions that lost their unit
+SAME_AMOUNT = 0.05  # judgement: tokens and samples that differ by less say the same, for lengths are means
 MOST_ACCELERATORS = 1e7  # more than have been built; far beyond it, failures alone keep a run from ever ending
 
 
@@ -321,16 +322,20 @@ def _doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | 
             f"model.parameters is {parameters:g}: plain counts are expected, not billions or millions; "
             f"{parameters:g} billion is {parameters * 1e9:g}"
         )
-    language = values["family"] in TRANSFORMER_FAMILIES
-    sizes = ("parameters", "forward_gmacs", "hidden_size") if language else ("forward_gmacs",)
+    sizes = ["forward_gmacs"]
+    if values["family"] in COUNTED_BY_PARAMETERS and number(values, "sequence_length") > 0:
+        sizes.append("parameters")
+    if values["family"] in TRANSFORMER_FAMILIES:
+        sizes.append("hidden_size")
     if not any(number(values, key) > 0 for key in sizes):
-        name = str(flat.get("model.name"))
+        name = flat.get("model.name")
         what = "has no known size" if entry is not None else "is not in the catalog and no size is given"
-        near = catalog.suggest("models", name) if entry is None else []
+        which = f"model {str(name)!r} {what}" if name else "what is given of the model does not say how much work it is"
+        near = catalog.suggest("models", str(name)) if name and entry is None else []
         meant = f"did you mean {', '.join(near[:3])}? Else give" if near else "give"
         found.append(
-            f"model {name!r} {what}: the work of a typical model of its family stands in; {meant} "
-            "model.parameters, a shape, model.forward_gmacs or model.huggingface_config"
+            f"{which}: the work of a typical model of its family stands in; {meant} "
+            "model.forward_gmacs, or of sequences model.parameters, of Transformers a shape or model.huggingface_config"
         )
     precision = str(values["precision"])
     if precision in HALF_PRECISIONS and math.isnan(chip.peak_tflops(precision)):
@@ -385,6 +390,11 @@ def _amount(flat: Flat, catalog: Catalog, resolved: Resolved) -> None:
             + (f"; did you mean {', '.join(near[:3])}?" if near else "")
         )
     if tokens > 0 and length > 0:
+        if samples > 0 and not math.isclose(samples * length, tokens, rel_tol=SAME_AMOUNT):
+            resolved.warnings.append(
+                f"data.tokens and data.samples disagree, and data.samples is left out of account: {tokens:g} tokens "
+                f"are {tokens / length:.6g} samples of {length:g}, not {samples:g}; leave one of them out"
+            )
         resolved.tokens_to_train = tokens * epochs
         resolved.samples_to_train = tokens * epochs / length
     elif samples > 0:

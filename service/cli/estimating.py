@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from service.cli.launching import PANEL, Launched, launch_configs, listed, show
-from service.cli.words import Json, fail, fail_with, literal, pair, shipped_forecaster, text_of
+from service.cli.words import Json, fail, fail_with, literal, object_of, pair, shipped_forecaster
 
 # One flag each for what is asked most; every other field goes by its name with --set.
 FLAGS = {
@@ -120,13 +119,7 @@ def request_of(
     """The request: what other frameworks' files say, changed by the file, by flags, by `--set`."""
     request: dict[str, Any] = {}
     if file is not None:
-        text = sys.stdin.read() if str(file) == "-" else text_of(file)
-        try:
-            request = json.loads(text)
-        except ValueError as error:
-            fail(f"{file} is not JSON: {error}")
-        if not isinstance(request, dict):
-            fail(f"{file}: a request is a JSON object")
+        request = object_of(file, "a request")
     fields = flags | {name: literal(value) for name, value in (pair(text, "--set") for text in settings)}
     for path, value in {**_unsaid(launched, request), **fields}.items():
         section, dot, name = path.partition(".")

@@ -37,6 +37,8 @@ def launch_configs(**files: Path | None) -> list[Launched]:
             read.append(Launched(file, kind, READERS[kind](text_of(file))))
         except LaunchConfigError as error:
             fail(f"--from-{kind} {file}: {error}")
+        except RecursionError:
+            fail(f"--from-{kind} {file}: nested too deeply")
     return read
 
 

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from service.cli.words import LOCAL, Json, Key, Url, fail, fail_with, pair, service_at, settings_of_environment, text_of
+from service.cli.words import (
+    LOCAL,
+    Json,
+    Key,
+    Url,
+    fail,
+    fail_with,
+    object_of,
+    pair,
+    service_at,
+    settings_of_environment,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -31,13 +42,7 @@ def submit(
     Example: `echo '{"model": {"name": "resnet-50"}, "hardware": {"accelerator": "T4"}, "result": {"value": 300, "unit":
     "samples_per_second"}}' | traincast submit - --key KEY`
     """
-    try:
-        measured = json.loads(sys.stdin.read() if str(file) == "-" else text_of(file))
-    except ValueError as error:
-        fail(f"{file} is not JSON: {error}")
-    if not isinstance(measured, dict):
-        fail(f"{file}: a measurement is a JSON object")
-    parts = {"model": {}, "hardware": {}, "result": {}, **measured}
+    parts = {"model": {}, "hardware": {}, "result": {}, **object_of(file, "a measurement")}
     with service_at(url, key) as service:
         stored = service.submit(**parts)
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,8 +29,21 @@ LOCAL = "http://127.0.0.1:8000"
 def text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        fail(f"{path} is not text in UTF-8")
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror}")
+
+
+def object_of(path: Path, what: str) -> dict[str, Any]:
+    """The JSON object in a file, or on standard input where the file is `-`; `what` says what it should be."""
+    try:
+        read = json.loads(sys.stdin.read() if str(path) == "-" else text_of(path))
+    except (ValueError, RecursionError) as error:
+        fail(f"{path} is not JSON: {error}")
+    if not isinstance(read, dict):
+        fail(f"{path}: {what} is a JSON object")
+    return read
 
 
 def pair(text: str, option: str) -> tuple[str, str]:

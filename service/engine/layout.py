@@ -130,7 +130,8 @@ def flaws(row: Row) -> list[Flaw]:
                 Flaw(
                     "global_batch",
                     f"global_batch {batch:g} is not a multiple of data_parallel x micro_batch = {data:g} x {micro:g}",
-                    f"nearest that works: global_batch {fitting:g}, or leave micro_batch out",
+                    f"nearest that works: global_batch {fitting:g}"
+                    + (", or leave micro_batch out" if micro > 1 else ", or fewer replicas"),
                 )
             )
     return found

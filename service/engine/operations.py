@@ -15,6 +15,8 @@ import numpy as np
 from service.engine.table import BoolArray, FloatArray, Table, filled, once_a_table
 
 TRANSFORMER_FAMILIES = frozenset({"decoder", "encoder", "moe", "encoder_decoder"})
+# Families whose weights are each used once a token, so that their number tells the work.
+COUNTED_BY_PARAMETERS = TRANSFORMER_FAMILIES | {"vit", "speech", "rnn"}
 # T5-style span corruption feeds the decoder about a quarter of the encoder's tokens: 512 against 114, rounded up to 128
 # in NeMo's configurations (Raffel et al. 2020, arXiv 1910.10683, section 3.1.4).
 DECODER_TOKENS_PER_ENCODER_TOKEN = 0.25
@@ -318,7 +320,7 @@ def _convolution_work(table: Table) -> Work:
         ~stated
         & (table["parameters"] > 0)
         & (table["sequence_length"] > 0)
-        & table.among("family", {*TRANSFORMER_FAMILIES, "vit", "speech", "rnn"})
+        & table.among("family", COUNTED_BY_PARAMETERS)
     )
     pixels = np.where(table["image_size"] > 0, table["image_size"], TYPICAL_IMAGE)
     visual = table.among("family", ("cnn", "vit"))

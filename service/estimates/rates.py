@@ -7,6 +7,7 @@ so that an unstated place makes the interval wide instead of the answer wrong.
 from __future__ import annotations
 
 import datetime
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +26,7 @@ OPERATORS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google", "oci": "Oracle
 # A best site or the newest halls say little about the site a job lands on.
 SPECIAL_SITES = ("best", "newest", "Cloud ")
 HOURS_PER_YEAR = 8760.0
+ALL_REGIONS = ("any", "all")  # as price lists name the region of a price that is the same everywhere
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _listed_price(
         by_provider.setdefault(price.provider, []).append(price)
     cheapest = [min(prices, key=lambda price: price.usd_per_accelerator_hour) for prices in by_provider.values()]
     if not cheapest:
-        return Rate.known(float("nan"), f"no {kind} price of {accelerator} is known")
+        return Rate.known(float("nan"), _no_price(provider, region, kind, date, accelerator, catalog))
     where = ", ".join(
         f"{price.provider} {price.region} {price.usd_per_accelerator_hour:.2f}".replace("  ", " ")
         + (f" ({price.date})" if price.date else "")
@@ -101,6 +103,27 @@ def _listed_price(
         (price.usd_per_accelerator_hour for price in cheapest),
         f"catalog {kind.replace('_', '-')} price: {mixed}{where}",
     )
+
+
+def _no_price(
+    provider: str | None,
+    region: str | None,
+    kind: Kind,
+    date: datetime.date | None,
+    accelerator: str,
+    catalog: Catalog,
+) -> str:
+    """That there is no such price, and which there are of the chip."""
+    asked = "".join(
+        f" {word} {value}" for word, value in (("of", provider), ("in", region), ("by", date)) if value is not None
+    )
+    known: dict[str, set[str]] = {}
+    for price in catalog.prices:
+        if price.accelerator == accelerator:
+            known.setdefault(price.kind.replace("_", "-"), set()).add(price.provider)
+    others = "; ".join(f"{of_kind} of {', '.join(sorted(whose))}" for of_kind, whose in sorted(known.items()))
+    there_are = f" (there are: {others})" if others else ""
+    return f"no {kind.replace('_', '-')} price of {accelerator}{asked} is known{there_are}"
 
 
 def embodied_carbon(location: Location, accelerator: str) -> Rate:
@@ -127,24 +150,32 @@ def _assessed_carbon(accelerator: str) -> Rate:
 def current_prices(pricing: Pricing, accelerator: str, count: float, catalog: Catalog) -> list[Price]:
     """The price of a chip in every region of every provider that `pricing` leaves open.
 
-    Per provider and region the newest on or before `pricing.date`, of the largest instance that `count` accelerators
-    fill.
+    Per provider and region the newest on or before `pricing.date` (one without a date is of none), of the largest
+    instance that `count` accelerators fill. A provider's one price for all of its regions is that of any of them.
 
     Raises:
-        UnknownPlaceError: The price list has no such provider.
+        UnknownPlaceError: The price list has no such provider, or neither it nor the grids have such a region.
     """
     provider, region, date = pricing.provider, pricing.region, pricing.date
     if provider and all(price.provider != provider for price in catalog.prices):
         known = ", ".join(sorted({price.provider for price in catalog.prices}))
         raise UnknownPlaceError("pricing.provider", f"no prices of provider {provider!r} are known", f"One of {known}.")
+    if region and catalog.grid(region, provider) is None:
+        regions = sorted(
+            {price.region for price in catalog.prices if price.region and provider in (None, price.provider)}
+        )
+        if region not in regions:
+            near = difflib.get_close_matches(region, regions, n=3, cutoff=0.4) or regions
+            message = f"no prices and no grid of region {region!r} are known"
+            raise UnknownPlaceError("pricing.region", message, f"One of {', '.join(near)}, or leave it out.")
     offers: dict[tuple[str, str], list[Price]] = {}
     for price in catalog.prices:
         if (
             price.accelerator == accelerator
             and price.kind == pricing.kind
             and provider in (None, price.provider)
-            and region in (None, price.region)
-            and (date is None or price.date <= date.isoformat())
+            and (region in (None, price.region) or (provider and price.region in ALL_REGIONS))
+            and (date is None or "" < price.date <= date.isoformat())
         ):
             offers.setdefault((price.provider, price.region), []).append(price)
     return [_offer(prices, count) for prices in offers.values()]

@@ -18,7 +18,7 @@ Flat = Mapping[str, object]
 LIMIT = 5
 # Chips people can rent, by memory; one with no more memory than the present chip is not tried.
 LARGER_CHIPS = ("A100-SXM4-80GB", "H200-SXM-141GB", "B300-SXM-270GB")
-GROWTH = (2, 4, 8, 16, 32, 64, 128, 256)
+GROWTH = tuple(2**exponent for exponent in range(1, 13))
 COUNTED_DEGREES = (
     "training.tensor_parallel",
     "training.pipeline_parallel",

@@ -7,11 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from service.configuration import Configuration
+from service.configuration import WHOLE, Configuration
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+# Strict as the numbers of a configuration are: `true` and `"12"` are none.
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Fraction = Annotated[float, Field(gt=0, le=1, strict=True)]
+Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Runs = Annotated[int, Field(ge=1, le=100_000, strict=True), WHOLE]
 
 
 class Strict(BaseModel):
@@ -58,7 +61,7 @@ class Location(Strict):
     gco2e_per_kwh: NotNegative | None = Field(
         None, description="The caller's own grid intensity, grams of CO2-equivalent per kWh; it wins.", examples=[41]
     )
-    pue: Annotated[float, Field(ge=1, le=10)] | None = Field(
+    pue: Annotated[float, Field(ge=1, le=10, strict=True)] | None = Field(
         None, description="Power usage effectiveness: facility energy over machine energy.", examples=[1.1]
     )
     watts_per_accelerator: Positive | None = Field(
@@ -77,7 +80,7 @@ class Location(Strict):
 class GoodputAssumptions(Strict):
     """What the caller knows about interruptions, in place of the published record."""
 
-    share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+    share: Fraction | None = Field(
         None, description="Productive over wall-clock time; fixes the whole ratio.", examples=[0.95]
     )
     failures_per_accelerator_hour: NotNegative | None = Field(
@@ -115,10 +118,10 @@ class EstimateRequest(Configuration):
         default_factory=GoodputAssumptions,
         description="Overrides of what is lost to failures, checkpoints and start-up.",
     )
-    runs: Annotated[int, Field(ge=1, le=100_000)] = Field(
+    runs: Runs = Field(
         1, description="Repeats one after another (folds, seeds, trials): time, cost and energy multiply.", examples=[5]
     )
-    target_loss: Annotated[float, Field(gt=0, le=20)] | None = Field(
+    target_loss: Annotated[float, Field(gt=0, le=20, strict=True)] | None = Field(
         None,
         description="Loss to reach, nats a token, instead of an amount of data: tokens (and for a model that states "
         "its family alone, its size) follow from `scaling_law`. Dense decoders trained from scratch.",

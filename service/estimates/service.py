@@ -264,6 +264,7 @@ def _answer(
     length, count = float(table["sequence_length"][row]), float(table["count"][row])
     memory = _memory(row, resolution, forecast)
     trained = math.isfinite(resolution.samples_to_train)
+    course = course_of(row, request, economics.course, economics.reckoned)
     energy = quantity(economics.energy.total, row)
     return Estimate(
         throughput=Throughput(
@@ -277,14 +278,14 @@ def _answer(
         mfu=quantity(forecast.mfu, row),
         breakdown=_parts(forecast.breakdown, row),
         memory=memory,
-        goodput=course_of(row, request, economics.course, economics.reckoned),
+        goodput=course,
         cost_usd=quantity(economics.cost, row),
         energy_kwh=EnergyAnswer(**energy.model_dump(), parts=_parts(economics.energy.parts, row)) if energy else None,
         carbon_kg_co2e=quantity(economics.carbon, row),
         embodied_kg_co2e=quantity(economics.embodied, row),
         layout=Layout.model_validate(resolution.layout),
         assumptions=_assumptions(request, resolution, rates, trained=trained),
-        warnings=warnings_of(resolution, rates.price, memory, remedies, quicker, trained=trained),
+        warnings=warnings_of(resolution, rates.price, memory, remedies, quicker, course, trained=trained),
         remedies=remedies or [],
         evidence=Evidence(
             calibration=standpoint.forecaster.calibration_version,

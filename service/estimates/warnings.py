@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from service.catalog.resolution import Resolved
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.estimates.rates import Rate
-from service.estimates.schemas import Memory, Remedy
+from service.estimates.schemas import GoodputAnswer, Memory, Remedy
 
 CERTAIN_ENOUGH = 0.9  # probability of fitting below which an answer says so
+# Judgement: below this share of productive hours, one time in ten, failures feed on themselves (work lost again while
+# it is caught up), and hours grow far faster than the rates that they are reckoned with are known.
+LEAST_PRODUCTIVE = 0.25
+NARROW_FIT = "It is likely to fit, not certain"  # how the warning of that begins
 
 
 def warnings_of(
@@ -19,6 +23,7 @@ def warnings_of(
     memory: Memory,
     remedies: Sequence[Remedy] | None,
     quicker: tuple[int, float] | None,
+    course: GoodputAnswer | None,
     *,
     trained: bool,
 ) -> list[str]:
@@ -30,6 +35,7 @@ def warnings_of(
         memory: what is predicted of its memory.
         remedies: what would make it fit; None where nobody looked.
         quicker: a smaller count that is quicker, and how many times; None if there is none.
+        course: where the hours of a run go; None where it says no amount of data.
         trained: whether the request says how much is trained on.
     """
     warnings = [*resolution.warnings, *_fit(resolution, memory, remedies)]
@@ -46,6 +52,8 @@ def warnings_of(
             "give data.tokens, data.samples or a known data.name."
         )
         return warnings
+    if course is not None:
+        warnings += _interrupted(course)
     if not math.isfinite(price.p50):
         warnings.append(f"{_sentence(price.reason)}: cost is left out; give pricing.usd_per_accelerator_hour.")
     if not math.isfinite(float(resolution.values.get("tdp_w", math.nan))):
@@ -67,10 +75,22 @@ def _fit(resolution: Resolved, memory: Memory, remedies: Sequence[Remedy] | None
         return [misfit]
     if memory.fits_probability < CERTAIN_ENOUGH:
         return [
-            f"It is likely to fit, not certain ({memory.fits_probability:.0%}). If memory runs out: "
-            f"{', or '.join(_savings(resolution))}."
+            f"{NARROW_FIT} ({memory.fits_probability:.0%}). If memory runs out: {', or '.join(_savings(resolution))}."
         ]
     return []
+
+
+def _interrupted(course: GoodputAnswer) -> list[str]:
+    """Whether failures, and not the start-up of a short run, keep a job from its work."""
+    hours, share = course.hours, course.share
+    if share.p10 >= LEAST_PRODUCTIVE or hours["failure"] < hours["startup"]:
+        return []
+    return [
+        f"Failures come nearly as fast as work is done: of the hours, {share.p50:.2g} are productive ({share.p10:.2g} "
+        f"to {share.p90:.2g}), and the duration is hardly known. Fewer accelerators lose less; what is known of these "
+        "goes into goodput.failures_per_accelerator_hour, recovery_seconds, checkpoint_seconds and "
+        "checkpoint_interval_hours."
+    ]
 
 
 def _savings(resolution: Resolved) -> list[str]:

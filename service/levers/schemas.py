@@ -7,13 +7,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, JsonValue
 
 from service.configuration import Count, Word
-from service.estimates.schemas import Estimate, EstimateRequest, Layout, Memory, Quantity, Strict
+from service.estimates.schemas import Estimate, EstimateRequest, Fraction, Layout, Memory, Quantity, Strict
 
 Group = Literal[
     "hardware", "precision", "software", "layout", "transfer", "data", "model", "batch", "recipe", "combined"
 ]
 Basis = Literal["forecast", "scaling_law", "published", "caller", "assumption"]
-Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class Assume(Strict):
@@ -40,7 +39,7 @@ class Assume(Strict):
         description="Critical batch size, samples: where a batch needs twice the samples that tiny batches do.",
         examples=[2048],
     )
-    optimizer_steps: dict[Word, Annotated[float, Field(gt=0, le=100)]] = Field(
+    optimizer_steps: dict[Word, Annotated[float, Field(gt=0, le=100, strict=True)]] = Field(
         default_factory=dict,
         description="Steps that another optimizer needs over those of the present one, by its name.",
         examples=[{"muon": 0.7}],

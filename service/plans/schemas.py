@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from service.configuration import Count, Data, Model, Name, Software, Training
+from service.configuration import WHOLE, Count, Data, Model, Name, Software, Training
 from service.estimates.schemas import (
     Assumption,
     GoodputAssumptions,
@@ -15,6 +15,7 @@ from service.estimates.schemas import (
     Positive,
     Pricing,
     Quantity,
+    Runs,
     Strict,
 )
 
@@ -35,7 +36,7 @@ class PlanHardware(Strict):
     accelerators: Annotated[list[Name], Field(min_length=1, max_length=MOST_ACCELERATORS)] = Field(
         description="Catalog slugs or aliases to choose among.", examples=[["A100-SXM4-80GB", "H100-SXM5-80GB"]]
     )
-    max_count: Annotated[float, Field(ge=1, le=LARGEST_JOB)] = Field(
+    max_count: Annotated[float, Field(ge=1, le=LARGEST_JOB, strict=True)] = Field(
         4096, description="Most accelerators: powers of two up to it are tried, and itself.", examples=[1024]
     )
     counts: Annotated[list[Count], Field(min_length=1, max_length=MOST_COUNTS)] | None = Field(
@@ -72,7 +73,7 @@ class PlanRequest(Strict):
     )
     budget_usd: Positive | None = Field(None, description="Most rent, USD; medians are held to it.", examples=[2e6])
     objective: Objective = Field("time", description="What plans are ranked by.")
-    layouts: Annotated[int, Field(ge=1, le=10)] = Field(
+    layouts: Annotated[int, Field(ge=1, le=10, strict=True), WHOLE] = Field(
         1, description="Layouts of each number of each chip, at each precision, that are forecast.", examples=[3]
     )
     site: str | None = Field(None, max_length=200, description="Whose learned effects to use.", examples=["my-team"])
@@ -82,10 +83,8 @@ class PlanRequest(Strict):
         default_factory=GoodputAssumptions,
         description="Overrides of what is lost to failures, checkpoints and start-up.",
     )
-    runs: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        1, description="Repeats one after another: time, cost and energy multiply.", examples=[1]
-    )
-    limit: Annotated[int, Field(ge=1, le=MOST_PLANS)] = Field(
+    runs: Runs = Field(1, description="Repeats one after another: time, cost and energy multiply.", examples=[1])
+    limit: Annotated[int, Field(ge=1, le=MOST_PLANS, strict=True), WHOLE] = Field(
         20, description="Most plans in the answer; those on the Pareto frontier come first.", examples=[10]
     )
 
@@ -128,7 +127,8 @@ class NearestFeasible(BaseModel):
     """The least change of the request under which there is a plan."""
 
     change: dict[str, JsonValue] = Field(
-        description="Fields of the request to set, by JSON path.", examples=[{"hardware.max_count": 512}]
+        description="Fields of the request to set, by JSON path; null means: leave the field out.",
+        examples=[{"hardware.max_count": 512}],
     )
     reason: str = Field(description="Why, in words.", examples=["the least number of H100-SXM5-80GB that holds it"])
     plan: Plan = Field(description="What is possible then.")
@@ -150,5 +150,5 @@ class PlanAnswer(BaseModel):
     assumptions: list[Assumption] = Field(description="What was left out and is assumed, of all plans together.")
     warnings: list[str] = Field(
         description="What makes the answer doubtful, and what would help.",
-        examples=[["It is likely to fit, not certain (87%)."]],
+        examples=[["Some plans compute in fp8, taken to train as well; give training.precision to fix it."]],
     )

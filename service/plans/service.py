@@ -18,6 +18,7 @@ from service.engine.table import BoolArray, FloatArray
 from service.estimates.quantities import rounded
 from service.estimates.schemas import Assumption, Estimate, EstimateRequest, Quantity
 from service.estimates.service import estimate_many
+from service.estimates.warnings import CERTAIN_ENOUGH, NARROW_FIT
 from service.plans.places import Place, estimate_request, places, plain, unknown_chips
 from service.plans.schemas import LARGEST_JOB, MOST_FORECASTS, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
 from service.problems import FieldError
@@ -32,6 +33,7 @@ OVER_BUDGET = "over_budget"
 UNKNOWN_PRICE = "price_unknown"
 UNKNOWN_POWER = "power_unknown"
 BELOW_LIMIT = "ranked_below_limit"
+LEAST_WITHIN = "the least number that keeps to the limits"
 NO_AMOUNT = FieldError(
     field="data.tokens",
     message="says no amount of data, without which nothing has a duration",
@@ -174,14 +176,21 @@ def _search(
 
 def _refusal(request: PlanRequest, estimate: Estimate) -> str | None:
     """Why a forecast is no plan, or None if it is one."""
-    if estimate.cost_usd is None and (request.budget_usd is not None or request.objective == "cost"):
-        return UNKNOWN_PRICE
-    if estimate.energy_kwh is None and request.objective == "energy":
-        return UNKNOWN_POWER
+    if (unknown := _unknown(request, estimate)) is not None:
+        return unknown
     if request.deadline_hours is not None and _median(estimate.duration_hours) > request.deadline_hours:
         return PAST_DEADLINE
     if request.budget_usd is not None and _median(estimate.cost_usd) > request.budget_usd:
         return OVER_BUDGET
+    return None
+
+
+def _unknown(request: PlanRequest, estimate: Estimate) -> str | None:
+    """What a forecast would have to say to be ranked and held to the limits, and doesn't."""
+    if estimate.cost_usd is None and (request.budget_usd is not None or request.objective == "cost"):
+        return UNKNOWN_PRICE
+    if estimate.energy_kwh is None and request.objective == "energy":
+        return UNKNOWN_POWER
     return None
 
 
@@ -246,25 +255,28 @@ def _nearest_feasible(
     standpoint: Standpoint,
 ) -> list[NearestFeasible]:
     """The least changes under which there is a plan, each tried."""
-    if not finalists:
-        others = [count for count in FURTHER_COUNTS if count not in counts]
-        larger = _search(request, others, catalog, standpoint, only_least=True).finalists
-        best: dict[str, _Finalist] = {}
-        for finalist in _ranked(larger, request.objective):
-            best.setdefault(finalist.place.accelerator, finalist)
-        return [
-            _feasible(request, finalist, f"the least number of {finalist.place.accelerator} that holds it")
-            for finalist in sorted(best.values(), key=lambda finalist: finalist.place.count)
-        ]
     ways: dict[str, NearestFeasible] = {}
-    if request.budget_usd is not None or request.objective == "cost":
-        finalists = [finalist for finalist in finalists if finalist.estimate.cost_usd is not None]
 
     def add(finalists: Sequence[_Finalist], reason: str) -> None:
         for finalist in finalists[:1]:
             way = _feasible(request, finalist, reason)
             ways.setdefault(str(way.change), way)
 
+    if not finalists:
+        others = [count for count in FURTHER_COUNTS if count not in counts]
+        limited = request.deadline_hours is not None or request.budget_usd is not None
+        larger = _search(request, others, catalog, standpoint, only_least=not limited).finalists
+        by_count = sorted(_ranked(larger, request.objective), key=lambda finalist: finalist.place.count)
+        for accelerator in dict.fromkeys(finalist.place.accelerator for finalist in by_count):
+            of_chip = [finalist for finalist in by_count if finalist.place.accelerator == accelerator]
+            add(of_chip, f"the least number of {accelerator} that holds it")
+        add(_keeping(request, by_count), LEAST_WITHIN)
+        return list(ways.values())
+    known = [finalist for finalist in finalists if _unknown(request, finalist.estimate) is None]
+    if not known:
+        add(_ranked(finalists, "time"), "the quickest: of none of these a price or power is known to go by")
+        return list(ways.values())
+    finalists = known
     if request.deadline_hours is not None:
         within = _keeping(request.model_copy(update={"deadline_hours": None}), finalists)
         add(_ranked(within or finalists, "time"), "the quickest of what fits in memory")
@@ -274,8 +286,7 @@ def _nearest_feasible(
     if request.deadline_hours is not None:
         others = [count for count in FURTHER_COUNTS if count > max(counts)]
         larger = _keeping(request, _search(request, others, catalog, standpoint).finalists)
-        least = sorted(_ranked(larger, request.objective), key=lambda finalist: finalist.place.count)
-        add(least, "the least number that keeps to the limits")
+        add(sorted(_ranked(larger, request.objective), key=lambda finalist: finalist.place.count), LEAST_WITHIN)
     return list(ways.values())
 
 
@@ -299,6 +310,10 @@ def _feasible(request: PlanRequest, finalist: _Finalist, reason: str) -> Nearest
     for name, (found, limit) in limits.items():
         if found is not None and limit is not None and found.p50 > limit:
             change[name] = _rounded_up(found.p50)
+    if _unknown(request, estimate) is not None:
+        change["objective"] = "time"
+        if request.budget_usd is not None and estimate.cost_usd is None:
+            change["budget_usd"] = None
     return NearestFeasible(change=change, reason=reason, plan=_plan(request, finalist, pareto=True))
 
 
@@ -327,7 +342,21 @@ def _warnings(
     nearest: Sequence[NearestFeasible],
     rejected: Mapping[str, int],
 ) -> list[str]:
-    warnings = list(dict.fromkeys(warning for finalist in finalists for warning in finalist.estimate.warnings))
+    warnings = list(
+        dict.fromkeys(
+            warning
+            for finalist in finalists
+            for warning in finalist.estimate.warnings
+            if not warning.startswith(NARROW_FIT)
+        )
+    )
+    # Each narrow fit is of another probability; told one by one, they would hide all else.
+    likely = [f.estimate.memory.fits_probability for f in finalists]
+    if narrow := [probability for probability in likely if probability < CERTAIN_ENOUGH]:
+        warnings.append(
+            f"{len(narrow)} of {len(finalists)} plans are likely to fit, not certain ({min(narrow):.0%} or more); "
+            "an estimate of a plan says what would save memory."
+        )
     if request.training.precision is None and any(f.place.values["precision"] == "fp8" for f in finalists):
         warnings.append("Some plans compute in fp8, taken to train as well; give training.precision to fix it.")
     remedies = {UNKNOWN_PRICE: "pricing.usd_per_accelerator_hour", UNKNOWN_POWER: "location.watts_per_accelerator"}

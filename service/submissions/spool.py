@@ -26,6 +26,8 @@ GZIP = b"\x1f\x8b"
 """What gzip files start with (RFC 1952, section 2.3.1)."""
 MOST_NAMED = 5
 """Columns that a refused header names."""
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
+"""What spreadsheets separate columns by where a comma stands in numbers, and what a table that was copied has."""
 NOTHING_MORE: Adapters = MappingProxyType({})
 
 
@@ -99,6 +101,11 @@ def _trouble(first: str, content: str, more: Adapters) -> Problem | None:
         return None
     if start in ("{", "["):
         return _other_type("the body is JSON and was sent as CSV", f"send one object a line as content-type: {NDJSON}")
+    for separator, called in SEPARATORS.items():
+        if not known and any(cell.strip().strip('"') in FIELDS for cell in first.split(separator)):
+            return Unprocessable(
+                f"The columns are separated by {called}: save the file with commas between them, and points in numbers."
+            )
     if header and not known:
         named = ", ".join(repr(name) for name in header[:MOST_NAMED])
         return Unprocessable(

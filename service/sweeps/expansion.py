@@ -20,6 +20,8 @@ FIELDS: tuple[str, ...] = (
     *CONFIGURATION_FIELDS,
     *(f"{name}.{field}" for name, section in SECTIONS.items() for field in section.model_fields),
     "runs",
+    "target_loss",
+    "scaling_law",
 )
 """The paths that may vary."""
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field, GetJsonSchemaHandler, JsonValue, model_va
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from service.estimates.schemas import Estimate, EstimateRequest, Strict
+from service.configuration import WHOLE
+from service.estimates.schemas import Estimate, EstimateRequest, Positive, Strict
 from service.faults import ProblemDocument
 
 MOST_POINTS = 400
@@ -18,7 +19,7 @@ MOST_POINTS = 400
 REQUIRED = frozenset({"model.name", "hardware.accelerator"})
 """Fields that a configuration may need, and that are varied as a whole."""
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
 
 class Axis(Strict):
@@ -29,10 +30,10 @@ class Axis(Strict):
     )
     start: Finite | None = Field(None, description="First number of a range.", examples=[8])
     stop: Finite | None = Field(None, description="Last number of a range; it is not passed.", examples=[4096])
-    num: Annotated[int, Field(ge=2, le=MOST_POINTS)] | None = Field(
+    num: Annotated[int, Field(ge=2, le=MOST_POINTS, strict=True), WHOLE] | None = Field(
         None, description="How many numbers, ends included.", examples=[10]
     )
-    step: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+    step: Positive | None = Field(
         None, description="Distance of neighbours on a linear scale, instead of `num`.", examples=[256]
     )
     scale: Literal["linear", "log2", "log"] = Field(

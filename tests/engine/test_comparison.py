@@ -62,6 +62,21 @@ def test_own_runs_at_few_counts_teach_what_more_chips_bring(forecaster: Forecast
     assert after.seconds.p10[0] <= np.exp(measured) <= after.seconds.p90[0]
 
 
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize(
+    "switch",
+    [{"software.compile": True}, {"software.cuda_graphs": "full"}, {"software.memory_format": "channels_last"}],
+)
+def test_what_a_switch_of_software_brings_is_no_better_known_than_measured_pairs_agree(
+    forecaster: Forecaster, table_of: TableOf, switch: dict[str, Any], learned: bool
+) -> None:
+    table = table_of(RESNET, {**RESNET, **switch}, {**RESNET, **switch, "model.name": "vgg16"})
+    plain, switched, unlike = (table.take(slice(row, row + 1)) for row in range(3))
+    if learned:
+        forecaster = forecaster.learn(plain, forecaster.log_seconds(plain)[0])
+    assert 0.1 < log_ratio(forecaster, switched, plain).deviation < log_ratio(forecaster, unlike, plain).deviation
+
+
 def test_references_must_be_one_or_as_many(forecaster: Forecaster, table_of: TableOf) -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         log_ratio(forecaster, table_of(GPT3), table_of(GPT3, LLAMA))

@@ -150,6 +150,34 @@ def test_goodput_can_be_stated(client: httpx.Client) -> None:
     assert perfect["goodput"]["share"]["p50"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("count", "goodput", "warned"),
+    [(1024, {}, False), (262144, {}, True), (1024, {"failures_per_accelerator_hour": 1}, True)],
+)
+def test_a_job_that_failures_keep_from_its_work_says_so(
+    client: httpx.Client, count: int, goodput: dict[str, float], warned: bool
+) -> None:
+    hardware, training = GPT3["hardware"] | {"count": count}, {"precision": "fp16"}
+    answer = estimate(client, GPT3, hardware=hardware, training=training, goodput=goodput)
+    assert any("goodput.failures_per_accelerator_hour" in warning for warning in answer["warnings"]) is warned
+    # A short run, most of which is its start-up, is another matter.
+    short = estimate(client, GPT3, data={"samples": 1000})
+    assert short["goodput"]["share"]["p50"] < 0.25
+    assert not any("goodput" in warning for warning in short["warnings"])
+
+
+def test_the_least_that_holds_a_model_is_found_however_large_it_is(client: httpx.Client) -> None:
+    huge = {"model": {"family": "decoder", "parameters": 1e12}, "data": {"tokens": 1e9}}
+    answer = estimate(client, huge, hardware={"accelerator": "H100-SXM5-80GB", "count": 1})
+    assert not answer["memory"]["fits"]
+    counts = [way["change"]["hardware.count"] for way in answer["remedies"] if "hardware.count" in way["change"]]
+    (least,) = counts
+    then = estimate(client, huge, hardware={"accelerator": "H100-SXM5-80GB", "count": least})
+    half = estimate(client, huge, hardware={"accelerator": "H100-SXM5-80GB", "count": least // 2})
+    assert then["memory"]["fits"]
+    assert not half["memory"]["fits"]
+
+
 def test_what_the_hours_are_reckoned_with_is_shown_and_can_be_stated(client: httpx.Client) -> None:
     published = estimate(client, LLAMA)["goodput"]
     fields = {
@@ -205,6 +233,30 @@ def test_a_model_that_is_probably_another_one_is_doubted(
     assert any(says in warning for warning in estimate(client, LLAMA, model=model)["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        pytest.param(
+            {"data": {"tokens": 1e9, "samples": 1000, "sequence_length": 4096}}, "data.samples is left out", id="twice"
+        ),
+        pytest.param(
+            {"model": {"family": "rnn", "layers": 2, "hidden_size": 64}, "data": {"samples": 1e6}},
+            "what is given of the model does not say",
+            id="no size",
+        ),
+        pytest.param({"data": {"tokens": 4096e3, "samples": 1000, "sequence_length": 4096}}, None, id="the same twice"),
+        pytest.param(
+            {"model": {"family": "rnn", "parameters": 1e8}, "data": {"samples": 1e6}}, None, id="size by parameters"
+        ),
+    ],
+)
+def test_an_amount_or_a_size_that_is_not_as_stated_is_told(
+    client: httpx.Client, changes: dict[str, Any], says: str | None
+) -> None:
+    warnings = [text for text in estimate(client, LLAMA, **changes)["warnings"] if "fit" not in text]
+    assert says in warnings[0] if says else not warnings
+
+
 def test_a_narrow_fit_says_how_likely_it_is_and_what_would_help(client: httpx.Client) -> None:
     training = {"mode": "pretrain", "sharding": "zero3", "recompute": "none", "global_batch": 64}
     fits, certain = {}, {}
@@ -229,6 +281,8 @@ def test_more_chips_than_make_it_quick_are_answered_with_how_many_do(client: htt
     count = int(said.split("hardware.count = ")[1].split()[0])
     fewer = estimate(client, request, hardware={**chips, "count": count})
     assert fewer["step_seconds"]["p50"] < many["step_seconds"]["p50"]
+    quicker = many["step_seconds"]["p50"] / fewer["step_seconds"]["p50"] - 1.0
+    assert f"{quicker:.0%} quicker" in said
     assert not any(
         "strong scaling" in text for text in estimate(client, request, hardware={**chips, "count": 2})["warnings"]
     )

@@ -60,6 +60,25 @@ def test_an_unknown_provider_is_refused_with_those_there_are() -> None:
     assert "aws" in refused.value.hint
 
 
+def test_an_unknown_region_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UnknownPlaceError) as refused:
+        price(provider="gcp", region="us-central")
+    assert refused.value.field == "pricing.region"
+    assert "us-central1" in refused.value.hint
+
+
+def test_a_price_that_is_not_known_is_answered_with_those_that_are() -> None:
+    for asked in ({"kind": "reserved"}, {"provider": "lambda", "kind": "spot"}, {"date": datetime.date(1999, 1, 1)}):
+        nothing = price("H100-SXM5-80GB", **asked)
+        assert math.isnan(nothing.p50)
+        assert "on-demand of aws, azure" in nothing.reason
+
+
+def test_one_price_for_all_regions_is_that_of_each() -> None:
+    anywhere, phoenix = price(provider="oci"), price(provider="oci", region="us-phoenix-1")
+    assert phoenix.p50 == anywhere.p50 > 0
+
+
 def test_more_chips_than_an_instance_holds_rent_the_largest() -> None:
     single, many = price("L4", 1, provider="aws"), price("L4", 64, provider="aws")
     assert single.p50 != many.p50

@@ -95,6 +95,36 @@ def test_an_estimate_that_leaves_the_layout_open_takes_the_plans(client: httpx.C
         assert alone["duration_hours"] == found["duration_hours"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "field", "hint"),
+    [
+        ({"hardware": {"accelerator": "A100-SXM4-80GB"}}, "hardware.accelerator", "did you mean 'accelerators'?"),
+        ({"hardware": LLAMA["hardware"] | {"count": 8}}, "hardware.count", "did you mean 'counts'?"),
+        ({"tokens": 1e9}, "tokens", "did you mean 'data.tokens'?"),
+        ({"deadline_hours": "720"}, "deadline_hours", "without quotes"),
+        ({"runs": True}, "runs", "without quotes"),
+        ({"pricing": {"usd_per_accelerator_hour": True}}, "pricing.usd_per_accelerator_hour", "without quotes"),
+        ({"goodput": {"recovery_seconds": "600"}}, "goodput.recovery_seconds", "without quotes"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named_with_what_is_right(
+    client: httpx.Client, changes: dict[str, Any], field: str, hint: str
+) -> None:
+    answer = client.post("/v1/plans", json=LLAMA | changes)
+    assert answer.status_code == 422
+    faults = {error["field"]: error["hint"] for error in answer.json()["errors"] if "hint" in error}
+    assert hint in faults[field]
+
+
+def test_narrow_fits_are_told_in_one_warning(client: httpx.Client) -> None:
+    made = plan(client, limit=100)
+    narrow = [found["fits_probability"] for found in made["plans"] if found["fits_probability"] < 0.9]
+    told = [text for text in made["warnings"] if "not certain" in text]
+    assert len(told) == bool(narrow)
+    assert all(text.startswith(f"{len(narrow)} of {len(made['plans'])} ") for text in told)
+    assert len(narrow) > 1, "a case in which several plans fit narrowly is needed"
+
+
 def test_the_front_is_what_no_other_plan_beats(client: httpx.Client) -> None:
     plans = plan(client, limit=100)["plans"]
     for found in plans:
@@ -151,6 +181,11 @@ def test_limits_are_kept_and_their_odds_told(client: httpx.Client) -> None:
             {"hardware.max_count"},
             id="a model of 1e12 parameters on one chip",
         ),
+        pytest.param(
+            {"hardware": {"accelerators": ["Xeon-Phi-7250"], "counts": [64]}, "objective": "cost", "budget_usd": 1e9},
+            {"objective", "budget_usd"},
+            id="no price",
+        ),
         pytest.param({"deadline_hours": 0.5}, {"deadline_hours"}, id="no time"),
         pytest.param({"budget_usd": 1}, {"budget_usd"}, id="no money"),
         pytest.param({"deadline_hours": 0.5, "budget_usd": 1}, {"deadline_hours", "budget_usd"}, id="neither"),
@@ -170,8 +205,22 @@ def test_where_nothing_works_the_least_that_would_is_said_and_works(
     assert answer["nearest_feasible"]
     for way in answer["nearest_feasible"]:
         then = plan(client, **changed(LLAMA | changes, way["change"]), limit=200)
-        assert medians(way["plan"]) in [medians(found) for found in then["plans"]]
+        told = [(found["hardware"], found["duration_hours"]) for found in then["plans"]]
+        assert (way["plan"]["hardware"], way["plan"]["duration_hours"]) in told
     assert set(answer["nearest_feasible"][0]["change"]) == fields
+
+
+def test_too_few_chips_for_a_deadline_are_answered_with_as_many_as_keep_it(client: httpx.Client) -> None:
+    few = {"model": {"name": "gpt-3-175b"}, "deadline_hours": 100.0, "limit": 200}
+    hardware = {"accelerators": ["A100-SXM4-80GB"], "max_count": 2}
+    answer = plan(client, **few, hardware=hardware)
+    assert not answer["plans"]
+    holding, keeping = answer["nearest_feasible"]
+    assert set(holding["change"]) == {"hardware.max_count", "deadline_hours"}
+    assert set(keeping["change"]) == {"hardware.max_count"}
+    least = keeping["change"]["hardware.max_count"]
+    assert plan(client, **few, hardware=hardware | {"max_count": least})["plans"]
+    assert not plan(client, **few, hardware=hardware | {"max_count": least // 2})["plans"]
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,9 @@ def test_hostile_rows_are_refused_one_by_one(ours: Team) -> None:
     assert [item["outcome"] for item in made["items"]] == ["refused", "accepted"]
     header = b"model.name,hardware.accelerator,result.value,result.unit\n"
     bad = header + b'x,T4,1,"unclosed\n' + b"a" * 2_000_000 + b"\n\xff\xfe,T4,1,mfu\nnul\0,T4,1,mfu\n"
-    assert report(ours.http.post(PATH, content=bad, headers=CSV))["accepted"] == 0
+    refused = report(ours.http.post(PATH, content=bad, headers=CSV))
+    assert refused["accepted"] == 0
+    assert "encoded as UTF-8" in str(refused["items"])
 
 
 HEADER = b"model.name,hardware.accelerator,hardware.count,result.value,result.unit\n"
@@ -136,6 +138,7 @@ def test_in_json_only_numbers_are_numbers(ours: Team, value: object) -> None:
     [
         (HEADER + RUN, NDJSON, 415, "send it with content-type: text/csv"),
         (lines(sample()), CSV, 415, "content-type: application/x-ndjson"),
+        (b"model.name;hardware.accelerator\nx;T4\n", CSV, 422, "separated by semicolons"),
         (b"[" + lines(sample()) + b"]", NDJSON, 422, "one object a line"),
         (b"gpu,speed\nT4,12\n", CSV, 422, "'gpu', 'speed'"),
         (b"", CSV, 422, "no row"),

@@ -115,6 +115,17 @@ def test_money_and_goodput_vary_too(client: httpx.Client) -> None:
     assert costs[2] == pytest.approx(costs[0] / 2, rel=1e-5)
 
 
+def test_a_lower_loss_takes_longer(client: httpx.Client) -> None:
+    asked = {"model": {"family": "decoder"}, "data": {"sequence_length": 2048}, "training": {"global_batch": 512}}
+    vary = {"target_loss": [3.0, 2.5, 2.1, 1.0], "scaling_law": ["besiroglu-2024", "hoffmann-2022"]}
+    answer = sweep(client, **asked, vary=vary)
+    for curve in answer["curves"]:
+        hours = curve["duration_hours"]["p50"]
+        assert 0 < hours[0] < hours[1] < hours[2]
+        assert hours[3] is None
+    assert "outside" in answer["points"][3]["problem"]["detail"]
+
+
 @pytest.mark.parametrize(
     ("vary", "field", "hint"),
     [

@@ -25,7 +25,7 @@ export const key = () => sessionStorage.getItem(STORED);
 export async function ask(method, path, { body, type, headers = {} } = {}) {
   for (;;) {
     const answer = await send(method, path, body, type, headers);
-    if (answer.ok) return answer.status === 204 ? null : answer.json();
+    if (answer.ok) return answer.status === 204 ? null : answer.json().catch(() => Promise.reject(unreachable()));
     const problem = new Problem(answer.status, await answer.json().catch(() => ({})));
     if (answer.status !== 401 || !(await askForKey(problem.message))) throw problem;
   }
@@ -38,9 +38,11 @@ async function send(method, path, body, type, given) {
   try {
     return await fetch(path, { method, headers, body: body === undefined || type ? body : JSON.stringify(body) });
   } catch {
-    throw new Problem(0, { detail: "The service cannot be reached; is it running?" });
+    throw unreachable();
   }
 }
+
+const unreachable = () => new Problem(0, { detail: "The service cannot be reached; is it running?" });
 
 /** Opens the dialog; true where a key was given. */
 export function askForKey(reason) {

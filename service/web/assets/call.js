@@ -18,11 +18,18 @@ document.addEventListener("click", (event) => {
   show(link.dataset.pointer);
 });
 
+/** The answer as long as it stands as plain text: an element for each value is made when one is looked for. */
+let shown = null;
+
 function show(pointer) {
   const panel = byId("call");
   const answer = panel.querySelector("details.answer");
   if (!answer) return;
   answer.open = true;
+  if (shown !== null) {
+    answer.querySelector("pre").replaceChildren(lines(shown, "", 0));
+    shown = null;
+  }
   for (const line of panel.querySelectorAll(".found")) line.classList.remove("found");
   const place = panel.querySelector(`[data-at="${CSS.escape(pointer)}"]`) ?? answer;
   place.classList.add("found");
@@ -37,6 +44,8 @@ function show(pointer) {
  */
 export function showCall({ method, path, body, sent, python, answer }) {
   const address = new URL(path, document.baseURI).href;
+  const text = JSON.stringify(answer, null, 2);
+  shown = answer;
   const panel = byId("call");
   panel.hidden = false;
   panel.replaceChildren(
@@ -53,7 +62,7 @@ export function showCall({ method, path, body, sent, python, answer }) {
       { class: "actions" },
       copyButton("Copy as curl", curl(method, address, body, sent)),
       python ? copyButton("Copy as Python", python) : null,
-      copyButton("Copy the answer", JSON.stringify(answer, null, 2)),
+      copyButton("Copy the answer", text),
     ),
     h(
       "details",
@@ -62,7 +71,7 @@ export function showCall({ method, path, body, sent, python, answer }) {
       h("pre", { tabindex: "0" }, curl(method, address, body, sent)),
     ),
     python ? h("details", { class: "snippet" }, h("summary", {}, "Python"), h("pre", { tabindex: "0" }, python)) : "",
-    h("details", { class: "answer" }, h("summary", {}, "Answer"), h("pre", { tabindex: "0" }, lines(answer, "", 0))),
+    h("details", { class: "answer" }, h("summary", {}, "Answer"), h("pre", { tabindex: "0" }, text)),
   );
 }
 

@@ -2,6 +2,9 @@
 
 import { byId, h } from "./dom.js";
 
+/** Pixels below which a legend of several names takes more lines than there are above a chart. */
+const NARROW = 600;
+
 let library = null;
 const drawn = new Map();
 
@@ -39,7 +42,11 @@ function theme() {
     font: { color: colour("--text"), family: "system-ui, sans-serif", size: 13 },
     hoverlabel: { bgcolor: colour("--raised"), bordercolor: colour("--line"), font: { color: colour("--text") } },
     margin: { l: 60, r: 16, t: 30, b: 50 },
-    legend: { orientation: "h", y: 1.12 },
+    // Over the chart; where that would cover a narrow one, under it.
+    legend:
+      window.innerWidth <= NARROW
+        ? { orientation: "h", y: 0, yref: "container", yanchor: "bottom" }
+        : { orientation: "h", y: 1.12 },
     xaxis: axis,
     yaxis: axis,
   };

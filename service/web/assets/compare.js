@@ -73,12 +73,16 @@ async function answer(base) {
   });
   if (!requests.length) throw Object.assign(new Error("Name an accelerator to compare."), { errors: [] });
   const made = await ask("POST", "v1/estimates/batch", { body: requests });
+  const good = made.filter((one) => one.throughput).length;
+  const shared = (made[0].errors ?? []).filter(({ field }) => !isOfRow(field));
+  if (!good && shared.length) throw Object.assign(new Error(made[0].detail), { errors: shared });
   byId("answer").replaceChildren(beside(requests, made));
   showCall({ method: "POST", path: "v1/estimates/batch", body: requests, python: pythonBatch(requests), answer: made });
-  const good = made.filter((one) => one.throughput).length;
   say(`Compared ${good} of ${made.length}.`);
   for (const [place, row] of chosen.entries()) showRowFaults(row, made[place]);
 }
+
+const isOfRow = (field) => FIELDS.some(([name]) => field === `hardware.${name}`);
 
 function showRowFaults(row, made) {
   for (const input of row.querySelectorAll("input")) {

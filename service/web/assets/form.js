@@ -7,11 +7,17 @@ import { byId, h, say } from "./dom.js";
 const NARROW = 820;
 const SUFFIXES = { k: 1e3, m: 1e6, b: 1e9, g: 1e9, t: 1e12 };
 
-/** A number as people write it (300e9, 1,281,167, 7 B, 1.4T), or the text itself, for the service to object to. */
+/**
+ * A number as people write it (300e9, 1,281,167, 7 B, 1.4T), or the text itself, for the service to object to.
+ *
+ * Separators stand between groups of three digits only, so that 7,5 isn't taken for 75. What is too large for a number
+ * stays text as well: as JSON it would be null, which states nothing.
+ */
 export function parsed(text) {
-  const found = /^([+-]?(?:\d[\d,_ ]*\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([kmbgt])?$/i.exec(text.trim());
+  const found = /^([+-]?(?:(?:\d{1,3}(?:[,_ ]\d{3})+|\d+)\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([kmbgt])?$/i.exec(text.trim());
   if (!found) return text;
-  return Number(found[1].replaceAll(/[,_ ]/g, "")) * (found[2] ? SUFFIXES[found[2].toLowerCase()] : 1);
+  const value = Number(found[1].replaceAll(/[,_ ]/g, "")) * (found[2] ? SUFFIXES[found[2].toLowerCase()] : 1);
+  return Number.isFinite(value) ? value : text;
 }
 
 function typed(control) {
@@ -74,7 +80,7 @@ export function toParameters(form) {
 export function fill(form, parameters) {
   let stated = false;
   for (const control of named(form)) {
-    control.value = parameters.get(control.name) ?? "";
+    assign(control, parameters.get(control.name) ?? "");
     if (control.value) {
       stated = true;
       control.closest("details")?.setAttribute("open", "");
@@ -83,12 +89,18 @@ export function fill(form, parameters) {
   return stated;
 }
 
+/** Gives a field its text; a list gets what it lacks (bfloat16 for bf16), for the service to understand or refuse. */
+function assign(control, text) {
+  if (control.options && ![...control.options].some(({ value }) => value === text)) control.add(new Option(text));
+  control.value = text;
+}
+
 /** Sets fields by dotted name, and unfolds them. */
 export function set(form, changes) {
   for (const [name, value] of Object.entries(changes)) {
     const control = form.elements.namedItem(name);
     if (!control) continue;
-    control.value = String(value);
+    assign(control, value === null ? "" : String(value));
     control.closest("details")?.setAttribute("open", "");
   }
 }
@@ -168,7 +180,8 @@ export function showFault(control, error) {
 
 function nearest(form, field) {
   if (!form || !field) return null;
-  if (byId(`f-${field}`)) return field;
+  // What is inside of a field, as an element of a list or a key of a pasted file: the field.
+  for (let name = field; name; name = name.replace(/(?:^|[.[])[^.[]*$/, "")) if (byId(`f-${name}`)) return name;
   // An object at fault, as `model`: its first field is where to begin.
   return named(form).find((control) => control.name.startsWith(`${field}.`))?.name ?? null;
 }
@@ -176,12 +189,24 @@ function nearest(form, field) {
 /**
  * Makes a form ask: on submit, and at once where the address holds a question; the address follows what was asked.
  *
- * `answer` gets the form's request and returns a promise; what it throws is shown at the fields. `more` adds to the
- * address what the form's own fields do not hold; `restore` reads that back and says whether there was any.
+ * `answer` gets the form's request and returns a promise; what it throws is shown at the fields, in place of the
+ * answer. `more` adds to the address what the form's own fields do not hold; `restore` reads that back and says whether
+ * there was any.
  */
 export function asking(form, answer, { more = () => {}, restore = () => true } = {}) {
   searchable(form);
-  const go = async (remember) => {
+  const unasked = [...byId("answer").childNodes];
+  const forget = () => {
+    byId("answer").replaceChildren(...unasked);
+    byId("call").hidden = true;
+    say("");
+  };
+  // Questions are answered one after the other, so that what stands at last is the answer to the latest.
+  let latest = Promise.resolve();
+  const go = (remember) => {
+    latest = latest.then(() => answered(remember));
+  };
+  const answered = async (remember) => {
     clearFaults(form);
     try {
       const stated = request(form);
@@ -192,7 +217,9 @@ export function asking(form, answer, { more = () => {}, restore = () => true } =
       await answer(stated);
       if (window.innerWidth <= NARROW) byId("status").scrollIntoView({ block: "start" });
     } catch (problem) {
-      if (!(problem instanceof Error) || problem instanceof TypeError) throw problem;
+      // A fault of the page itself is for its console too.
+      if (problem instanceof TypeError) reportError(problem);
+      forget();
       showFaults(form, problem, answer.placeOf);
     }
   };
@@ -200,11 +227,18 @@ export function asking(form, answer, { more = () => {}, restore = () => true } =
     event.preventDefault();
     go(true);
   });
-  form.addEventListener("reset", () => setTimeout(() => clearFaults(form)));
+  form.addEventListener("reset", () =>
+    setTimeout(() => {
+      clearFaults(form);
+      forget();
+    }),
+  );
   const open = () => {
     const parameters = new URLSearchParams(location.search);
     const stated = fill(form, parameters);
-    if (restore(parameters) && stated) go(false);
+    if (restore(parameters) && stated) return go(false);
+    clearFaults(form);
+    forget();
   };
   window.addEventListener("popstate", open);
   open();

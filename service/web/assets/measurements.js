@@ -10,6 +10,8 @@ import { count, number, percent, words } from "./format.js";
 
 const form = byId("question");
 const PAGE = 50;
+/** Characters from which a value gets a line of its own. */
+const LONG = 60;
 const SECTIONS = ["model", "data", "hardware", "training", "software", "result", "provenance"];
 
 const filters = () =>
@@ -42,6 +44,7 @@ async function search() {
   try {
     await next();
   } catch (problem) {
+    byId("answer").replaceChildren();
     return showFaults(form, problem);
   }
   more.addEventListener("click", () => next().catch((problem) => showFaults(form, problem)));
@@ -155,7 +158,7 @@ function detail(one) {
               Object.entries(one[name]).map(([field, value]) =>
                 h(
                   "div",
-                  {},
+                  { class: String(value).length > LONG ? "long" : null },
                   h("dt", {}, words(field)),
                   h(
                     "dd",

@@ -96,7 +96,7 @@ function nearest(ways, stated) {
           ),
           " ",
           Object.entries(change)
-            .map(([field, value]) => `${field} = ${number(value, 6)}`)
+            .map(([field, value]) => `${field} = ${changed(value)}`)
             .join(", "),
           ` (${reason}): `,
           h("a", { href: `.?${single(plan, stated)}` }, name(plan)),
@@ -109,6 +109,12 @@ function nearest(ways, stated) {
       ),
     ),
   ];
+}
+
+/** What a field is changed to: a number, a word, or nothing. */
+function changed(value) {
+  if (value === null) return "nothing";
+  return typeof value === "string" ? value : number(value, 6);
 }
 
 const name = ({ hardware }) => `${hardware.count} × ${hardware.accelerator}`;
@@ -137,7 +143,7 @@ async function frontier(plans, stated) {
         x: mine.map(({ plan }) => plan.duration_hours.p50 / 24),
         y: mine.map(({ plan }) => vertical(plan)),
         customdata: mine.map(({ place }) => place),
-        text: mine.map(({ plan }) => name(plan)),
+        text: mine.map(({ plan }) => `${name(plan)}, ${plan.training.precision}`),
         name: kind,
         mode: "markers",
         marker: {
@@ -216,7 +222,7 @@ function likely(plan, at) {
 function list(plans, stated) {
   return table(
     "Plans",
-    ["Hardware", "Duration", "Cost", "Energy", "Fits", "Frontier", "Layout"],
+    ["Hardware", "Precision", "Duration", "Cost", "Energy", "Fits", "Frontier", "Layout"],
     plans.map((plan, place) => [
       h(
         "button",
@@ -230,6 +236,7 @@ function list(plans, stated) {
         },
         name(plan),
       ),
+      figure(plan.training.precision, `plans[${place}].training.precision`),
       figure(duration(plan.duration_hours.p50), `plans[${place}].duration_hours.p50`),
       plan.cost_usd ? figure(dollars(plan.cost_usd.p50), `plans[${place}].cost_usd.p50`) : "–",
       plan.energy_kwh ? figure(energy(plan.energy_kwh.p50), `plans[${place}].energy_kwh.p50`) : "–",
@@ -240,6 +247,7 @@ function list(plans, stated) {
         .map((field) => `${field[0]}p ${plan.training[field]}`)
         .join(" · "),
     ]),
+    { class: "list" },
   );
 }
 

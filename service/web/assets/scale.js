@@ -10,6 +10,8 @@ import { dollars, duration, number, percent, range } from "./format.js";
 const form = byId("question");
 const counts = byId("f-counts");
 const VARIED = "hardware.count";
+/** Marks that fit under a chart beside each other. */
+const MOST_TICKS = 12;
 
 async function answer(base) {
   const wanted = counts.value
@@ -43,7 +45,7 @@ async function answer(base) {
   );
   const x = good.map(({ values }) => values[VARIED]);
   const axis = {
-    xaxis: { type: "log", title: { text: "accelerators" }, tickvals: x, ticktext: x.map(String) },
+    xaxis: { type: "log", title: { text: "accelerators" }, ...ticks(x) },
     showlegend: false,
   };
   for (const [place, [id, title, of, yaxis]] of charts.entries()) {
@@ -67,6 +69,13 @@ async function answer(base) {
     { ...axis, yaxis: { rangemode: "tozero", tickformat: ".0%", title: { text: "speed-up ÷ times as many" } } },
   );
   say(`Drawn: ${good.length} of ${made.points.length} counts can run.`);
+}
+
+/** Marks at the counts themselves, or at every so many where they would stand on top of each other. */
+function ticks(counts) {
+  const stride = Math.ceil(counts.length / MOST_TICKS);
+  const marked = counts.filter((_, place) => place % stride === 0);
+  return { tickvals: marked, ticktext: marked.map(String) };
 }
 
 function days({ duration_hours: { p10, p50, p90 } }) {

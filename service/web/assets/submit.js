@@ -15,6 +15,8 @@ const MOST_SHOWN = 200;
 
 const mediaType = (file) => (/\.(ndjson|jsonl)$/i.test(file.name) ? "application/x-ndjson" : "text/csv");
 
+const rowsOf = (many) => `${number(many, 7)} ${many === 1 ? "row" : "rows"}`;
+
 async function check(file) {
   const sent = { name: file.name, type: mediaType(file) };
   const path = `${IMPORT}?mode=check`;
@@ -24,15 +26,11 @@ async function check(file) {
     const report = await ask("POST", path, { body: file, type: sent.type });
     showCall({ method: "POST", path, sent, answer: report });
     const good = report.accepted + report.quarantined;
-    say(`${file.name}: ${number(report.rows, 7)} rows checked, nothing stored yet.`, "report-status");
+    say(`${file.name}: ${rowsOf(report.rows)} checked, nothing stored yet.`, "report-status");
     byId("report").replaceChildren(
       ...shown(report),
       good
-        ? h(
-            "button",
-            { type: "button", class: "primary", onclick: () => store(file, sent) },
-            `Store ${number(good, 7)} rows`,
-          )
+        ? h("button", { type: "button", class: "primary", onclick: () => store(file, sent) }, `Store ${rowsOf(good)}`)
         : h("p", {}, "There is nothing to store."),
     );
   } catch (problem) {
@@ -47,7 +45,7 @@ async function store(file, sent) {
     // The same file again is the same request: a second click stores nothing twice.
     const report = await ask("POST", path, { body: file, type: sent.type });
     showCall({ method: "POST", path, sent, answer: report });
-    say(`${file.name}: ${number(report.accepted + report.quarantined, 7)} rows stored.`, "report-status");
+    say(`${file.name}: ${rowsOf(report.accepted + report.quarantined)} stored.`, "report-status");
     byId("report").replaceChildren(...shown(report));
   } catch (problem) {
     failed(problem);
