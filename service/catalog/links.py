@@ -211,6 +211,10 @@ _PODS = {
     "TPU7x": 9216.0,
 }
 _BRIDGE_PAIR = 2.0
+# Judgement: servers of eight cards have two processors with four cards each, machines of up to four cards have one.
+_CARDS_OF_PROCESSOR = 4.0
+# Cards whose driver lets none read another's memory over PCIe: all that one sends another passes host memory.
+_NO_PEERS = re.compile(r"RTX-[2-5]0(?!00-Ada)")
 
 
 def _named(table: tuple[tuple[str, str], ...], slug: str) -> str:
@@ -228,9 +232,13 @@ def _pcie_generation(accelerator: Accelerator) -> int:
 
 
 def _inner(
-    wiring: Wiring, accelerator: Accelerator, per_node: float, catalog: Catalog
+    wiring: Wiring, accelerator: Accelerator, per_node: float, count: float, catalog: Catalog
 ) -> tuple[str, float, bool, float]:
-    """Name, GB/s, stated? and reach of the link inside the node."""
+    """Name, GB/s, stated? and reach of the link inside the node.
+
+    Where cards have no peer access, a ring of more than one processor hosts passes the link between two, which is
+    slower than their slots.
+    """
     slug = accelerator.slug
     name = _named(_INNER_LINKS, slug)
     if name:
@@ -241,7 +249,11 @@ def _inner(
     if bridged and (per_node <= _BRIDGE_PAIR or slug == "H200-NVL-141GB"):
         return "NVLink bridge", accelerator.link_gbs_bidirectional / 2, True, per_node
     generation = int(wiring.pcie_generation) if wiring.pcie_generation >= 3 else _pcie_generation(accelerator)
-    slot = catalog.interconnects[f"PCIe {min(generation, _pcie_generation(accelerator))}.0 x16"]
+    name = f"PCIe {min(generation, _pcie_generation(accelerator))}.0 x16"
+    together = min(per_node, count) if count == count else per_node
+    if together > _CARDS_OF_PROCESSOR and _NO_PEERS.match(slug):
+        name += " across processors"
+    slot = catalog.interconnects[name]
     return slot.name, slot.per_gpu_unidirectional_gbs, wiring.inner in {"pcie", "bridge", "nvlink"}, per_node
 
 
@@ -298,7 +310,7 @@ def links(
     if not per_node >= 1:
         per_node = max(1.0, min(8.0, count)) if count == count else 8.0
     wiring = parse_interconnect(interconnect) if interconnect else Wiring()
-    intra_name, intra_gbs, intra_stated, domain = _inner(wiring, accelerator, per_node, catalog)
+    intra_name, intra_gbs, intra_stated, domain = _inner(wiring, accelerator, per_node, count, catalog)
     inter_name, inter_gbs, inter_stated = _outer(wiring, inter_node_gbs, accelerator, per_node, catalog)
     several_nodes = count > per_node
     assumed = (per_node > 1 and count > 1 and not intra_stated) or (

@@ -35,7 +35,7 @@ def test_every_shipped_spelling_is_understood() -> None:
         ("NVLink; EFA between nodes", "H100-SXM5-80GB", 8, 450, 50),
         ("NVLink; EFA between nodes", "A100-SXM4-40GB", 8, 300, 6.25),
         ("Azure ND40rs_v2, NVLink", "V100-SXM2-32GB", 8, 150, 1.5625),
-        ("50 Gb/s Ethernet between nodes", "RTX-2080Ti", 8, 15.75, 0.78125),
+        ("50 Gb/s Ethernet between nodes", "RTX-2080Ti", 8, 10, 0.78125),
         ("NVLink; InfiniBand 100 Gb/sec (4X EDR)", "V100-SXM3-32GB", 16, 150, 6.25),
         ("NVLink; 4x100Gb RoCE", "A100-SXM4-80GB", 8, 300, 6.25),
         ("NeuronLink-v2; EFA 800/1600 Gb/s per node", "Trainium1", 16, 192, 6.25),
@@ -54,6 +54,13 @@ def test_bridges_join_pairs_only() -> None:
     catalog = load_catalog()
     four = links("NVLink bridges", None, catalog.accelerators["RTX-3090"], 4, 4, catalog)
     assert four.intra_name.startswith("PCIe")
+
+
+@pytest.mark.parametrize(("chip", "slower"), [("RTX-3090", True), ("RTX-A6000", False), ("A100-PCIe-40GB", False)])
+def test_eight_cards_without_peer_access_wait_for_the_link_between_processors(chip: str, slower: bool) -> None:
+    catalog = load_catalog()
+    four, eight = (links(None, None, catalog.accelerators[chip], 8, count, catalog) for count in (4, 8))
+    assert (eight.intra_gbs < four.intra_gbs) == slower
 
 
 def test_management_networks_do_not_carry_gradients() -> None:
