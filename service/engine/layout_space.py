@@ -96,9 +96,8 @@ def space(row: Row, stated: Collection[str], offloads: int = 1) -> Space:
 def policies(row: Row, stated: Collection[str], *, piped: bool, replicated: bool) -> Policies:
     """How the layouts of a run with or without a pipeline, and with or without replicas, may hold their states.
 
-    Plain replicas do what `zero1` does and hold more; `hsdp` holds more than `fsdp` and, as messages are counted here,
-    gains nothing by it. DeepSpeed's pipelines shard no gradients (its documentation of ZeRO), and gathering weights
-    anew for every micro-batch drowns a pipeline.
+    Plain replicas do what `zero1` does and hold more. DeepSpeed's pipelines shard no gradients (its documentation of
+    ZeRO), and gathering weights anew for every micro-batch drowns a pipeline.
     """
     language = _is_language(row)
     recompute = ("none", "selective", "full") if language else ("none",)
@@ -112,7 +111,7 @@ def policies(row: Row, stated: Collection[str], *, piped: bool, replicated: bool
         return Policies(("ddp",), 1, recompute)
     if piped:
         return Policies(("zero1",), 2, recompute)
-    return Policies(("zero1", "zero2", "fsdp"), 5, recompute)
+    return Policies(("zero1", "zero2", "fsdp", "hsdp"), 5, recompute)
 
 
 def number(row: Row, name: str, default: float) -> float:

@@ -283,28 +283,38 @@ def _replica_messages(
     table: Table, layout: Layout, local_parameters: FloatArray, trained_share: FloatArray
 ) -> dict[str, FloatArray]:
     """Bytes between copies of the model, and of the optimizer, per step."""
-    sharded = table.among("sharding", SHARDS_WEIGHTS)
+    sharded, hybrid = table.among("sharding", SHARDS_WEIGHTS), table.among("sharding", ("hsdp",))
     replicas = layout.data * layout.context
-    ring = np.where(replicas > 1, (replicas - 1) / replicas, 0.0)
     trained = local_parameters * trained_share
     gradients = trained * np.where(table.among("precision", ("fp32", "tf32")), 4.0, 2.0)
-    # Sharded weights are gathered forward and backward, and gradients scattered, for every micro-batch anew.
-    gathered = layout.micro_batches * ring * (gradients + 2.0 * local_parameters * MESSAGE_BYTES)
     node = _domain(table)
     across = (replicas * layout.tensor > node) & (table["count"] > node)
     ranks_in_node = np.maximum(np.minimum(node / layout.tensor, replicas), 1.0)
+    # Sharded weights are gathered forward and backward, and gradients scattered, for every micro-batch anew: by hybrid
+    # shards within the node, which holds a whole copy; once a step each rank reduces its shard with other nodes' (of
+    # PyTorch's FSDP2: set_requires_all_reduce).
+    holders = np.where(hybrid, ranks_in_node, replicas)
+    gathered = layout.micro_batches * _ring(holders) * (gradients + 2.0 * local_parameters * MESSAGE_BYTES)
+    reduced = 2.0 * _ring(replicas / holders) * gradients / holders
+    links = np.where(hybrid, 1.0, ranks_in_node)
     rounds = np.where(sharded, filled(table["layers"], 0.0) * layout.micro_batches, 1.0)
-    states = trained / np.where(table.among("sharding", SHARDS_OPTIMIZER), np.maximum(replicas, 1.0), 1.0)
+    states = trained / np.where(table.among("sharding", SHARDS_OPTIMIZER), np.maximum(holders, 1.0), 1.0)
     optimizer_bytes = table.mapped("optimizer", OPTIMIZER_BYTES, 28.0)
     offload_bytes = table.mapped("offload", OFFLOAD_BYTES, 0.0)
     return {
-        "gradient_bytes": np.where(sharded, gathered, 2.0 * gradients * ring),
+        "gradient_bytes": np.where(hybrid, reduced, np.where(sharded, gathered, 2.0 * gradients * _ring(replicas))),
         "gradient_messages": np.where(replicas > 1, 2.0 * np.log2(np.maximum(replicas, 2.0)) * rounds, 0.0),
-        "data_inter": np.where(across, table["inter_gbs"] * 1e9 * ranks_in_node, np.inf),
+        "data_inter": np.where(across, table["inter_gbs"] * 1e9 * links, np.inf),
+        "node_bytes": np.where(hybrid, gathered, 0.0),
         "data_is_sharded": sharded.astype(np.float64),
         "optimizer_bytes": np.where(table.among("mode", ("fwd_bwd",)), 0.0, states * optimizer_bytes),
         "offload_bytes": states * offload_bytes,
     }
+
+
+def _ring(ranks: FloatArray) -> FloatArray:
+    """Share of a message that each of so many ranks sends on when it is gathered or scattered, shape (n,)."""
+    return np.where(ranks > 1, (ranks - 1) / np.maximum(ranks, 1.0), 0.0)
 
 
 def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[str, FloatArray]:

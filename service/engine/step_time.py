@@ -115,7 +115,8 @@ def _parts(columns: Mapping[str, FloatArray], values: FloatArray) -> dict[str, F
     # One-forward-one-backward: the slowest stage does all micro-batches, the others fill and drain the pipe once.
     bubble = (c["pipeline"] - 1.0) / c["virtual"] * np.maximum(micro - work * gemm * c["head_share"], 0.0)
 
-    reduction = c["gradient_bytes"] / np.minimum(intra, c["data_inter"] / across) + c["gradient_messages"] * latency
+    between = np.minimum(intra, c["data_inter"] / across)
+    reduction = c["gradient_bytes"] / between + c["node_bytes"] / intra + c["gradient_messages"] * latency
     window = (
         np.where(c["data_is_sharded"] > 0, m, 1.0)
         * (busy + launch_exposed)
