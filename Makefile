@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-callbacks bench-torch lint format accuracy accuracy-full readme scaling plan-ranking bench kill-loop poison calibrate openapi lock bench-lock clean
+.PHONY: help setup run test test-slow test-callbacks bench-torch lint format accuracy accuracy-full readme scaling plan-ranking bench kill-loop poison load fuzz fuzz-api audit calibrate openapi lock bench-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -80,12 +80,27 @@ bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed
 	$(BIN)/python -m tests.benchmarks.import_rate
 	$(BIN)/python -m tests.benchmarks.import_rate --postgresql
+	$(BIN)/python -m tests.benchmarks.unit_costs
 
 kill-loop: setup ## submit without pause while the service is killed forty times
 	TRAINCAST_TEST_KILLS=40 $(BIN)/python -m pytest tests/submissions/test_processes.py -k survives
 
 poison: setup ## how far malicious submissions move predictions on clean sources
 	$(BIN)/python -m tests.benchmarks.poison
+
+load: setup ## two replicas under mixed traffic, a calibration swapped, one killed (ARGS="--minutes 3"; by default 10)
+	$(BIN)/python -m tests.benchmarks.load $(ARGS)
+
+fuzz: setup ## mutate files under the readers' coverage, a minute a reader (needs atheris; ARGS="csv --seconds 600")
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+fuzz-api: setup ## turn the API's description against the service (minutes; ARGS="--max-examples 100 --postgresql")
+	$(BIN)/python -m tests.fuzz.api $(ARGS)
+
+# Told apart from findings: where nobody answers for vulnerabilities, nothing was audited.
+audit: setup ## known vulnerabilities of the locked packages (asks the Python packaging advisory database)
+	@$(BIN)/pip-audit --strict --requirement server.lock --disable-pip --require-hashes $(ARGS) || \
+		{ echo "pip-audit failed: findings are listed above; without a list, its service could not be reached."; exit 1; }
 
 calibrate: setup ## fit the shipped calibration from the shipped measurements
 	$(BIN)/traincast calibrate

@@ -1,14 +1,25 @@
 """What is wrong with a request, as answers and clients say it; needs nothing of the server."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _whole_characters(said: str) -> str:
+    return said.encode("utf-8", errors="replace").decode()
+
+
+Said = Annotated[str, AfterValidator(_whole_characters)]
+"""Text that may quote what was sent; halves of characters (lone surrogates), which no answer can be written with, are
+question marks."""
 
 
 class FieldError(BaseModel):
     """What is wrong with one field of the request, and what to do about it."""
 
-    field: str = Field(description="JSON path of the field.", examples=["hardware.accelerator"])
-    message: str = Field(description="What is wrong.", examples=["unknown accelerator 'H1000'"])
-    hint: str | None = Field(None, description="What would be right.", examples=["did you mean 'H100-SXM5-80GB'?"])
+    field: Said = Field(description="JSON path of the field.", examples=["hardware.accelerator"])
+    message: Said = Field(description="What is wrong.", examples=["unknown accelerator 'H1000'"])
+    hint: Said | None = Field(None, description="What would be right.", examples=["did you mean 'H100-SXM5-80GB'?"])
 
 
 class ProblemDocument(BaseModel):
@@ -19,7 +30,7 @@ class ProblemDocument(BaseModel):
     type: str = Field(description="Names the kind of problem.", examples=["urn:traincast:problem:unprocessable"])
     title: str = Field(description="The kind of problem in words.", examples=["Unprocessable"])
     status: int = Field(description="The HTTP status.", examples=[422])
-    detail: str = Field(
+    detail: Said = Field(
         description="What went wrong this time.", examples=["hardware.accelerator: unknown accelerator 'H1000'"]
     )
     request_id: str | None = Field(

@@ -32,8 +32,8 @@ def restored(databases: Databases, original: str, folder: Path) -> str:
             connection.execute("VACUUM INTO ?", (str(backup),))
         return f"sqlite:///{backup}"
     backup, empty = folder / "backup.dump", databases.empty()
-    dump = [POSTGRESQL / "pg_dump", "--format=custom", f"--file={backup}", original]
-    restore = [POSTGRESQL / "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={empty}", backup]
+    dump = [str(POSTGRESQL / "pg_dump"), "--format=custom", f"--file={backup}", original]
+    restore = [str(POSTGRESQL / "pg_restore"), "--no-owner", "--exit-on-error", f"--dbname={empty}", str(backup)]
     for command in (dump, restore):
         outcome = subprocess.run(command, capture_output=True, text=True, check=False)
         assert outcome.returncode == 0, outcome.stderr

