@@ -67,7 +67,10 @@ def warnings_of(
 def _fit(resolution: Resolved, memory: Memory, remedies: Sequence[Remedy] | None) -> list[str]:
     if not memory.fits:
         space = f" of {memory.available_gb:g} GB" if memory.available_gb else ""
-        misfit = f"It is not predicted to fit: about {memory.peak_gb.p50:.3g} GB{space} on each accelerator."
+        # Three digits, but none of a power: 1,190 rather than 1.19e+03.
+        misfit = (
+            f"It is not predicted to fit: about {float(f'{memory.peak_gb.p50:.3g}'):,g} GB{space} on each accelerator."
+        )
         if remedies:
             misfit += f" It would with {'; or '.join(_way(way) for way in remedies[:3])}."
         elif remedies is not None:

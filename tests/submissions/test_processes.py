@@ -98,6 +98,8 @@ def ids_of_teams(database: str) -> list[str]:
     return asyncio.run(read())
 
 
+# PostgreSQL is a process of its own, which the service's death leaves alone; the SQLite file is written by who dies.
+@pytest.mark.slow_on("postgresql")
 def test_what_was_acknowledged_survives_kills(seeded_database: str) -> None:
     """Three callers submit without pause, each retrying under its key until it is answered, while the service is killed
     at random moments."""

@@ -83,7 +83,7 @@ function shown(report) {
     (one, other) => KINDS.indexOf(other.outcome) - KINDS.indexOf(one.outcome) || one.row - other.row,
   );
   const rows = items.slice(0, MOST_SHOWN).map((item) => [
-    String(item.row),
+    [h("span", { class: "narrow" }, "Row "), String(item.row)],
     h("span", { class: `badge ${tone(item.outcome)}` }, item.outcome),
     item.errors
       ? h(
