@@ -68,8 +68,10 @@ def served(folder: Path, **settings: str) -> Iterator[Served]:
         service.process.wait()
 
 
-def test_the_log_is_json_with_the_callers_ids_and_without_what_they_sent(tmp_path: Path) -> None:
-    with served(tmp_path) as service, httpx.Client(base_url=service.url()) as http:
+@pytest.mark.slow_on("postgresql")
+def test_the_log_is_json_with_the_callers_ids_and_without_what_they_sent(seeded_database: str, tmp_path: Path) -> None:
+    settings = {"TRAINCAST_DATABASE_URL": seeded_database}
+    with served(tmp_path, **settings) as service, httpx.Client(base_url=service.url()) as http:
         http.get("/healthz")
         sent = {"x-request-id": "build-17", "traceparent": PARENT, "authorization": "Bearer trc_secret_key"}
         http.post("/v1/estimates?secret=query", json=QUESTION | {"site": "secret-site"}, headers=sent)
@@ -86,8 +88,9 @@ def test_the_log_is_json_with_the_callers_ids_and_without_what_they_sent(tmp_pat
     assert not [line for line in lines if "/healthz" in line["message"]], "probes are not worth a line"
 
 
-def test_a_service_asked_to_stop_finishes_what_it_has_taken(tmp_path: Path) -> None:
-    with served(tmp_path) as service:
+@pytest.mark.slow_on("postgresql")
+def test_a_service_asked_to_stop_finishes_what_it_has_taken(seeded_database: str, tmp_path: Path) -> None:
+    with served(tmp_path, TRAINCAST_DATABASE_URL=seeded_database) as service:
         url = service.url()
 
         def lines() -> Iterator[bytes]:
@@ -132,7 +135,8 @@ def test_metrics_tell_of_predictions_errors_calibrations_and_connections(ours: T
     assert value("traincast_database_pool_size") > 0
 
 
-def test_spans_reach_the_collector_that_the_environment_names(tmp_path: Path) -> None:
+@pytest.mark.slow_on("postgresql")
+def test_spans_reach_the_collector_that_the_environment_names(seeded_database: str, tmp_path: Path) -> None:
     received: list[bytes] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -147,7 +151,8 @@ def test_spans_reach_the_collector_that_the_environment_names(tmp_path: Path) ->
     with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
         threading.Thread(target=collector.serve_forever, daemon=True).start()
         endpoint = f"http://127.0.0.1:{collector.server_port}"
-        with served(tmp_path, TRAINCAST_TRACING="true", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as service:
+        settings = {"TRAINCAST_DATABASE_URL": seeded_database, "TRAINCAST_TRACING": "true"}
+        with served(tmp_path, **settings, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as service:
             httpx.get(f"{service.url()}/v1/sources?limit=1", headers={"traceparent": PARENT})
         collector.shutdown()
     spans = b"".join(received)

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import httpx
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp_types import ToolAnnotations
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from service.client import AsyncTraincast, TraincastError
 from service.configuration import Data, Hardware, Model, Provenance, Result, Software, Training
@@ -157,10 +158,23 @@ def toolbox(service: Service, version: str) -> MCPServer:
         service: How they reach the API.
         version: Of this service.
     """
-    server = MCPServer("traincast", title="Traincast", instructions=INSTRUCTIONS, version=version, log_level="WARNING")
-    for tool, annotations in TOOLS.items():
-        server.add_tool(_bound(tool, service), name=tool.__name__, annotations=annotations)
-    return server
+    tools = [_strict(Tool.from_function(_bound(tool, service), annotations=hints)) for tool, hints in TOOLS.items()]
+    return MCPServer(
+        "traincast",
+        title="Traincast",
+        instructions=INSTRUCTIONS,
+        version=version,
+        tools=tools,
+        log_level="WARNING",
+    )
+
+
+def _strict(tool: Tool) -> Tool:
+    """The tool with unknown arguments refused, as the API refuses unknown fields; by itself it drops them unsaid."""
+    taken = tool.fn_metadata.arg_model
+    strict = create_model(taken.__name__, __base__=taken, __cls_kwargs__={"extra": "forbid"})
+    metadata = tool.fn_metadata.model_copy(update={"arg_model": strict})
+    return tool.model_copy(update={"fn_metadata": metadata, "parameters": strict.model_json_schema(by_alias=True)})
 
 
 def _bound(tool: Callable[..., Any], service: Service) -> Callable[..., Any]:

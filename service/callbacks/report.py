@@ -135,7 +135,11 @@ class Reporter:
             whole[section] |= {name: value for name, value in fields.items() if value is not None}
         for section in ("model", "data", "hardware", "training", "software", "provenance"):
             stated: Any = self.options.get(section, {})
-            whole[section] |= {_BARE[section]: stated} if isinstance(stated, str) else dict(stated)
+            fields = {_BARE[section]: stated} if isinstance(stated, str) else dict(stated)
+            if section == "hardware" and fields.get("count", whole[section]["count"]) != whole[section]["count"]:
+                # Processes that aren't what is counted don't show how many of that there are in a machine either.
+                del whole[section]["per_node"]
+            whole[section] |= fields
         about = {name: self.options[name] for name in ("visibility", "site", "estimate_id") if name in self.options}
         return {name: fields for name, fields in whole.items() if fields} | about
 

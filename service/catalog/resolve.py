@@ -7,6 +7,7 @@ caller leaves open is chosen so that it fits in memory.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from service.catalog.achievable import matmul_share
 from service.catalog.catalog import Accelerator, Catalog, CatalogModel
 from service.catalog.contradictions import contradictions
 from service.catalog.links import links
+from service.catalog.precisions import TYPICAL_FLOP_PER_BYTE, stand_in, stand_in_tflops, usual_precision
 from service.catalog.resolution import (
     Assumption,
     Flat,
@@ -22,7 +24,6 @@ from service.catalog.resolution import (
     Values,
     is_nan,
     number,
-    or_zero,
     stated_number,
     to_number,
 )
@@ -33,6 +34,7 @@ from service.engine.judge import Judge
 from service.engine.layout import Flaw
 from service.engine.machine import chip_group
 from service.engine.operations import COUNTED_BY_PARAMETERS, TRANSFORMER_FAMILIES
+from service.engine.step_inputs import OPTIMIZER_BYTES
 from service.engine.table import Table
 
 HALF_PRECISIONS = ("bf16", "fp16")
@@ -181,29 +183,6 @@ def _accelerator(flat: Flat, catalog: Catalog, errors: list[Flaw]) -> Accelerato
     return chip
 
 
-PRECISION_FALLBACK = {
-    "fp4": ("fp8", "bf16", "fp16", "tf32", "fp32"),
-    "fp8": ("bf16", "fp16", "tf32", "fp32"),
-    "bf16": ("fp16", "tf32", "fp32"),
-    "fp16": ("bf16", "tf32", "fp32"),
-    "tf32": ("fp32", "bf16", "fp16"),
-    "fp32": ("tf32", "bf16", "fp16"),
-}
-
-
-# FLOP per byte of cards whose data sheet gives no peak at any precision: P100 to T4 span 13 to 200.
-TYPICAL_FLOP_PER_BYTE = 20.0
-
-
-def usual_precision(chip: Accelerator, family: str) -> str:
-    """What most train with on a chip: bf16 where it exists, else fp16 where that is faster than fp32, else fp32."""
-    if chip.bf16_tflops > 1.5 * or_zero(chip.fp32_tflops):
-        return "bf16" if family in TRANSFORMER_FAMILIES or chip.vendor != "nvidia" else "fp16"
-    if chip.fp16_tflops > 1.5 * or_zero(chip.fp32_tflops):
-        return "fp16"
-    return "fp32"
-
-
 def _training(
     flat: Flat,
     catalog: Catalog,
@@ -230,10 +209,7 @@ def _training(
             errors.append(
                 Flaw("training.precision", f"{chip.slug} has no {precision} matrix units", f"use {usual} on this chip")
             )
-        peak = next(
-            (value for other in PRECISION_FALLBACK.get(precision, ("fp32",)) if (value := chip.peak_tflops(other)) > 0),
-            or_zero(chip.memory_bandwidth_gbs) * TYPICAL_FLOP_PER_BYTE / 1e3 or 10.0,
-        )
+        peak = stand_in_tflops(chip, precision)
     values["precision"], values["mode"], values["peak_tflops"] = precision, mode, peak
     values["matmul_share"] = matmul_share(catalog, chip.slug, precision)
     optimizer = str(flat.get("training.optimizer") or "")
@@ -337,11 +313,19 @@ def _doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | 
             f"{which}: the work of a typical model of its family stands in; {meant} "
             "model.forward_gmacs, or of sequences model.parameters, of Transformers a shape or model.huggingface_config"
         )
+    optimizer = str(values["optimizer"])
+    if optimizer not in OPTIMIZER_BYTES:
+        known = difflib.get_close_matches(optimizer, OPTIMIZER_BYTES, n=1) or sorted(OPTIMIZER_BYTES)
+        found.append(
+            f"training.optimizer {optimizer!r} is not known, and reckoned with the memory and work of adamw; "
+            f"known: {', '.join(known)}"
+        )
     precision = str(values["precision"])
     if precision in HALF_PRECISIONS and math.isnan(chip.peak_tflops(precision)):
-        usual = usual_precision(chip, str(values["family"]))
+        usual, other = usual_precision(chip, str(values["family"])), stand_in(chip, precision)
         found.append(
-            f"{chip.slug} has no {precision} units; the speed of another precision stands in: {usual} is usual"
+            f"{chip.slug} has no {precision} units: it is reckoned with "
+            f"{'a typical speed' if other is None else f'the speed of {other}'}; {usual} is usual"
         )
     return found
 

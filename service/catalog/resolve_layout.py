@@ -259,7 +259,7 @@ def _with_defaults(values: Values) -> Values:
     for name in ("tensor_parallel", "pipeline_parallel", "context_parallel"):
         filled.setdefault(name, 1.0)
     model = float(filled["tensor_parallel"]) * float(filled["pipeline_parallel"]) * float(filled["context_parallel"])
-    filled.setdefault("data_parallel", float(filled["count"]) / model)
+    filled.setdefault("data_parallel", max(float(filled["count"]), 1.0) / model)
     filled.setdefault("micro_batch", 1.0)
     return filled
 

@@ -123,7 +123,8 @@ def number(row: Row, name: str, default: float) -> float:
 
 
 def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> Space:
-    count, batch = number(row, "count", 1.0), number(row, "global_batch", math.nan)
+    # A part of an accelerator, one tile of two, is one rank.
+    count, batch = max(number(row, "count", 1.0), 1.0), number(row, "global_batch", math.nan)
     pipelines, chunks = _pipelines(row, stated, count)
     experts = _experts(row, stated)
     tensor, stage, context = _mesh(
@@ -146,7 +147,7 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
         if bad.any():
             rejected[reason] += int(weights[bad].sum()) * each
 
-    whole = np.isclose(data, np.round(data)) & np.isclose(data * model, count) & (data >= 1) if count >= 1 else data > 0
+    whole = np.isclose(data, np.round(data)) & np.isclose(data * model, count) & (data >= 1)
     put_aside(DOES_NOT_DIVIDE, ~whole, weight, len(experts) * micros)
     small = whole & (data > batch) if batch > 0 else np.zeros_like(whole)
     put_aside(BATCH_TOO_SMALL, small, weight, len(experts) * micros)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
+from pydantic_core import PydanticCustomError
 
 from service.configuration import WHOLE, Configuration
 
@@ -36,13 +37,19 @@ class Quantity(BaseModel):
 Kind = Literal["on_demand", "spot", "reserved"]
 
 
+def _written(value: object) -> object:
+    if isinstance(value, int | float):
+        raise PydanticCustomError("date_type", "a date is text, not a number")
+    return value
+
+
 class Pricing(Strict):
     """Which price an accelerator-hour has: the caller's own, or the catalog's by provider, region, kind and date."""
 
     provider: str | None = Field(None, description="Provider in `/v1/prices`.", examples=["aws", "gcp"])
     region: str | None = Field(None, description="The provider's region.", examples=["us-east-1"])
     kind: Kind = Field("on_demand", description="How it is rented.")
-    date: datetime.date | None = Field(
+    date: Annotated[datetime.date, BeforeValidator(_written)] | None = Field(
         None, description="Prices as they were on this day; the newest if not given.", examples=["2026-08-01"]
     )
     usd_per_accelerator_hour: NotNegative | None = Field(

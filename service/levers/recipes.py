@@ -22,9 +22,11 @@ def optimizers(situation: Situation) -> Wanted:
         return
     fewer = situation.assume.optimizer_steps
     for name in dict.fromkeys([*OPTIMIZERS, *fewer]):
-        if name == now:
-            continue
         share = fewer.get(name)
+        if name == now:
+            if share is not None:
+                yield Unsuited(f"optimizer-{name}", "it is the run's own: assume.optimizer_steps are over its steps")
+            continue
         if share is not None and not situation.samples_to_train > 0:
             yield Unsuited(f"optimizer-{name}", NO_AMOUNT)
             continue

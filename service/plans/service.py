@@ -12,10 +12,12 @@ import numpy as np
 from pydantic import JsonValue
 
 from service.catalog.catalog import Catalog
+from service.configuration import Training
 from service.engine.distribution import Distribution, probability_at_most
 from service.engine.search import search
 from service.engine.table import BoolArray, FloatArray
 from service.estimates.quantities import rounded
+from service.estimates.remedies import LAYOUT
 from service.estimates.schemas import Assumption, Estimate, EstimateRequest, Quantity
 from service.estimates.service import estimate_many
 from service.estimates.warnings import CERTAIN_ENOUGH, NARROW_FIT
@@ -256,16 +258,23 @@ def _nearest_feasible(
 ) -> list[NearestFeasible]:
     """The least changes under which there is a plan, each tried."""
     ways: dict[str, NearestFeasible] = {}
+    released: dict[str, JsonValue] = {}
 
     def add(finalists: Sequence[_Finalist], reason: str) -> None:
         for finalist in finalists[:1]:
-            way = _feasible(request, finalist, reason)
+            way = _feasible(request, finalist, released, reason)
             ways.setdefault(str(way.change), way)
 
     if not finalists:
         others = [count for count in FURTHER_COUNTS if count not in counts]
         limited = request.deadline_hours is not None or request.budget_usd is not None
         larger = _search(request, others, catalog, standpoint, only_least=not limited).finalists
+        kept = {name: value for name, value in request.training.stated().items() if f"training.{name}" not in LAYOUT}
+        if not larger and len(kept) < len(request.training.stated()):
+            # No number does it as it is laid out.
+            released |= {f"training.{name}": None for name in request.training.stated() if name not in kept}
+            open_request = request.model_copy(update={"training": Training.model_validate(kept)})
+            larger = _search(open_request, sorted({*counts, *others}), catalog, standpoint, only_least=True).finalists
         by_count = sorted(_ranked(larger, request.objective), key=lambda finalist: finalist.place.count)
         for accelerator in dict.fromkeys(finalist.place.accelerator for finalist in by_count):
             of_chip = [finalist for finalist in by_count if finalist.place.accelerator == accelerator]
@@ -295,10 +304,12 @@ def _keeping(request: PlanRequest, finalists: Sequence[_Finalist]) -> list[_Fina
     return [finalist for finalist in finalists if _refusal(request, finalist.estimate) is None]
 
 
-def _feasible(request: PlanRequest, finalist: _Finalist, reason: str) -> NearestFeasible:
-    """What of the request has to change for a forecast to be a plan."""
+def _feasible(
+    request: PlanRequest, finalist: _Finalist, released: Mapping[str, JsonValue], reason: str
+) -> NearestFeasible:
+    """What of the request has to change for a forecast to be a plan, besides the fields that are released."""
     count, estimate, hardware = finalist.place.count, finalist.estimate, request.hardware
-    change: dict[str, JsonValue] = {}
+    change: dict[str, JsonValue] = dict(released)
     if count > hardware.max_count:
         change["hardware.max_count"] = count
     if hardware.counts is not None and count not in hardware.counts:

@@ -72,6 +72,9 @@ async def test_what_is_wrong_is_told_so_that_an_agent_can_mend_it(served: tuple[
         misspelt = await agent.call_tool("estimate", RUN | {"training": {"precison": "fp16"}})
         assert misspelt.is_error
         assert "precison" in misspelt.content[0].text
+        unheard = await agent.call_tool("estimate", RUN | {"dataset": "imagenet-1k"})
+        assert unheard.is_error
+        assert "dataset" in unheard.content[0].text
 
 
 @pytest.mark.anyio
@@ -90,7 +93,14 @@ async def test_submitting_takes_a_key_of_ones_own(served: tuple[str, str, str]) 
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("remote", [True, False], ids=["of a service", "of the settings' database"])
+@pytest.mark.parametrize(
+    "remote",
+    [
+        pytest.param(True, id="of a service"),
+        # It loads the engine and the whole service in a process of its own.
+        pytest.param(False, id="of the settings' database", marks=pytest.mark.slow),
+    ],
+)
 async def test_the_same_tools_over_standard_input_and_output(
     served: tuple[str, str, str], tmp_path: Path, remote: bool
 ) -> None:

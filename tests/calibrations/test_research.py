@@ -55,6 +55,7 @@ def test_the_learning_curve_judges_every_point_on_the_same_rows(few: Measured) -
     assert np.isfinite(predicted[0]).sum() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_layer_that_learns_what_is_there_wins(few: Measured) -> None:
     timed = np.isfinite(few.log_seconds)

@@ -45,6 +45,13 @@ def test_a_dry_run_says_what_it_would_submit(tmp_path: Path, capsys: pytest.Capt
     assert "dry run" in capsys.readouterr().err
 
 
+def test_a_count_that_this_process_cannot_see_says_nothing_of_its_machines() -> None:
+    timer = timed(hardware={"accelerator": "T4", "count": 8})
+    train(timer)
+    assert timer.measurement is not None
+    assert timer.measurement["hardware"] == {"accelerator": "T4", "count": 8}
+
+
 def test_it_submits_what_it_measured(ours: Team) -> None:
     timer = timed(url=str(ours.http.base_url), key=ours.key, submit=True, visibility="team")
     train(timer)

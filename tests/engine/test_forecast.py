@@ -52,7 +52,8 @@ def test_a_stored_calibration_predicts_what_it_did_before(forecaster: Forecaster
     table = table_of(GPT3, LLAMA, RESNET)
     again = Forecaster.load(forecaster.dump())
     assert np.allclose(seconds(again, table), seconds(forecaster, table))
-    assert again.dump() == Forecaster.load(again.dump()).dump()
+    stored = again.dump()
+    assert Forecaster.load(stored).dump() == stored
 
 
 def test_a_file_that_is_no_calibration_is_refused(forecaster: Forecaster) -> None:

@@ -244,17 +244,38 @@ def test_a_model_that_is_probably_another_one_is_doubted(
             "what is given of the model does not say",
             id="no size",
         ),
+        pytest.param({"training": {"mode": "lora", "optimizer": "shampoo"}}, "adamw", id="unknown optimizer"),
         pytest.param({"data": {"tokens": 4096e3, "samples": 1000, "sequence_length": 4096}}, None, id="the same twice"),
         pytest.param(
             {"model": {"family": "rnn", "parameters": 1e8}, "data": {"samples": 1e6}}, None, id="size by parameters"
         ),
     ],
 )
-def test_an_amount_or_a_size_that_is_not_as_stated_is_told(
+def test_what_is_not_reckoned_with_as_stated_is_told(
     client: httpx.Client, changes: dict[str, Any], says: str | None
 ) -> None:
     warnings = [text for text in estimate(client, LLAMA, **changes)["warnings"] if "fit" not in text]
     assert says in warnings[0] if says else not warnings
+
+
+@pytest.mark.parametrize("model", ["bert-large", "resnet-50"])
+def test_half_an_accelerator_is_a_tile_that_runs_alone(client: httpx.Client, model: str) -> None:
+    request = {"model": {"name": model}, "data": {"samples": 1e6}, "training": {"global_batch": 64}}
+    half, whole = (estimate(client, request, hardware={"accelerator": "MI250X", "count": count}) for count in (0.5, 1))
+    assert half["layout"]["data_parallel"] == 1
+    assert half["throughput"]["samples_per_second"]["p50"] < whole["throughput"]["samples_per_second"]["p50"]
+    assert half["accelerator_hours"]["p50"] == pytest.approx(0.5 * half["duration_hours"]["p50"], rel=1e-5)
+
+
+def test_bf16_is_no_way_around_a_chip_without_it(client: httpx.Client) -> None:
+    chip = {"accelerator": "V100-SXM2-32GB", "count": 8}
+    hours, said = {}, {}
+    for precision in ("fp32", "fp16", "bf16"):
+        answer = estimate(client, LLAMA, hardware=chip, training={"precision": precision, "mode": "lora"})
+        hours[precision], said[precision] = answer["duration_hours"]["p50"], " ".join(answer["warnings"])
+    assert hours["fp16"] < hours["bf16"] < 1.2 * hours["fp32"]
+    assert "has no bf16 units" in said["bf16"]
+    assert "units" not in said["fp16"]
 
 
 def test_a_narrow_fit_says_how_likely_it_is_and_what_would_help(client: httpx.Client) -> None:

@@ -255,6 +255,7 @@ def test_what_the_caller_assumes_is_used_or_answered(find: Find) -> None:
     for name in ("better-data", "optimizer-lion", "augmentation", "self-supervised-pretraining", "global-batch"):
         assert reason(found, name)
     assert "finetune_samples" in reason(find(RESNET, assume={"finetune_tokens": 1e6}), "transfer-learning")
+    assert "the run's own" in reason(find(RESNET, assume={"optimizer_steps": {"sgd": 0.5}}), "optimizer-sgd")
 
 
 def test_a_target_loss_gives_way_to_the_amount_that_a_lever_sets(find: Find) -> None:

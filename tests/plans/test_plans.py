@@ -104,6 +104,8 @@ def test_an_estimate_that_leaves_the_layout_open_takes_the_plans(client: httpx.C
         ({"deadline_hours": "720"}, "deadline_hours", "without quotes"),
         ({"runs": True}, "runs", "without quotes"),
         ({"pricing": {"usd_per_accelerator_hour": True}}, "pricing.usd_per_accelerator_hour", "without quotes"),
+        ({"pricing": {"date": 20260801}}, "pricing.date", "as text"),
+        ({"pricing": {"date": "yesterday"}}, "pricing.date", "as text"),
         ({"goodput": {"recovery_seconds": "600"}}, "goodput.recovery_seconds", "without quotes"),
     ],
 )
@@ -185,6 +187,12 @@ def test_limits_are_kept_and_their_odds_told(client: httpx.Client) -> None:
             {"hardware": {"accelerators": ["Xeon-Phi-7250"], "counts": [64]}, "objective": "cost", "budget_usd": 1e9},
             {"objective", "budget_usd"},
             id="no price",
+        ),
+        pytest.param(
+            {"model": {"name": "gpt-3-175b"}, "hardware": {"accelerators": ["A100-SXM4-80GB"], "counts": [64]},
+             "training": {"tensor_parallel": 1, "pipeline_parallel": 1, "sharding": "zero1", "global_batch": 256}},
+            {"training.tensor_parallel", "training.pipeline_parallel", "training.sharding", "hardware.counts"},
+            id="a layout that no number of chips holds",
         ),
         pytest.param({"deadline_hours": 0.5}, {"deadline_hours"}, id="no time"),
         pytest.param({"budget_usd": 1}, {"budget_usd"}, id="no money"),

@@ -29,7 +29,7 @@ from tests.conftest import Databases, Team, make_key, serving
 from tests.submissions.samples import USUAL_RATE, sample
 
 PATH = "/v1/measurements"
-KILLS = int(os.environ.get("TRAINCAST_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("TRAINCAST_TEST_KILLS", "2"))
 """How often the service is killed; `make kill-loop` does so more often."""
 
 
