@@ -120,5 +120,5 @@ bench-lock: setup ## resolve the environment of test-callbacks and bench-torch i
 		--constraint requirements.lock --constraint - --output-file bench.lock pyproject.toml
 
 clean: ## remove the environment, caches and build outputs
-	rm -rf $(VENV) $(BENCH_VENV) build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+	rm -rf $(VENV) $(BENCH_VENV) build dist htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .schemathesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from service.faults import FieldError as FieldError
 from service.faults import ProblemDocument as ProblemDocument
@@ -157,7 +158,10 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        return render(request, _from_http(error))
+        problem = _from_http(error)
+        if problem.status == http.HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
+            problem.headers = {"allow": ", ".join(methods)}
+        return render(request, problem)
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
@@ -172,6 +176,17 @@ def render(request: Request, problem: Problem) -> JSONResponse:
     return JSONResponse(
         problem.document(request_id), status_code=problem.status, headers=headers, media_type=MEDIA_TYPE
     )
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods that the API has at a path; none for a path that is not the API's.
+
+    Each operation is a route of its own, and the first of them would name its own method alone (RFC 9110, section
+    15.5.6: all are to be named).
+    """
+    described: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    matching = (methods for path, methods in described.items() if compile_path(path)[0].match(request.url.path))
+    return sorted({method.upper() for methods in matching for method in methods})
 
 
 def _from_http(error: HTTPException) -> Problem:

@@ -19,13 +19,14 @@ counts = st.floats(min_value=1e-9, max_value=1e24, allow_nan=False)
 words = (
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30).map(str.strip).filter(bool)
 )
+plain = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5)
 fields: dict[str, st.SearchStrategy[Any]] = {
     "provenance.notes": words,
     "model.name": words,
     "model.family": st.sampled_from(get_args(Family)),
     "model.parameters": counts,
     "model.gated_mlp": st.booleans(),
-    "model.huggingface_config": st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3),
+    "model.huggingface_config": st.dictionaries(plain, st.integers() | plain, max_size=3),
     "data.sequence_length": counts,
     "training.precision": st.sampled_from(get_args(Precision)),
     "software.compile": st.booleans(),

@@ -127,3 +127,9 @@ def test_an_invalid_field_is_named_by_its_path(
 def test_an_invalid_parameter_says_that_it_is_one(bicycles: httpx.Client) -> None:
     document = problem(bicycles.post("/bicycles?copies=many", json={"wheels": {"diameter": 700}}), 422)
     assert "query.copies" in str(document["errors"])
+
+
+def test_a_wrong_method_is_answered_with_all_that_there_are(client: httpx.Client) -> None:
+    answer = client.put("/v1/calibrations")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, POST"

@@ -3,7 +3,7 @@
 import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from service.calibrations.tables import CalibrationRow
 
@@ -16,7 +16,9 @@ class CalibrationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    force: bool = Field(False, description="Put it in use even if it is worse on held-out sources than the one in use.")
+    force: StrictBool = Field(
+        False, description="Put it in use even if it is worse on held-out sources than the one in use."
+    )
 
 
 class HeldOutScore(BaseModel):

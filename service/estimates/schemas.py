@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
 from pydantic_core import PydanticCustomError
 
 from service.configuration import WHOLE, Configuration
@@ -139,7 +139,7 @@ class EstimateRequest(Configuration):
         description="Which published law relates loss, parameters and tokens: Hoffmann et al. 2022 (arXiv 2203.15556) "
         "or its re-fit by Besiroglu et al. 2024 (arXiv 2404.10102).",
     )
-    save: bool = Field(False, description="Keep the answer under an id (201, `GET /v1/estimates/{id}`).")
+    save: StrictBool = Field(False, description="Keep the answer under an id (201, `GET /v1/estimates/{id}`).")
 
     def configuration(self) -> dict[str, object]:
         """The configuration alone, flat: dotted names and what was stated of them."""

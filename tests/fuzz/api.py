@@ -10,6 +10,7 @@ missing key accepted. What it may find that is meant so is in ``schemathesis.tom
 import argparse
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ def main() -> None:
     parser.add_argument("--postgresql", action="store_true", help="on an embedded PostgreSQL instead of SQLite")
     parser.add_argument("--seed", type=int, help="repeats a run")
     arguments = parser.parse_args()
+    # Whoever ends it, as `timeout` does, ends the service too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     more = [] if arguments.seed is None else ["--seed", str(arguments.seed)]
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.postgresql:
