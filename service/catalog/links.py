@@ -224,7 +224,7 @@ def _named(table: tuple[tuple[str, str], ...], slug: str) -> str:
 def _pcie_generation(accelerator: Accelerator) -> int:
     """PCIe generation of the card's slot: NVIDIA 5 from Hopper's and consumer Blackwell's cards, 4 from Ampere."""
     slug = accelerator.slug
-    if re.match(r"H\d|GH|B\d|GB|RTX-50|RTX-PRO|MI3|RX-9|Gaudi[23]|Max-|TPU7x|Trainium[23]", slug):
+    if re.match(r"H\d|GH|B\d|GB|RTX-50\d\d(?!-Ada)|RTX-PRO|MI3|RX-9|Gaudi[23]|Max-|TPU7x|Trainium[23]", slug):
         return 5
     if accelerator.year >= 2020 or slug in {"MI50-32GB", "MI60", "Ascend-910A"}:
         return 3 if "MaxQ" in slug or slug.startswith("Apple") else 4
