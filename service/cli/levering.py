@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.computing import computed
 from service.cli.estimating import FLAGS, request_of
-from service.cli.words import Json, fail_with, service_at, shipped_forecaster
+from service.cli.words import Json, service_at
 
 
 def levers(
@@ -56,22 +57,10 @@ def levers(
 
 
 def _compute(request: dict[str, Any]) -> Any:
-    from pydantic import ValidationError
-
-    from service.catalog.catalog import load_catalog
-    from service.estimates.batch import cannot_run, invalid
-    from service.levers.schemas import Levers, LeversRequest
+    from service.levers.schemas import LeversRequest
     from service.levers.service import find_levers
-    from service.sites.standpoint import Standpoint
 
-    try:
-        asked = LeversRequest.model_validate(request)
-    except ValidationError as error:
-        fail_with(invalid(error).document())
-    found = find_levers(asked, load_catalog(), Standpoint(shipped_forecaster()))
-    if not isinstance(found, Levers):
-        fail_with(cannot_run(found).document())
-    return found
+    return computed(request, LeversRequest, find_levers)
 
 
 def _ask(url: str, request: dict[str, Any]) -> Any:

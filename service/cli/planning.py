@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from service.cli.computing import computed
 from service.cli.estimating import request_of
-from service.cli.words import Json, fail_with, service_at, shipped_forecaster
+from service.cli.words import Json, service_at
 
 # One flag each for what is asked most; every other field goes by its name with --set.
 FLAGS = {
@@ -94,22 +95,10 @@ def plan(
 
 
 def _compute(request: dict[str, Any]) -> Any:
-    from pydantic import ValidationError
-
-    from service.catalog.catalog import load_catalog
-    from service.estimates.batch import cannot_run, invalid
-    from service.plans.schemas import PlanAnswer, PlanRequest
+    from service.plans.schemas import PlanRequest
     from service.plans.service import make_plans
-    from service.sites.standpoint import Standpoint
 
-    try:
-        asked = PlanRequest.model_validate(request)
-    except ValidationError as error:
-        fail_with(invalid(error).document())
-    answer = make_plans(asked, load_catalog(), Standpoint(shipped_forecaster()))
-    if not isinstance(answer, PlanAnswer):
-        fail_with(cannot_run(answer).document())
-    return answer
+    return computed(request, PlanRequest, make_plans)
 
 
 def _ask(url: str, request: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli.computing import computed
 from service.cli.estimating import FLAGS, request_of
 from service.cli.words import Json, fail, fail_with, literal, pair, service_at, shipped_forecaster
 
@@ -110,7 +111,7 @@ def _swept_here(request: dict[str, Any]) -> Sweep:
     from service.sites.standpoint import Standpoint
     from service.sweeps.expansion import expand
     from service.sweeps.schemas import SweepRequest
-    from service.sweeps.service import sweep as computed
+    from service.sweeps.service import sweep as make_sweep
 
     try:
         curves = expand(SweepRequest.model_validate(request))
@@ -118,26 +119,14 @@ def _swept_here(request: dict[str, Any]) -> Sweep:
         fail_with(invalid(error).document())
     except Problem as problem:
         fail_with(problem.document())
-    return computed(curves, load_catalog(), Standpoint(shipped_forecaster()))
+    return make_sweep(curves, load_catalog(), Standpoint(shipped_forecaster()))
 
 
 def _offered_here(request: dict[str, Any]) -> Offers:
-    from pydantic import ValidationError
+    from service.offers.schemas import OfferRequest
+    from service.offers.service import offers as make_offers
 
-    from service.catalog.catalog import load_catalog
-    from service.estimates.batch import cannot_run, invalid
-    from service.offers.schemas import OfferRequest, Offers
-    from service.offers.service import offers as computed
-    from service.sites.standpoint import Standpoint
-
-    try:
-        asked = OfferRequest.model_validate(request)
-    except ValidationError as error:
-        fail_with(invalid(error).document())
-    answer = computed(asked, load_catalog(), Standpoint(shipped_forecaster()))
-    if not isinstance(answer, Offers):
-        fail_with(cannot_run(answer).document())
-    return answer
+    return computed(request, OfferRequest, make_offers)
 
 
 def _swept_there(url: str, request: dict[str, Any]) -> Sweep:

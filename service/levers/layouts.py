@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 from service.engine.step_inputs import SHARDS_WEIGHTS
+from service.estimates.remedies import LAYOUT
 from service.levers.trials import Situation, Trial, Wanted, plain
 
-# Fields that the layout search fills where they are left out.
-SEARCHED = (
-    "training.tensor_parallel",
-    "training.pipeline_parallel",
-    "training.context_parallel",
-    "training.expert_parallel",
-    "training.virtual_pipeline",
-    "training.data_parallel",
-    "training.micro_batch",
-    "training.gradient_accumulation",
-    "training.sharding",
-    "training.recompute",
-)
 LESS_RECOMPUTE = {"full": ("selective", "none"), "selective": ("none",)}
 MEMORY = "more memory on every accelerator"
 
@@ -71,7 +59,7 @@ def sharding(situation: Situation) -> Wanted:
 
 def searched_layout(situation: Situation) -> Wanted:
     """The layout that is chosen where none is stated."""
-    if released := situation.released(*SEARCHED):
+    if released := situation.released(*LAYOUT):
         yield Trial(
             "layout-search",
             "layout",

@@ -20,7 +20,6 @@ HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "referrer-policy": "same-origin",
-    "x-content-type-options": "nosniff",
 }
 REVALIDATED = {"cache-control": "no-cache"}
 """Kept by browsers, and asked for again with its ETag: after an upgrade no page runs a script of the one before."""
@@ -32,7 +31,7 @@ class Assets(StaticFiles):
     async def get_response(self, path: str, scope: Scope) -> Response:
         """The file, or 304 where the browser has it."""
         response = await super().get_response(path, scope)
-        response.headers.update(REVALIDATED | {"x-content-type-options": "nosniff"})
+        response.headers.update(REVALIDATED)
         return response
 
 
