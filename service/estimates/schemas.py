@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
 from pydantic_core import PydanticCustomError
 
-from service.configuration import WHOLE, Configuration
+from service.configuration import WHOLE, Configuration, flatten
 
 # Strict as the numbers of a configuration are: `true` and `"12"` are none.
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -143,7 +143,7 @@ class EstimateRequest(Configuration):
 
     def configuration(self) -> dict[str, object]:
         """The configuration alone, flat: dotted names and what was stated of them."""
-        return {name: value for name, value in self.flat().items() if "." in name and name.split(".")[0] in OBJECTS}
+        return flatten(self, OBJECTS)
 
 
 OBJECTS = ("model", "data", "hardware", "training", "software")
