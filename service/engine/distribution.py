@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,7 @@ FloatArray = NDArray[np.float64]
 
 # The standard normal quantile of 0.9: an 80 % interval reaches so many standard deviations from the median.
 Z90 = 1.2815515655446004
+BELOW_ABOVE = np.array([[-1.0], [1.0]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +52,19 @@ def exactly(values: ArrayLike) -> Distribution:
 
 def product(*factors: Distribution) -> Distribution:
     """The product of independent positive quantities, element by element (length 1 broadcasts)."""
-    median = np.prod(np.broadcast_arrays(*(factor.p50 for factor in factors)), axis=0)
+    median = reduce(np.multiply, (factor.p50 for factor in factors))
     # 0 x anything is exactly 0; ln(0/0) must not turn it into NaN.
     with np.errstate(divide="ignore", invalid="ignore"):
-        below = sum(np.where(factor.p50 > 0, np.log(factor.p50 / factor.p10), 0.0) ** 2 for factor in factors)
-        above = sum(np.where(factor.p50 > 0, np.log(factor.p90 / factor.p50), 0.0) ** 2 for factor in factors)
-    return Distribution(median * np.exp(-np.sqrt(below)), median, median * np.exp(np.sqrt(above)))
+        away = (np.log(np.stack((factor.p10, factor.p90)) / factor.p50) ** 2 for factor in factors)
+        squares = sum(np.where(factor.p50 > 0, square, 0.0) for factor, square in zip(factors, away, strict=True))
+    p10, p90 = median * np.exp(BELOW_ABOVE * np.sqrt(squares))
+    return Distribution(p10, median, p90)
 
 
 def total(parts: Iterable[Distribution]) -> Distribution:
     """The sum of independent non-negative quantities, element by element (length 1 broadcasts)."""
     listed = list(parts)
-    median = np.sum(np.broadcast_arrays(*(part.p50 for part in listed)), axis=0)
+    median = reduce(np.add, (part.p50 for part in listed))
     below = np.sqrt(sum((part.p50 - part.p10) ** 2 for part in listed))
     above = np.sqrt(sum((part.p90 - part.p50) ** 2 for part in listed))
     return Distribution(np.maximum(median - below, 0.0), median, median + above)

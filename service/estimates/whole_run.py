@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from service.catalog.operating_facts import operating_facts, publications
-from service.engine.distribution import Distribution, FloatArray, exactly
-from service.engine.economics import Goodput, GoodputOverrides, interruptions
+from service.engine.distribution import Distribution, FloatArray
+from service.engine.economics import Goodput, GoodputOverrides
 from service.engine.operating_facts import OperatingFacts
 from service.estimates.quantities import quantity, rounded
 from service.estimates.schemas import EstimateRequest, GoodputAnswer, GoodputBasis, Quantity
@@ -41,8 +41,7 @@ def constants(
     requests: Sequence[EstimateRequest], count: FloatArray, course: Goodput, facts: OperatingFacts
 ) -> dict[str, Distribution]:
     """What the course of each request's run was reckoned with, by field of `goodput`, shape (n,)."""
-    found = interruptions(count, facts, overrides(requests))
-    return {**found, "checkpoint_interval_hours": exactly(course.checkpoint_interval_hours)}
+    return course.constants
 
 
 def course_of(
