@@ -310,8 +310,8 @@ def cost_usd(accelerator_hours: Distribution, usd_per_accelerator_hour: Distribu
 
 def _either(stated: FloatArray, otherwise: Distribution) -> Distribution:
     """`stated` where it is not NaN, exactly; `otherwise` elsewhere."""
-    unknown = np.isnan(stated)
-    return Distribution(*(np.where(unknown, side, stated) for side in vars(otherwise).values()))
+    sides = np.array((otherwise.p10, otherwise.p50, otherwise.p90))
+    return Distribution(*np.where(np.isnan(stated), sides, stated))
 
 
 def _constants(chips: FloatArray, facts: OperatingFacts, given: GoodputOverrides) -> FloatArray:
