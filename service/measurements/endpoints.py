@@ -43,6 +43,8 @@ async def list_measurements(
 
     Every field of a configuration filters by its dotted name (`model.family=decoder`); a repeated parameter means any
     of its values; `hardware.count.at_least=64`, `hardware.count.at_most=512` and `model.name.contains=llama` compare.
+    Some thousand rows are looked through for a page: where few pass it has less than `limit`, or none, and more may
+    follow as long as there is a `next_cursor`.
     """
     filters = read_filters(request.query_params.multi_items())
     try:

@@ -93,6 +93,26 @@ async def test_pages_join_into_the_whole_without_gap_or_repeat(session: AsyncSes
     assert paged == everything
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [Filter("training.tensor_parallel", (8,))],
+        [Filter("model.family", ("decoder",)), Filter("training.tensor_parallel", (8,))],
+        [Filter("model.family", ("moe", "gnn"))],
+    ],
+    ids=["no index", "an index narrows", "several values"],
+)
+async def test_pages_that_look_at_few_rows_join_into_the_whole_too(session: AsyncSession, wanted: list[Filter]) -> None:
+    repository = MeasurementRepository(session)
+    everything = [row.id async for row in repository.stream(wanted)]
+    page = await repository.page(wanted, limit=50, looked_at=300)
+    pages = [page]
+    while pages[-1].next_cursor is not None:
+        pages.append(await repository.page(wanted, limit=50, cursor=pages[-1].next_cursor, looked_at=300))
+    assert [row.id for page in pages for row in page.items] == everything
+    assert any(len(page.items) < 50 for page in pages[:-1])
+
+
 @pytest.mark.parametrize("cursor", ["", "nonsense", "bQ", "4pyT", "bTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "x' OR 1=1"])
 async def test_a_made_up_cursor_is_refused(session: AsyncSession, cursor: str) -> None:
     with pytest.raises(BadCursorError):
