@@ -218,32 +218,36 @@ class SourceRepository:
         """The source, or None if there is none of that name."""
         return await self.session.get(SourceRow, name)
 
-    async def page(
-        self, *, limit: int = 100, cursor: str | None = None
-    ) -> tuple[list[tuple[SourceRow, int]], str | None]:
-        """The next sources by name, each with how many accepted, shared measurements it has, and the next cursor.
+    async def page(self, *, limit: int = 100, cursor: str | None = None) -> tuple[Sequence[SourceRow], str | None]:
+        """The next sources by name, and the next cursor.
 
         Raises:
             BadCursorError: if the cursor is not one of ours.
         """
-        rows = (
-            select(MeasurementRow.source, func.count().label("rows"))
-            .where(MeasurementRow.status == "accepted", MeasurementRow.visibility == "shared")
-            .group_by(MeasurementRow.source)
-            .subquery()
-        )
-        query = (
-            select(SourceRow, func.coalesce(rows.c.rows, 0))
-            .outerjoin(rows, rows.c.source == SourceRow.name)
-            .order_by(SourceRow.name)
-            .limit(limit + 1)
-        )
+        query = select(SourceRow).order_by(SourceRow.name).limit(limit + 1)
         if cursor is not None:
             query = query.where(SourceRow.name > decode_cursor(cursor))
-        found = [(source, count) for source, count in await self.session.execute(query)]
-        more = len(found) > limit
+        found = (await self.session.scalars(query)).all()
         items = found[:limit]
-        return items, encode_cursor(items[-1][0].name) if more else None
+        return items, encode_cursor(items[-1].name) if len(found) > limit else None
+
+    async def newest(self) -> int:
+        """The place of the newest measurement in the order of arrival; 0 if there is none."""
+        return (await self.session.scalars(select(func.max(MeasurementRow.sequence)))).one() or 0
+
+    async def counts(self, *, above: int = 0, up_to: int | None = None) -> dict[str, int]:
+        """How many accepted, shared measurements each source has, of those after a place in the order of arrival and
+        not after another; sources without are left out."""
+        query = select(MeasurementRow.source, func.count()).where(
+            MeasurementRow.status == "accepted",
+            MeasurementRow.visibility == "shared",
+            MeasurementRow.source.is_not(None),
+            MeasurementRow.sequence > above,
+        )
+        if up_to is not None:
+            query = query.where(MeasurementRow.sequence <= up_to)
+        found = await self.session.execute(query.group_by(MeasurementRow.source))
+        return {str(source): rows for source, rows in found}
 
     async def put(self, sources: Iterable[Mapping[str, Any]]) -> None:
         """Stores sources, replacing those of the same name."""
