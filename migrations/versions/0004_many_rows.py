@@ -12,6 +12,9 @@ depends_on: str | Sequence[str] | None = None
 
 BEFORE = ("source", "accelerator", "model_family", "status")
 NOW = (*BEFORE, "model_name")
+FORECAST = "forecast_error_log IS NOT NULL"
+FEW = {"shipped": ("source", "shipped = 1", "shipped"), "forecast": ("team_id", FORECAST, FORECAST)}
+"""Indexes of few rows: by what, and of which ones on SQLite and on PostgreSQL."""
 
 
 def upgrade() -> None:
@@ -22,18 +25,24 @@ def upgrade() -> None:
     for column in NOW:
         op.create_index(f"ix_measurements_{column}_sequence", "measurements", [column, "sequence"])
     op.create_index("ix_measurements_team_id_site_sequence", "measurements", ["team_id", "site", "sequence", "status"])
-    op.create_index(
-        "ix_measurements_shipped",
-        "measurements",
-        ["source", "sequence"],
-        sqlite_where=sa.text("shipped = 1"),
-        postgresql_where=sa.text("shipped"),
-    )
+    op.drop_index("ix_measurements_agreement_key", "measurements")
+    op.create_index("ix_measurements_agreement_key_deviation_log", "measurements", ["agreement_key", "deviation_log"])
+    for name, (column, sqlite, postgresql) in FEW.items():
+        op.create_index(
+            f"ix_measurements_{name}",
+            "measurements",
+            [column, "sequence"],
+            sqlite_where=sa.text(sqlite),
+            postgresql_where=sa.text(postgresql),
+        )
 
 
 def downgrade() -> None:
     """Puts the former ones back."""
-    op.drop_index("ix_measurements_shipped", "measurements")
+    for name in FEW:
+        op.drop_index(f"ix_measurements_{name}", "measurements")
+    op.drop_index("ix_measurements_agreement_key_deviation_log", "measurements")
+    op.create_index("ix_measurements_agreement_key", "measurements", ["agreement_key"])
     op.drop_index("ix_measurements_team_id_site_sequence", "measurements")
     for column in NOW:
         op.drop_index(f"ix_measurements_{column}_sequence", "measurements")

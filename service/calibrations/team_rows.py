@@ -18,12 +18,12 @@ from service.catalog.catalog import Catalog
 from service.engine.table import BoolArray, Table, TextArray
 from service.engine.trust import TEAM, is_submitted
 
-MOST_SITES = 64
+MOST_REFINING_SITES = 64
 """Sites of teams whose rows refine a fit. Judgement: each brings some ten unknowns, and a fit takes time with the cube
 of its two thousand; whatever their number, all rows together count as ten (`engine.trust.MOST_SAY`)."""
 
 
-def refining_rows(table: Table, most_sites: int = MOST_SITES) -> BoolArray:
+def refining_rows(table: Table, most_sites: int = MOST_REFINING_SITES) -> BoolArray:
     """Which rows refine a fit, shape (n,): what teams submitted, of so many sites at most.
 
     Beyond that of every team in turn one of its sites, in an order that is chance, and lasting.

@@ -48,6 +48,7 @@ class MeasurementRow(Base):
             Index(f"ix_measurements_{column}_sequence", column, "sequence")
             for column in ("source", "model_name", "accelerator", "model_family", "status", "team_id")
         ),
+        Index("ix_measurements_agreement_key_deviation_log", "agreement_key", "deviation_log"),
         Index("ix_measurements_team_id_site_sequence", "team_id", "site", "sequence", "status"),
         Index(
             "ix_measurements_shipped",
@@ -55,6 +56,13 @@ class MeasurementRow(Base):
             "sequence",
             sqlite_where=text("shipped = 1"),
             postgresql_where=text("shipped"),
+        ),
+        Index(
+            "ix_measurements_forecast",
+            "team_id",
+            "sequence",
+            sqlite_where=text("forecast_error_log IS NOT NULL"),
+            postgresql_where=text("forecast_error_log IS NOT NULL"),
         ),
         UniqueConstraint("team_id", "duplicate_key", name="uq_measurements_team_id_duplicate_key"),
     )
@@ -88,7 +96,7 @@ class MeasurementRow(Base):
     """Whether the measured time lay in that estimate's 80 % interval."""
     deviation_log: Mapped[float | None]
     """ln(predicted / measured time) of the shared forecast when it was submitted; None where it could not be told."""
-    agreement_key: Mapped[str | None] = mapped_column(String(64), index=True)
+    agreement_key: Mapped[str | None] = mapped_column(String(64))
     """Digest of model, chip, mode, precision and framework: rows of independent teams that share it may agree."""
 
     evidence: Mapped[str | None] = mapped_column(String(40))

@@ -3,7 +3,6 @@
 Rows go straight into the table, as an import would have stored them, for a million would take minutes over HTTP.
 """
 
-import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,11 +11,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import delete, insert, text
 
-from service.calibrations.shipped import shipped_rows
+from service.calibrations.shipped import measured, shipped_rows
+from service.catalog.catalog import load_catalog
 from service.database import Database
 from service.measurements.repository import columns_of
 from service.measurements.tables import MeasurementRow, SourceRow
 from service.seed import prepare
+from service.submissions.vetting import agreement_keys
 from service.teams.tables import TeamRow
 
 SEED = 20261130
@@ -54,7 +55,9 @@ async def fill(url: str, rows: int) -> None:
         names = [f"{name}/{number}" for name in teams.values() for number in range(SOURCES_OF_TEAM)]
         described = [{"name": name, "title": name, "lineage": name} for name in names]
         await connection.execute(insert(SourceRow), described)
-    submitted = _rows(shipped, list(teams.items()), rows - kept, generator)
+    resolved = measured(shipped, ids, load_catalog())
+    keys = dict(zip(resolved.ids.tolist(), agreement_keys(resolved.table), strict=True))
+    submitted = _rows(shipped, [keys.get(one) for one in ids], list(teams.items()), rows - kept, generator)
     while some := list(islice(submitted, INSERTED_AT_ONCE)):
         async with database.engine.begin() as connection:
             await connection.execute(insert(MeasurementRow), some)
@@ -67,15 +70,21 @@ async def fill(url: str, rows: int) -> None:
 
 
 def _rows(
-    shipped: list[dict[str, Any]], teams: list[tuple[str, str]], count: int, generator: np.random.Generator
+    shipped: list[dict[str, Any]],
+    kinds: list[str | None],
+    teams: list[tuple[str, str]],
+    count: int,
+    generator: np.random.Generator,
 ) -> Iterator[dict[str, Any]]:
-    """So many rows of teams, as an import would have stored them."""
+    """So many rows of teams, as an import would have stored them; `kinds` are the shipped rows' agreement keys."""
     shares = 1.0 / np.arange(1, len(teams))
     shares = np.concatenate([[LARGEST_SHARE], shares / shares.sum() * (1.0 - LARGEST_SHARE)])
     owners = generator.choice(len(teams), count, p=shares)
     drawn, parts = generator.integers(len(shipped), size=count), generator.integers(SOURCES_OF_TEAM, size=count)
     statuses, shared = generator.choice(3, count, p=STATUS_SHARES), generator.random(count) < SHARED
     deviation, doublings = generator.normal(0.0, SCATTER, count), generator.integers(-1, 3, size=(count, 2))
+    # What was quarantined ran slower than forecast, by up to fifty times.
+    beyond = np.where(statuses == STATUSES.index("quarantined"), generator.uniform(-4.0, -1.5, count), deviation)
     now = datetime.now(UTC)
     for number in range(count):
         team, name = teams[owners[number]]
@@ -86,10 +95,6 @@ def _rows(
                 fields[field] = max(1.0, round(float(stated) * 2.0 ** float(doubled)))
         if (value := fields.get("result.value")) is not None:
             fields["result.value"] = float(value) * float(np.exp(deviation[number]))
-        kind = [
-            str(fields.get(field))
-            for field in ("model.name", "hardware.accelerator", "training.precision", "training.mode")
-        ]
         yield columns_of(
             fields,
             id=f"m_{generator.bytes(16).hex()}",
@@ -100,8 +105,8 @@ def _rows(
             visibility="shared" if shared[number] else "team",
             submitted_at=now,
             duplicate_key=None if statuses[number] == 2 else generator.bytes(32).hex(),
-            deviation_log=float(deviation[number]),
-            agreement_key=hashlib.sha256("\n".join(kind).encode()).hexdigest()[:32],
+            deviation_log=float(beyond[number]),
+            agreement_key=kinds[drawn[number]],
             forecast_error_log=None,
             forecast_covered=None,
         )

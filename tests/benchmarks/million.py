@@ -48,7 +48,7 @@ LISTS: dict[str, dict[str, Any]] = {
     "list: a rare family": {"model.family": "gnn"},
     "list: a chip": {"hardware.accelerator": "A100-SXM4-80GB"},
     "list: a model on a chip": {"model.name": "resnet-50", "hardware.accelerator": "V100-SXM2-16GB"},
-    "list: a source": {"source": "crowd-0042/3"},
+    "list: a source": {"source": "crowd-0042/3", "limit": 5},
     "list: a source that is not there": {"source": "nobody"},
     "list: a status": {"status": "withdrawn"},
     "list: counts from": {"hardware.count.at_least": 2048},
@@ -129,6 +129,7 @@ def _p95(seconds: list[float]) -> float:
 def _questions() -> Iterator[tuple[str, int, Ask]]:
     """What is asked, how often, and how."""
     yield "import of 1,000 rows", IMPORTS, _import
+    yield "submission of what others may vouch for", REPEATS, _doubtful
     for what, filters in LISTS.items():
         yield what, REPEATS, lambda side, _, filters=filters: side.http.get("/v1/measurements", params=filters)  # type: ignore[misc]
     yield (
@@ -150,6 +151,10 @@ def _import(side: Side, number: int) -> httpx.Response:
     content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     headers = side.key | {"content-type": "application/x-ndjson"}
     return side.http.post("/v1/measurements/import", content=content, headers=headers)
+
+
+def _doubtful(side: Side, number: int) -> httpx.Response:
+    return side.http.post("/v1/measurements", json=sample(USUAL_RATE / (8 + number / 10)), headers=side.key)
 
 
 def _export(side: Side, _number: int) -> httpx.Response:
