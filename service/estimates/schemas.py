@@ -322,6 +322,14 @@ class Estimate(BaseModel):
     evidence: Evidence = Field(description="Why to believe it.")
 
 
+class SomeOfEstimate(BaseModel):
+    """The members of an estimate that `fields` asks for, each as in an estimate."""
+
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"examples": [{"duration_hours": {"p10": 8.1, "p50": 9.4, "p90": 11.2}}]}
+    )
+
+
 class SavedEstimate(Estimate):
     """An estimate as it was saved, with what was asked."""
 
