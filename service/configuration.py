@@ -6,127 +6,32 @@ and what was observed; an estimate is a configuration and what is predicted. Cou
 filled in here: a field that nobody stated stays absent.
 """
 
-import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from service.field_types import (
+    AS_MODE,
+    AS_PRECISION,
+    LOWERED,
+    PLAIN_JSON,
+    Basis,
+    Count,
+    CountOrZero,
+    Family,
+    Fp8Recipe,
+    Mode,
+    Name,
+    Precision,
+    Sharding,
+    Text,
+    TokenUnit,
+    Unit,
+    Word,
+)
 from service.suggestions import closest_field
-
-Family = Literal[
-    "decoder", "encoder", "encoder_decoder", "moe", "cnn", "vit", "rnn", "diffusion", "detection", "segmentation",
-    "speech", "recommender", "gnn", "other",
-]  # fmt: skip
-Mode = Literal["pretrain", "finetune", "lora", "qlora", "frozen", "fwd_bwd"]
-Precision = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4"]
-Sharding = Literal["none", "ddp", "zero1", "zero2", "zero3", "fsdp", "hsdp"]
-Unit = Literal[
-    "tokens_per_second", "samples_per_second", "tokens_per_second_per_accelerator",
-    "samples_per_second_per_accelerator", "seconds_per_step", "milliseconds_per_step", "model_tflops_per_accelerator",
-    "hardware_tflops_per_accelerator", "mfu", "accelerator_hours", "hours", "minutes",
-]  # fmt: skip
-
-Fp8Recipe = Literal["delayed", "tensorwise", "rowwise", "blockwise", "mxfp8", "nvfp4"]
-TokenUnit = Literal["text", "source_and_target", "encoder_text", "mel_frame", "audio_sample", "audio_frame"]
-Basis = Literal["steps", "throughput_log", "epochs", "run_without_evaluation", "run_with_evaluation", "with_warm_up"]
-
-PRECISION_SPELLINGS = {
-    "float32": "fp32", "float": "fp32", "single": "fp32", "32": "fp32", "32-true": "fp32", "tensorfloat32": "tf32",
-    "float16": "fp16", "half": "fp16", "16": "fp16", "16-mixed": "fp16", "16-true": "fp16", "mixed_fp16": "fp16",
-    "bfloat16": "bf16", "bf16-mixed": "bf16", "bf16-true": "bf16", "float8": "fp8", "mxfp8": "fp8", "fp8_cs": "fp8",
-    "fp8_mx": "fp8", "fp8_ds": "fp8", "fp8_sc": "fp8", "e4m3": "fp8", "float4": "fp4", "nvfp4": "fp4", "mxfp4": "fp4",
-}  # fmt: skip
-
-
-def _precision(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    name = value.strip().lower().removeprefix("torch.")
-    return PRECISION_SPELLINGS.get(name, name)
-
-
-def _plain_json(config: dict[str, Any]) -> dict[str, Any]:
-    if not _is_plain_json(config):
-        raise PydanticCustomError(
-            "no_plain_json",
-            "holds what JSON does not (NaN, infinity, NUL characters, half a character) or is nested too deeply",
-            {"hint": "paste the config.json as published"},
-        )
-    return config
-
-
-def _is_plain_json(value: object, depth: int = 0) -> bool:
-    """Whether any database and any reader of JSON takes it (RFC 7493, sections 2.1 and 2.2; PostgreSQL's `jsonb`)."""
-    if depth > DEEPEST_CONFIG:
-        return False
-    if isinstance(value, dict):
-        return all(_is_plain_json(part, depth + 1) for pair in value.items() for part in pair)
-    if isinstance(value, list):
-        return all(_is_plain_json(part, depth + 1) for part in value)
-    if isinstance(value, str):
-        return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def _mode(value: object) -> object:
-    name = value.strip().lower() if isinstance(value, str) else value
-    if name in ("full", "full_finetune", "full-finetune", "all"):
-        raise PydanticCustomError(
-            "mode_says_little",
-            "{given} does not say where the weights come from",
-            {
-                "given": repr(value),
-                "hint": "pretrain (from scratch) or finetune (from a checkpoint): both train all weights",
-            },
-        )
-    return name
-
-
-def _lowered(value: object) -> object:
-    return value.strip().lower() if isinstance(value, str) else value
-
-
-SMALLEST = 1e-9
-"""Of what is above 0: far below any count, and large enough that nothing divided by it becomes infinite."""
-DEEPEST_CONFIG = 100
-"""Levels of nesting in a pasted config.json; published ones have three or four."""
-Count = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False, strict=True), Field(ge=SMALLEST)]
-"""A positive number of things; 300e9 is as good as 300000000000, and a mean may be fractional. Strict: in JSON, `true`
-and `"12"` are no numbers."""
-
-CountOrZero = Annotated[float, Field(ge=0, le=1e24, allow_inf_nan=False, strict=True)]
-
-
-def _whole(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-WHOLE = BeforeValidator(_whole)
-"""After the bounds of a strict `int`: 5.0 is a whole number too, while `true` and `"5"` are none."""
-
-
-def _no_nul(value: str) -> str:
-    """PostgreSQL stores no NUL characters; refused everywhere, so that no answer depends on the database."""
-    if "\0" in value:
-        raise ValueError("contains a NUL character")
-    return value
-
-
-NO_NUL = AfterValidator(_no_nul)
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300), NO_NUL]
-Word = Annotated[str, BeforeValidator(_lowered), StringConstraints(min_length=1, max_length=100), NO_NUL]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000), NO_NUL]
 
 
 class Section(BaseModel):
@@ -202,7 +107,7 @@ class Model(Section):
     activations: Count | None = Field(
         None, description="Elements written in one forward pass of one sample.", examples=[11.1e6]
     )
-    huggingface_config: Annotated[dict[str, Any], AfterValidator(_plain_json)] | None = Field(
+    huggingface_config: Annotated[dict[str, Any], PLAIN_JSON] | None = Field(
         None,
         description="A config.json as published, instead of the shape fields.",
         examples=[{"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}],
@@ -271,7 +176,7 @@ class Hardware(Section):
 class Training(Section):
     """How it is trained: what learns, in which numbers, in which batches, split in which way."""
 
-    mode: Annotated[Mode, BeforeValidator(_mode)] | None = Field(
+    mode: Annotated[Mode, AS_MODE] | None = Field(
         None, description="What is trained; fwd_bwd is a step without optimizer.", examples=["pretrain"]
     )
     trainable_parameters: CountOrZero | None = Field(
@@ -281,20 +186,20 @@ class Training(Section):
     optimizer: Word | None = Field(
         None, description="Optimizer.", examples=["adamw", "sgd", "adafactor", "lion", "muon"]
     )
-    precision: Annotated[Precision, BeforeValidator(_precision)] | None = Field(
+    precision: Annotated[Precision, AS_PRECISION] | None = Field(
         None,
         description="Number format of the matrix products; bfloat16, mxfp8 and the like are understood.",
         examples=["bf16"],
     )
-    weight_precision: Annotated[Literal["fp32", "fp16", "bf16"], BeforeValidator(_precision)] | None = Field(
+    weight_precision: Annotated[Literal["fp32", "fp16", "bf16"], AS_PRECISION] | None = Field(
         None,
         description="Number format the weights are kept in: fp32 under automatic mixed precision.",
         examples=["fp32"],
     )
-    fp8_recipe: Annotated[Fp8Recipe, BeforeValidator(_lowered)] | None = Field(
+    fp8_recipe: Annotated[Fp8Recipe, LOWERED] | None = Field(
         None, description="How 8- and 4-bit numbers are scaled.", examples=["mxfp8"]
     )
-    objective: Annotated[Literal["sft", "dpo", "reward", "ppo"], BeforeValidator(_lowered)] | None = Field(
+    objective: Annotated[Literal["sft", "dpo", "reward", "ppo"], LOWERED] | None = Field(
         None,
         description="What fine-tuning optimises; dpo, reward and ppo compute pairs or a second model.",
         examples=["dpo"],
@@ -337,9 +242,9 @@ class Software(Section):
 
     framework: Name | None = Field(None, description="Framework.", examples=["megatron-lm", "nemo", "pytorch"])
     framework_version: Name | None = Field(None, description="Its version or release.", examples=["2.4.0"])
-    attention: (
-        Annotated[Literal["flash", "flash2", "flash3", "sdpa", "fused", "math"], BeforeValidator(_lowered)] | None
-    ) = Field(None, description="Attention kernel.", examples=["flash2"])
+    attention: Annotated[Literal["flash", "flash2", "flash3", "sdpa", "fused", "math"], LOWERED] | None = Field(
+        None, description="Attention kernel.", examples=["flash2"]
+    )
     compile: StrictBool | None = Field(
         None, description="Whether the graph is compiled (XLA, torch.compile).", examples=[False]
     )
@@ -467,9 +372,6 @@ CONFIGURATION_FIELDS: tuple[str, ...] = tuple(
     name for name in FIELDS if name.partition(".")[0] in Configuration.model_fields
 )
 """The dotted names of a configuration."""
-
-UNITS: tuple[str, ...] = get_args(Unit)
-FAMILIES: tuple[str, ...] = get_args(Family)
 
 
 def suggest_field(name: str) -> str | None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.codec import read_rows, write_csv, write_ndjson
-from service.configuration import FIELDS, UNITS, Family, Precision
+from service.configuration import FIELDS
+from service.field_types import UNITS, Family, Precision
 
 CSV = "text/csv"
 NDJSON = "application/x-ndjson"

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from service.catalog.huggingface_attention import read_attention_layers
 from service.catalog.huggingface_defaults import class_defaults
-from service.configuration import SMALLEST
+from service.field_types import SMALLEST
 
 DEEPEST = 12
 MOST_ENTRIES = 20_000

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from service.catalog.catalog import load_catalog
-from service.configuration import PRECISION_SPELLINGS
+from service.field_types import PRECISION_SPELLINGS
 
 # In this order: what runs on top names the framework (NeMo runs Megatron, which runs PyTorch).
 _FRAMEWORKS: tuple[tuple[str, str], ...] = (

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
 from pydantic_core import PydanticCustomError
 
-from service.configuration import WHOLE, Configuration, flatten
+from service.configuration import Configuration, flatten
+from service.field_types import WHOLE
 
 # Strict as the numbers of a configuration are: `true` and `"12"` are none.
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from service.configuration import Count, Word
 from service.estimates.schemas import Estimate, EstimateRequest, Fraction, Layout, Memory, Quantity, Strict
+from service.field_types import Count, Word
 
 Group = Literal[
     "hardware", "precision", "software", "layout", "transfer", "data", "model", "batch", "recipe", "combined"

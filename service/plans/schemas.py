@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, JsonValue
 
-from service.configuration import WHOLE, Count, Data, Model, Name, Software, Training
+from service.configuration import Data, Model, Software, Training
 from service.estimates.schemas import (
     Assumption,
     GoodputAssumptions,
@@ -18,6 +18,7 @@ from service.estimates.schemas import (
     Runs,
     Strict,
 )
+from service.field_types import WHOLE, Count, Name
 
 Objective = Literal["time", "cost", "energy"]
 

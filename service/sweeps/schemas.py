@@ -9,9 +9,9 @@ from pydantic import BaseModel, Field, GetJsonSchemaHandler, JsonValue, model_va
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from service.configuration import WHOLE
 from service.estimates.schemas import Estimate, EstimateRequest, Positive, Strict
 from service.faults import ProblemDocument
+from service.field_types import WHOLE
 
 MOST_POINTS = 400
 """Points of one sweep: a grid of 20 by 20, or a curve finer than a screen shows."""

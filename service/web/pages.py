@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel
 
-from service.configuration import FAMILIES, Measurement
+from service.configuration import Measurement
 from service.estimates.examples import EXAMPLES
 from service.estimates.schemas import EstimateRequest
+from service.field_types import FAMILIES
 from service.web.forms import fieldsets
 
 TEMPLATES = Path(__file__).parent / "templates"

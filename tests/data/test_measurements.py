@@ -8,7 +8,8 @@ import pytest
 
 from service.catalog.catalog import DATA, load_catalog
 from service.codec import Row, read_rows
-from service.configuration import UNITS, Measurement
+from service.configuration import Measurement
+from service.field_types import UNITS
 
 FILES = sorted((DATA / "measurements").glob("*.csv"))
 
