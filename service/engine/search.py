@@ -115,24 +115,29 @@ def search(
     levels = policies(runs[0], stated, piped=False, replicated=False).recompute
     layouts, peak_gb, fits, misfits = _held(layouts, judge, levels, offloads)
     fitting = np.flatnonzero(fits)
-    is_choice = len(fitting) > len(set(layouts.run[fitting].tolist()))
-    seconds = _log_seconds(layouts.take(fitting), judge) if is_choice else np.full(len(fitting), np.nan)
     run = layouts.run[fitting]
-    order = np.lexsort((seconds, run))
-    rank = np.arange(len(order)) - np.searchsorted(run[order], run[order])
-    for position in order[rank < most]:
+    is_choice = len(fitting) > len(np.unique(run))
+    seconds = _log_seconds(layouts.take(fitting), judge) if is_choice else np.full(len(fitting), np.nan)
+    for position in _least(run, seconds, most):
         row = int(fitting[position])
         best = Candidate(layouts.layout(row), float(seconds[position]), float(peak_gb[row]), fits=True)
         candidates[int(run[position])].append(best)
     kept = sum(len(mine) for mine in candidates)
-    for index in np.setdiff1d(layouts.run, layouts.run[fitting]):
-        own = np.flatnonzero(layouts.run == index)
-        row = int(own[np.argmin(peak_gb[own])])
-        candidates[int(index)].append(Candidate(layouts.layout(row), np.nan, float(peak_gb[row]), fits=False))
+    tight = np.flatnonzero(~np.isin(layouts.run, run))
+    for row in tight[_least(layouts.run[tight], peak_gb[tight], 1)]:
+        frugal = Candidate(layouts.layout(row), np.nan, float(peak_gb[row]), fits=False)
+        candidates[int(layouts.run[row])].append(frugal)
     rejected[NOT_IN_MEMORY] = misfits
     rejected[SLOWER] = len(fitting) - kept
     rejected[NEEDLESS] = considered - kept - sum(rejected.values())
     return Found(candidates, considered, +rejected)
+
+
+def _least(run: IntArray, measure: FloatArray, most: int) -> IntArray:
+    """Positions of the `most` rows of each run that measure least, run by run, the least first."""
+    order = np.lexsort((measure, run))
+    rank = np.arange(len(order)) - np.searchsorted(run[order], run[order])
+    return order[rank < most]
 
 
 def _spread(runs: Sequence[Row], divided: Sequence[Space], stated: Collection[str]) -> _Layouts:
@@ -149,14 +154,14 @@ def _spread(runs: Sequence[Row], divided: Sequence[Space], stated: Collection[st
         rows.append(np.tile(alike, len(tried)))
         shardings.append(Names(tried, np.repeat(np.arange(len(tried)), len(alike))))
     index = np.concatenate(rows)
-    held = Table.from_rows(runs)
+    table = Table.from_rows(runs)
     unset = _all("", len(index))
     return _Layouts(
-        held,
+        table,
         run[index],
         {name: column[index] for name, column in numbers.items()},
         {
-            "sharding": held.texts["sharding"].take(run[index]) if "sharding" in stated else joined(shardings),
+            "sharding": table.texts["sharding"].take(run[index]) if "sharding" in stated else joined(shardings),
             "recompute": unset,
             "offload": unset,
         },
