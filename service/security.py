@@ -206,10 +206,11 @@ COST_OF_LINE = 1
 COST_OF_SAVING = 20
 COST_OF_LEARNING = 50
 COST_OF_LEVERS = 150
+COST_OF_OFFERS = 10
 COST_OF_PLACE = 30
-"""What a line of a batch, a saved estimate, a row to learn from, the levers of a run, and a number of chips that a plan
-tries cost of a budget. Judgement: a unit is about a millisecond of one core; learning takes time with the square of its
-rows, fifty milliseconds each for a few hundred; levers are some sixty estimates, many at once."""
+"""What a line of a batch, a saved estimate, a row to learn from, the levers of a run, its offers, and a number of chips
+that a plan tries cost of a budget. Judgement: a unit is about a millisecond of one core; learning takes time with the
+square of its rows, fifty milliseconds each for a few hundred; levers are some sixty estimates, many at once."""
 
 
 class Budgets:
