@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -20,7 +20,6 @@ from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.database import Database
@@ -112,7 +111,7 @@ class Gate:
     async def _admitted(self, scope: Scope) -> Caller:
         address = scope["client"][0] if scope.get("client") else ""
         path = scope["path"]
-        given = Headers(scope=scope).get("authorization")
+        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), None)
         is_open = path in self.open or path.startswith(ALWAYS_OPEN_BELOW)
         if given is None:
             if not (is_open or self.open_reading):
@@ -230,13 +229,16 @@ class Budgets:
         await _count(self.limiter, limit, caller.account, cost, what)
 
 
-def caller(request: Request) -> Caller:
+async def caller(request: Request) -> Caller:
     """Who calls, as the gate recognised it."""
     found: Caller = request.state.caller
     return found
 
 
-def require(scope: KeyScope) -> Callable[..., Caller]:
+CallerDependency = Annotated[Caller, Depends(caller)]
+
+
+def require(scope: KeyScope) -> Callable[..., Awaitable[Caller]]:
     """A dependency that lets only keys with this scope pass, and gives the caller.
 
     Raises:
@@ -244,8 +246,7 @@ def require(scope: KeyScope) -> Callable[..., Caller]:
         Forbidden: The key has not this scope.
     """
 
-    def allowed(request: Request, _documented: Annotated[object, Security(BEARER)]) -> Caller:
-        found = caller(request)
+    async def allowed(found: CallerDependency, _documented: Annotated[object, Security(BEARER)]) -> Caller:
         if found.key_id is None:
             raise Unauthorized(
                 f"This call needs an API key with the scope {scope}: send Authorization: Bearer KEY "
@@ -262,15 +263,17 @@ def require(scope: KeyScope) -> Callable[..., Caller]:
     return allowed
 
 
-def get_budgets(request: Request) -> Budgets:
+async def get_budgets(request: Request) -> Budgets:
     """The budgets of this replica."""
     budgets: Budgets = request.app.state.budgets
     return budgets
 
 
 async def _count(limiter: FixedWindowRateLimiter, limit: RateLimitItem, account: str, cost: int, what: str) -> None:
-    # A refused call costs nothing, so that a large one does not use up what a small one could have had.
-    if await limiter.test(limit, account, cost=cost) and await limiter.hit(limit, account, cost=cost):
+    # A refused call costs nothing, so that a large one does not use up what a small one could have had: one of 1 is
+    # refused only where no other fits either.
+    fits = cost == 1 or await limiter.test(limit, account, cost=cost)
+    if fits and await limiter.hit(limit, account, cost=cost):
         return
     window = await limiter.get_window_stats(limit, account)
     wait = max(1, math.ceil(window.reset_time - time.time()))
@@ -280,5 +283,4 @@ async def _count(limiter: FixedWindowRateLimiter, limit: RateLimitItem, account:
     )
 
 
-CallerDependency = Annotated[Caller, Depends(caller)]
 BudgetsDependency = Annotated[Budgets, Depends(get_budgets)]

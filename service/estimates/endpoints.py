@@ -1,17 +1,28 @@
 """Estimates over HTTP: one, many, and one that was saved."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from service.dependencies import CatalogDependency, ForecasterDependency, MetricsDependency, Session, SitesDependency
+from service.database import Database
+from service.dependencies import (
+    CatalogDependency,
+    ForecasterDependency,
+    MetricsDependency,
+    Session,
+    SitesDependency,
+    get_forecaster,
+)
+from service.engine.forecast import Forecaster
 from service.estimates.batch import NDJSON, answer_all, answer_lines, cannot_run, spool
 from service.estimates.examples import EXAMPLES
 from service.estimates.repository import EstimateRepository
 from service.estimates.schemas import BATCH_LIMIT, Estimate, EstimateRequest, SavedEstimate
 from service.estimates.together import Together
+from service.metrics import Metrics
 from service.problems import (
     BadRequest,
     NotFound,
@@ -23,7 +34,8 @@ from service.problems import (
     UnsupportedMediaType,
     responses,
 )
-from service.security import COST_OF_LINE, COST_OF_SAVING, BudgetsDependency, CallerDependency
+from service.security import COST_OF_LINE, COST_OF_SAVING, Budgets, BudgetsDependency, Caller, CallerDependency
+from service.sites.service import Sites
 
 router = APIRouter(prefix="/v1/estimates", tags=["estimates"])
 
@@ -36,10 +48,35 @@ _LINES = {
 }
 
 
-def get_together(request: Request) -> Together:
-    """What computes the estimates of this replica."""
-    together: Together = request.app.state.together
-    return together
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What answers one estimate, and who asks."""
+
+    forecaster: Forecaster
+    sites: Sites
+    together: Together
+    database: Database
+    caller: Caller
+    budgets: Budgets
+    metrics: Metrics
+
+
+async def get_desk(request: Request) -> Desk:
+    """All that an estimate needs as one dependency: seven would cost as much as all else that FastAPI does.
+
+    Raises:
+        NotReady: if no calibration is loaded.
+    """
+    held = request.app.state
+    return Desk(
+        forecaster=await get_forecaster(request),
+        sites=held.sites,
+        together=held.together,
+        database=held.database,
+        caller=request.state.caller,
+        budgets=held.budgets,
+        metrics=held.metrics,
+    )
 
 
 @router.post(
@@ -53,13 +90,7 @@ def get_together(request: Request) -> Together:
 )
 async def create_estimate(
     asked: Annotated[EstimateRequest, Body(openapi_examples=EXAMPLES)],
-    together: Annotated[Together, Depends(get_together)],
-    forecaster: ForecasterDependency,
-    sites: SitesDependency,
-    session: Session,
-    caller: CallerDependency,
-    budgets: BudgetsDependency,
-    metrics: MetricsDependency,
+    desk: Annotated[Desk, Depends(get_desk)],
 ) -> Response:
     """How long a run takes, and its throughput, memory, cost, energy and carbon, as medians with 80 % intervals.
 
@@ -67,19 +98,25 @@ async def create_estimate(
     derived, then assumed, and listed in `assumptions`. A configuration that cannot run is refused with the fields at
     fault (422); one that does not fit in memory is answered with `memory.fits` false, a warning, and `remedies`.
     """
-    standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
-    answer = await together.estimate(asked, standpoint)
+    caller = desk.caller
+    standpoint = await desk.sites.standpoint(
+        desk.forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name
+    )
+    answer = await desk.together.estimate(asked, standpoint)
     if not isinstance(answer, Estimate):
         raise cannot_run(answer)
-    metrics.predicted([answer.evidence.grade])
+    desk.metrics.predicted([answer.evidence.grade])
     if asked.save:
-        await budgets.spend(caller, COST_OF_SAVING, "saved estimates")
-        row = await EstimateRepository(session).add(
-            asked.model_dump(mode="json", exclude_unset=True),
-            answer.model_dump(mode="json"),
-            calibration=answer.evidence.calibration,
-            team_id=caller.team_id,
-        )
+        await desk.budgets.spend(caller, COST_OF_SAVING, "saved estimates")
+        # A session of its own: as a dependency, it would cost those that save nothing too.
+        async with desk.database.sessions() as session:
+            row = await EstimateRepository(session).add(
+                asked.model_dump(mode="json", exclude_unset=True),
+                answer.model_dump(mode="json"),
+                calibration=answer.evidence.calibration,
+                team_id=caller.team_id,
+            )
+            await session.commit()
         answer = answer.model_copy(update={"id": row.id, "created_at": row.created_at})
         created = {"location": f"/v1/estimates/{row.id}"}
         return Response(
