@@ -242,20 +242,30 @@ def require(scope: KeyScope) -> Callable[..., Awaitable[Caller]]:
     """
 
     async def allowed(found: CallerDependency, _documented: Annotated[object, Security(BEARER)]) -> Caller:
-        if found.key_id is None:
-            raise Unauthorized(
-                f"This call needs an API key with the scope {scope}: send Authorization: Bearer KEY "
-                f"(`traincast keys create --team NAME --scope {scope}`).",
-                headers=CHALLENGE,
-            )
-        if scope not in found.scopes:
-            raise Forbidden(
-                f"The API key lacks the scope {scope}: it has {', '.join(sorted(found.scopes))}.",
-                headers={"www-authenticate": f'{_BEARER}, error="insufficient_scope", scope="{scope}"'},
-            )
+        insist(found, scope)
         return found
 
     return allowed
+
+
+def insist(caller: Caller, scope: KeyScope) -> None:
+    """Lets only a caller whose key has this scope pass.
+
+    Raises:
+        Unauthorized: No key was sent.
+        Forbidden: The key has not this scope.
+    """
+    if caller.key_id is None:
+        raise Unauthorized(
+            f"This call needs an API key with the scope {scope}: send Authorization: Bearer KEY "
+            f"(`traincast keys create --team NAME --scope {scope}`).",
+            headers=CHALLENGE,
+        )
+    if scope not in caller.scopes:
+        raise Forbidden(
+            f"The API key lacks the scope {scope}: it has {', '.join(sorted(caller.scopes))}.",
+            headers={"www-authenticate": f'{_BEARER}, error="insufficient_scope", scope="{scope}"'},
+        )
 
 
 async def get_budgets(request: Request) -> Budgets:

@@ -106,6 +106,16 @@ def openapi() -> None:
     write()
 
 
+def dashboard() -> None:
+    """Write a Grafana dashboard of the service's metrics, as JSON that Grafana imports.
+
+    Example: `traincast dashboard > dashboard.json`
+    """
+    from service.dashboard import main as write
+
+    write()
+
+
 def _first_key(settings: Settings) -> None:
     """On a new SQLite database, makes and prints a key; whoever runs a shared database makes their own."""
     import asyncio
