@@ -16,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StringConstraints,
     field_validator,
     model_validator,
@@ -170,11 +171,11 @@ class Model(Section):
         description="Width of the feed-forward layer; of one expert in mixture-of-experts models.",
         examples=[14336],
     )
-    gated_mlp: bool | None = Field(
+    gated_mlp: StrictBool | None = Field(
         None, description="Whether the feed-forward layer is gated (SwiGLU, GEGLU).", examples=[True]
     )
     vocab_size: Count | None = Field(None, description="Entries of the vocabulary.", examples=[128256])
-    tied_embeddings: bool | None = Field(
+    tied_embeddings: StrictBool | None = Field(
         None, description="Whether input and output embedding share weights.", examples=[False]
     )
     experts: CountOrZero | None = Field(None, description="Routed experts of a layer.", examples=[8])
@@ -339,7 +340,7 @@ class Software(Section):
     attention: (
         Annotated[Literal["flash", "flash2", "flash3", "sdpa", "fused", "math"], BeforeValidator(_lowered)] | None
     ) = Field(None, description="Attention kernel.", examples=["flash2"])
-    compile: bool | None = Field(
+    compile: StrictBool | None = Field(
         None, description="Whether the graph is compiled (XLA, torch.compile).", examples=[False]
     )
     cuda_graphs: Literal["none", "partial", "full"] | None = Field(
@@ -396,7 +397,7 @@ class Result(Section):
     peak_memory_gb: Count | None = Field(
         None, description="Peak memory of one accelerator, GB (10^9 bytes).", examples=[71.2]
     )
-    out_of_memory: bool | None = Field(None, description="True where the run did not fit.", examples=[False])
+    out_of_memory: StrictBool | None = Field(None, description="True where the run did not fit.", examples=[False])
 
 
 class Configuration(BaseModel):

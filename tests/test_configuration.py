@@ -57,6 +57,12 @@ def test_impossible_counts_are_refused(value: object) -> None:
         Configuration.from_flat({"model.name": "x", "hardware.accelerator": "T4", "hardware.count": value})
 
 
+@pytest.mark.parametrize("value", [1, 0.0, "true", "yes"])
+def test_only_true_and_false_say_whether(value: object) -> None:
+    with pytest.raises(ValidationError):
+        Configuration.from_flat({"model.name": "x", "hardware.accelerator": "T4", "software.compile": value})
+
+
 def test_a_typo_is_an_error_at_its_place() -> None:
     with pytest.raises(ValidationError) as refused:
         Configuration.model_validate({**GPT_3, "training": {"seq_len": 2048}})
