@@ -164,8 +164,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         current = CurrentCalibration(database, lambda forecaster: _use(app, forecaster))
         await current.refresh()
         # What is loaded now stays: looked through for garbage again and again, it would slow all that allocates much.
-        gc.collect()
         gc.freeze()
+        gc.enable()
         jobs = CalibrationJobs(database, settings.database, calibrate_after=settings.calibrate_after)
         async with app.state.tools, _in_background(current.watch(), jobs.run()):
             yield

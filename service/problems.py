@@ -185,7 +185,13 @@ def _methods(request: Request) -> list[str]:
     15.5.6: all are to be named).
     """
     described: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
-    matching = (methods for path, methods in described.items() if compile_path(path)[0].match(request.url.path))
+    path = request.url.path
+    # A path that is described as it stands is also a name that a template would take.
+    matching = (
+        [described[path]]
+        if path in described
+        else [methods for template, methods in described.items() if compile_path(template)[0].match(path)]
+    )
     return sorted({method.upper() for methods in matching for method in methods})
 
 

@@ -117,7 +117,7 @@ def _goodput(runs: Runs) -> Known:
         np.isfinite(course.share.p50) & np.isfinite(course.wall_hours.p50),
         {
             "share": course.share,
-            "hours": course.parts,
+            "hours": {**course.parts},
             "failures": course.failures,
             "checkpoint_interval_hours": course.checkpoint_interval_hours,
             "basis": lambda: _basis(runs),
