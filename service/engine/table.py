@@ -6,6 +6,7 @@ an evaluation, a calibration) builds a `Table` and hands it over; a single estim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, wraps
@@ -156,7 +157,10 @@ class Names:
         """Which rows say one of `names`, shape (n,); read-only where it is one row."""
         if len(self.codes) == 1:
             return YES if self.vocabulary[self.codes[0]] in names else NO
-        return np.asarray(np.array([value in names for value in self.vocabulary], dtype=bool)[self.codes])
+        told = [value in names for value in self.vocabulary]
+        if not any(told) or all(told):
+            return np.full(len(self.codes), any(told))
+        return np.asarray(np.array(told)[self.codes])
 
     def mapped(self, values: Mapping[str, float], default: float) -> FloatArray:
         """The number that goes with each row's value, shape (n,); `default` with what `values` lacks."""
@@ -251,11 +255,11 @@ def joined(columns: Sequence[Names]) -> Names:
 
 
 def filled(column: FloatArray, value: float) -> FloatArray:
-    """The column with `value` where nothing is known, shape (n,); the column itself where that is one known number."""
-    if column.size == 1 and column.ndim == 1:
-        known = column.item()
-        return column if known == known else np.array([value])  # NaN differs from itself
-    return np.where(np.isnan(column), value, column)
+    """The column with `value` where nothing is known, shape (n,); the column itself where all is known."""
+    if column.shape == (1,):
+        return np.array([value]) if math.isnan(column.item()) else column
+    missing = np.isnan(column)
+    return np.where(missing, value, column) if missing.any() else column
 
 
 def coded(column: FloatArray) -> IntArray:
