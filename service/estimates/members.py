@@ -57,7 +57,7 @@ def chosen_fields(asked: str) -> frozenset[Path]:
     if not unknown:
         return frozenset(tuple(name.split(".")) for name in names)
     meant = closest_field(unknown[0], FIELDS)
-    hint = f"{f'did you mean {meant}? ' if meant else ''}There are: {', '.join(FIELDS)}."
+    hint = f"{f'did you mean {meant}? ' if meant in FIELDS else ''}there are {', '.join(FIELDS)}"
     errors = [FieldError(field="fields", message=f"an estimate has no {name!r}", hint=hint) for name in unknown]
     raise Unprocessable(f"fields: {errors[0].message}", errors)
 

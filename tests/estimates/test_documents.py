@@ -101,7 +101,7 @@ def test_what_is_not_asked_for_is_not_computed(standpoint: Standpoint) -> None:
     assert "energy" not in vars(alone.runs)
 
 
-@pytest.mark.parametrize("asked", ["duration", "throughput.samples", "", "duration_hours,", "cost_usd.p50"])
+@pytest.mark.parametrize("asked", ["duration", "nodes", "throughput.samples", "", "duration_hours,", "cost_usd.p50"])
 def test_an_unknown_member_is_refused_with_those_there_are(asked: str) -> None:
     with pytest.raises(Unprocessable) as refused:
         chosen_fields(asked)
