@@ -13,7 +13,10 @@ depends_on: str | Sequence[str] | None = None
 BEFORE = ("source", "accelerator", "model_family", "status")
 NOW = (*BEFORE, "model_name")
 FORECAST = "forecast_error_log IS NOT NULL"
-FEW = {"shipped": ("source", "shipped = 1", "shipped"), "forecast": ("team_id", FORECAST, FORECAST)}
+FEW = {
+    "shipped": (["source", "sequence"], "shipped = 1", "shipped"),
+    "forecast": (["status", "team_id", "sequence"], FORECAST, FORECAST),
+}
 """Indexes of few rows: by what, and of which ones on SQLite and on PostgreSQL."""
 
 
@@ -27,11 +30,11 @@ def upgrade() -> None:
     op.create_index("ix_measurements_team_id_site_sequence", "measurements", ["team_id", "site", "sequence", "status"])
     op.drop_index("ix_measurements_agreement_key", "measurements")
     op.create_index("ix_measurements_agreement_key_deviation_log", "measurements", ["agreement_key", "deviation_log"])
-    for name, (column, sqlite, postgresql) in FEW.items():
+    for name, (columns, sqlite, postgresql) in FEW.items():
         op.create_index(
             f"ix_measurements_{name}",
             "measurements",
-            [column, "sequence"],
+            columns,
             sqlite_where=sa.text(sqlite),
             postgresql_where=sa.text(postgresql),
         )

@@ -128,7 +128,7 @@ class CalibrationJobs:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environment,
-            process_group=0,
+            start_new_session=True,
         )
         assert process.stdout is not None
         assert process.stderr is not None

@@ -8,7 +8,7 @@ the median, so medians of products and sums are the products and sums of medians
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -48,7 +48,7 @@ class Distribution:
             away = np.log(np.array((self.p10, self.p90)) / self.p50)
             return np.where(self.p50 > 0, away * away, 0.0)
 
-    def take(self, index: IntArray | Sequence[int] | slice) -> Distribution:
+    def take(self, index: IntArray | slice) -> Distribution:
         """The rows at `index`."""
         return Distribution(self.p10[index], self.p50[index], self.p90[index])
 

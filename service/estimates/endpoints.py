@@ -1,6 +1,7 @@
 """Estimates over HTTP: one, many, and one that was saved."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -8,7 +9,16 @@ from fastapi import APIRouter, Body, Depends, Query, Request, Response, status
 from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
 
-from service.dependencies import CatalogDependency, ForecasterDependency, MetricsDependency, Session, SitesDependency
+from service.database import Database
+from service.dependencies import (
+    CatalogDependency,
+    ForecasterDependency,
+    MetricsDependency,
+    Session,
+    SitesDependency,
+    get_forecaster,
+)
+from service.engine.forecast import Forecaster
 from service.estimates.batch import NDJSON, Batch, answer_all, answer_lines, cannot_run, spool, written
 from service.estimates.columns import WHOLE, Path
 from service.estimates.examples import EXAMPLES
@@ -17,6 +27,7 @@ from service.estimates.repository import EstimateRepository
 from service.estimates.schemas import BATCH_LIMIT, Estimate, EstimateRequest, SavedEstimate, SomeOfEstimate
 from service.estimates.service import Estimated
 from service.estimates.together import Together
+from service.metrics import Metrics
 from service.problems import (
     BadRequest,
     FieldError,
@@ -29,7 +40,8 @@ from service.problems import (
     UnsupportedMediaType,
     responses,
 )
-from service.security import COST_OF_LINE, COST_OF_SAVING, BudgetsDependency, CallerDependency
+from service.security import COST_OF_LINE, COST_OF_SAVING, Budgets, BudgetsDependency, Caller, CallerDependency
+from service.sites.service import Sites
 
 router = APIRouter(prefix="/v1/estimates", tags=["estimates"])
 
@@ -44,10 +56,35 @@ _LINES = {
 }
 
 
-def get_together(request: Request) -> Together:
-    """What computes the estimates of this replica."""
-    together: Together = request.app.state.together
-    return together
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What answers one estimate, and who asks."""
+
+    forecaster: Forecaster
+    sites: Sites
+    together: Together
+    database: Database
+    caller: Caller
+    budgets: Budgets
+    metrics: Metrics
+
+
+async def get_desk(request: Request) -> Desk:
+    """All that an estimate needs as one dependency: seven would cost as much as all else that FastAPI does.
+
+    Raises:
+        NotReady: if no calibration is loaded.
+    """
+    held = request.app.state
+    return Desk(
+        forecaster=await get_forecaster(request),
+        sites=held.sites,
+        together=held.together,
+        database=held.database,
+        caller=request.state.caller,
+        budgets=held.budgets,
+        metrics=held.metrics,
+    )
 
 
 async def get_fields(
@@ -79,13 +116,7 @@ FieldsDependency = Annotated[Collection[Path], Depends(get_fields)]
 )
 async def create_estimate(
     asked: Annotated[EstimateRequest, Body(openapi_examples=EXAMPLES)],
-    together: Annotated[Together, Depends(get_together)],
-    forecaster: ForecasterDependency,
-    sites: SitesDependency,
-    session: Session,
-    caller: CallerDependency,
-    budgets: BudgetsDependency,
-    metrics: MetricsDependency,
+    desk: Annotated[Desk, Depends(get_desk)],
     fields: FieldsDependency,
 ) -> Response:
     """How long a run takes, and its throughput, memory, cost, energy and carbon, as medians with 80 % intervals.
@@ -95,23 +126,29 @@ async def create_estimate(
     fault (422); one that does not fit in memory is answered with `memory.fits` false, a warning, and `remedies`.
     `?fields=duration_hours,throughput.samples_per_second` answers with those members alone; what is saved is whole.
     """
-    standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
     if asked.save and fields is not WHOLE:
         raise cannot_run(
             [FieldError(field="fields", message="what is saved is whole", hint="leave out fields or save")]
         )
-    answer = await together.estimate(asked, standpoint, fields)
+    caller = desk.caller
+    standpoint = await desk.sites.standpoint(
+        desk.forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name
+    )
+    answer = await desk.together.estimate(asked, standpoint, fields)
     if not isinstance(answer, Estimated):
         raise cannot_run(answer)
-    metrics.predicted([answer.grade])
+    desk.metrics.predicted([answer.grade])
     if asked.save:
-        await budgets.spend(caller, COST_OF_SAVING, "saved estimates")
-        row = await EstimateRepository(session).add(
-            asked.model_dump(mode="json", exclude_unset=True),
-            answer.document,
-            calibration=standpoint.forecaster.calibration_version,
-            team_id=caller.team_id,
-        )
+        await desk.budgets.spend(caller, COST_OF_SAVING, "saved estimates")
+        # A session of its own: as a dependency, it would cost those that save nothing too.
+        async with desk.database.sessions() as session:
+            row = await EstimateRepository(session).add(
+                asked.model_dump(mode="json", exclude_unset=True),
+                answer.document,
+                calibration=standpoint.forecaster.calibration_version,
+                team_id=caller.team_id,
+            )
+            await session.commit()
         saved = answer.document | {"id": row.id, "created_at": row.created_at}
         created = {"location": f"/v1/estimates/{row.id}"}
         return Response(written(saved), status.HTTP_201_CREATED, headers=created, media_type="application/json")

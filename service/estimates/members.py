@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from service.catalog.operating_facts import operating_facts, publications
+from service.catalog.resolution import SHOWN_WITH_LAYOUT
 from service.engine.distribution import Distribution, FloatArray
 from service.engine.evidence import Neighbour
 from service.estimates.columns import Alike, Column, Known, Parts, Path, documents, known
@@ -56,7 +57,7 @@ def chosen_fields(asked: str) -> frozenset[Path]:
     if not unknown:
         return frozenset(tuple(name.split(".")) for name in names)
     meant = closest_field(unknown[0], FIELDS)
-    hint = f"{f'did you mean {meant}? ' if meant else ''}There are: {', '.join(FIELDS)}."
+    hint = f"{f'did you mean {meant}? ' if meant in FIELDS else ''}there are {', '.join(FIELDS)}"
     errors = [FieldError(field="fields", message=f"an estimate has no {name!r}", hint=hint) for name in unknown]
     raise Unprocessable(f"fields: {errors[0].message}", errors)
 
@@ -92,7 +93,7 @@ def members(runs: Runs) -> dict[str, Column]:
         "energy_kwh": lambda: _energy(runs),
         "carbon_kg_co2e": runs.carbon,
         "embodied_kg_co2e": runs.embodied,
-        "layout": lambda: [_EMPTY_LAYOUT | resolution.layout for resolution in runs.resolved],
+        "layout": lambda: _layouts(runs),
         "assumptions": lambda: _assumptions(runs),
         "warnings": lambda: warnings_of(runs),
         "remedies": lambda: _remedies(runs),
@@ -117,7 +118,7 @@ def _goodput(runs: Runs) -> Known:
         np.isfinite(course.share.p50) & np.isfinite(course.wall_hours.p50),
         {
             "share": course.share,
-            "hours": course.parts,
+            "hours": {**course.parts},
             "failures": course.failures,
             "checkpoint_interval_hours": course.checkpoint_interval_hours,
             "basis": lambda: _basis(runs),
@@ -143,6 +144,19 @@ def _figure(name: str, figure: Distribution, override: FloatArray) -> Column:
     sources = publications(operating_facts(), SOURCES[name])
     published = [BEST_INTERVAL, *sources] if name == INTERVAL else sources
     return {"value": figure, "stated": stated, "sources": [[] if one else published for one in stated]}
+
+
+def _layouts(runs: Runs) -> Documents:
+    """How each run is split and held; rows that are laid out alike share a document."""
+    written: dict[tuple[object, ...], dict[str, Any]] = {}
+    listed = []
+    for resolution in runs.resolved:
+        key = tuple(map(resolution.values.get, SHOWN_WITH_LAYOUT))
+        layout = written.get(key)
+        if layout is None:
+            layout = written[key] = _EMPTY_LAYOUT | resolution.layout
+        listed.append(layout)
+    return listed
 
 
 def _assumptions(runs: Runs) -> list[Documents]:

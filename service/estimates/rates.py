@@ -121,7 +121,7 @@ class RatesOfRuns:
 
     def column(self, name: str) -> Distribution:
         """One of the rates as a column for the engine, shape (n,)."""
-        return rate_column([getattr(rates, name) for rates in self.different]).take(self.codes)
+        return rate_column([getattr(rates, name) for rates in self.different]).take(np.array(self.codes))
 
 
 class UnknownPlaceError(ValueError):

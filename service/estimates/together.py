@@ -40,7 +40,7 @@ class Together:
     async def estimate(
         self, request: EstimateRequest, standpoint: Standpoint, fields: Collection[Path] = WHOLE
     ) -> Answer:
-        """The estimate, or the fields that keep the request from being one; of `fields` alone."""
+        """The estimate, with its members at `fields` alone, or the fields that keep the request from being one."""
         asked = _Asked(request, standpoint, fields, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if self._working is None:

@@ -59,6 +59,7 @@ class MeasurementRow(Base):
         ),
         Index(
             "ix_measurements_forecast",
+            "status",
             "team_id",
             "sequence",
             sqlite_where=text("forecast_error_log IS NOT NULL"),

@@ -104,19 +104,20 @@ class SubmissionRepository:
         found: dict[str, None] = {}
         for start in range(0, len(ids), MOST_PARAMETERS):
             new, other = aliased(MeasurementRow), aliased(MeasurementRow)
-            agree = (
+            asked = (
                 new.id.in_(ids[start : start + MOST_PARAMETERS]),
                 new.status == "quarantined",
                 new.visibility == "shared",
+            )
+            agree = (
                 other.agreement_key == new.agreement_key,
                 other.deviation_log.between(new.deviation_log - within, new.deviation_log + within),
                 other.team_id != new.team_id,
                 other.visibility == "shared",
             )
-            confirmed = select(new.id).where(
-                exists().where(*agree, other.status.in_(("quarantined", "accepted"))).correlate(new)
-            )
-            vouched = select(other.id).where(*agree, other.status == "quarantined").distinct()
+            witnessed = exists().where(*agree, other.status.in_(("quarantined", "accepted")))
+            confirmed = select(new.id).where(*asked, witnessed.correlate(new))
+            vouched = select(other.id).where(*asked, *agree, other.status == "quarantined").distinct()
             for query in (confirmed, vouched):
                 found |= dict.fromkeys(await self.session.scalars(query))
         return list(found)

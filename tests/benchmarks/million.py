@@ -74,7 +74,11 @@ class Side:
 
     def spent(self) -> float:
         """Processor seconds of service and database so far."""
-        return spent(self.process, *(process for parent in self.postmaster for process in family(parent)))
+        while True:
+            try:
+                return spent(self.process, *(process for parent in self.postmaster for process in family(parent)))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # one of PostgreSQL's ended just now, and counts as its parent's
 
 
 Ask = Callable[[Side, int], httpx.Response]
@@ -87,6 +91,7 @@ def main() -> None:
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--keep", type=Path, help="folder in which the databases stay, or were left before")
     arguments = parser.parse_args()
+    console = Console(width=140)
     table = Table(title=f"{FEW:,} and {arguments.rows:,} measurements, {arguments.database}")
     for heading in ("ms", "p50", "p95", "p50, many", "p95, many", "ratio of p95", "processor", "many", "ratio"):
         table.add_column(heading, justify="left" if heading == "ms" else "right")
@@ -96,9 +101,11 @@ def main() -> None:
             stack.enter_context(_served(folder / f"{arguments.database}-{rows}", rows, arguments.database))
             for rows in (FEW, arguments.rows)
         ]
-        for what, repeats, ask in _questions():
-            table.add_row(what, *_compared(sides, repeats, ask))
-    Console(width=140).print(table)
+        with console.status("asking") as status:
+            for what, repeats, ask in _questions():
+                status.update(what)
+                table.add_row(what, *_compared(sides, repeats, ask))
+    console.print(table)
 
 
 def _compared(sides: list[Side], repeats: int, ask: Ask) -> list[str]:
