@@ -31,11 +31,13 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
-            if self._too_late is None:
-                self._wait_for_head()
         super().data_received(data)
-        if self._in_head and self._head_bytes > LARGEST_HEAD and not self.transport.is_closing():
+        if not self._head_bytes or not self._in_head or self.transport.is_closing():
+            return
+        if self._head_bytes > LARGEST_HEAD:
             self.send_400_response(f"The request's line and headers are larger than {LARGEST_HEAD} bytes.")
+        elif self._too_late is None:
+            self._wait_for_head()
 
     def on_headers_complete(self) -> None:
         self._wait_no_more()
