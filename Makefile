@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-callbacks bench-torch lint format accuracy accuracy-full readme scaling plan-ranking bench kill-loop poison load fuzz fuzz-api audit calibrate openapi lock bench-lock clean
+.PHONY: help setup run test test-slow test-callbacks bench-torch lint format accuracy accuracy-full readme scaling plan-ranking bench bench-million kill-loop poison load fuzz fuzz-api audit calibrate openapi lock bench-lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -78,9 +78,13 @@ plan-ranking: setup ## how well layouts are ranked where they were measured, and
 
 bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed
+	$(BIN)/python -m tests.benchmarks.batch_stream --lines 100_000
 	$(BIN)/python -m tests.benchmarks.import_rate
 	$(BIN)/python -m tests.benchmarks.import_rate --postgresql
 	$(BIN)/python -m tests.benchmarks.unit_costs
+
+bench-million: setup ## how much slower a million measurements make it (half an hour; ARGS="--rows 100000 --database postgresql")
+	$(BIN)/python -m tests.benchmarks.million $(ARGS)
 
 kill-loop: setup ## submit without pause while the service is killed forty times
 	TRAINCAST_TEST_KILLS=40 $(BIN)/python -m pytest tests/submissions/test_processes.py -k survives

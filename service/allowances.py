@@ -2,38 +2,23 @@
 
 import math
 import time
-from dataclasses import dataclass
 
-from cachetools import TTLCache
+from limits import RateLimitItem
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
 
 from service.problems import TooManyRequests
 
-ACCOUNTS_HELD = 100_000
-"""Accounts counted at once, some 30 MB; of more, the one that was quiet longest is forgotten."""
-NAMES = {60: "minute", 3600: "hour"}
-
-
-@dataclass(slots=True)
-class _Used:
-    amount: int
-    until: float
-
 
 class Allowance:
-    """So much for each account in a window of time that begins with its first call."""
+    """So much for each account in each window of time."""
 
-    def __init__(self, amount: int, seconds: int) -> None:
-        """
-        Args:
-            amount: what a window covers.
-            seconds: its length: a minute or an hour.
-        """
-        self.amount = amount
-        self.seconds = seconds
-        self._held: TTLCache[str, _Used] = TTLCache(ACCOUNTS_HELD, seconds, timer=time.monotonic)
+    def __init__(self, limit: RateLimitItem) -> None:
+        self.limit = limit
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
 
     def spend(self, account: str, cost: int, what: str) -> None:
-        """Counts a call before it is answered; a refused one costs nothing, so that a small one may still fit.
+        """Counts a call before it is answered.
 
         Args:
             account: whose.
@@ -43,13 +28,14 @@ class Allowance:
         Raises:
             TooManyRequests: what is left of the account's window does not cover it.
         """
-        used = self._held.get(account)
-        if used is None:
-            used = self._held[account] = _Used(0, time.monotonic() + self.seconds)
-        if used.amount + cost > self.amount:
-            wait = max(1, math.ceil(used.until - time.monotonic()))
-            raise TooManyRequests(
-                f"Too many {what}: {self.amount} are allowed each {NAMES[self.seconds]}; try again in {wait} s.",
-                headers={"retry-after": str(wait)},
-            )
-        used.amount += cost
+        # A refused call costs nothing, so that a large one does not use up what a small one could have had: one of 1
+        # is refused only where no other fits either.
+        fits = cost == 1 or self._limiter.test(self.limit, account, cost=cost)
+        if fits and self._limiter.hit(self.limit, account, cost=cost):
+            return
+        reset = self._limiter.get_window_stats(self.limit, account).reset_time
+        wait, each = max(1, math.ceil(reset - time.time())), self.limit.GRANULARITY.name
+        raise TooManyRequests(
+            f"Too many {what}: {self.limit.amount} are allowed each {each}; try again in {wait} s.",
+            headers={"retry-after": str(wait)},
+        )

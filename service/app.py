@@ -29,6 +29,7 @@ from service.evaluations import endpoints as evaluations
 from service.failures import add_failure_handlers
 from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
+from service.measurements.counts import SourceCounts
 from service.metrics import Metrics
 from service.middleware import Allowance, BodyLimit, RequestContext
 from service.offers import endpoints as offers
@@ -163,6 +164,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await prepare(database)
         app.state.catalog = await asyncio.to_thread(load_catalog)
         app.state.sites = Sites(database, app.state.catalog)
+        app.state.source_counts = SourceCounts(database)
         app.state.together = Together(app.state.catalog)
         # Without a calibration the service starts all the same: what needs no forecast answers, and readiness says
         # what lacks.

@@ -7,7 +7,7 @@ filled in here: a field that nobody stated stays absent.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -18,7 +18,6 @@ from pydantic import (
     Field,
     StrictBool,
     StringConstraints,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -115,9 +114,19 @@ def _whole(value: object) -> object:
 
 WHOLE = BeforeValidator(_whole)
 """After the bounds of a strict `int`: 5.0 is a whole number too, while `true` and `"5"` are none."""
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
-Word = Annotated[str, BeforeValidator(_lowered), StringConstraints(min_length=1, max_length=100)]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
+
+
+def _no_nul(value: str) -> str:
+    """PostgreSQL stores no NUL characters; refused everywhere, so that no answer depends on the database."""
+    if "\0" in value:
+        raise ValueError("contains a NUL character")
+    return value
+
+
+NO_NUL = AfterValidator(_no_nul)
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300), NO_NUL]
+Word = Annotated[str, BeforeValidator(_lowered), StringConstraints(min_length=1, max_length=100), NO_NUL]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000), NO_NUL]
 
 
 class Section(BaseModel):
@@ -125,21 +134,12 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_nul(cls, value: Any) -> Any:
-        """PostgreSQL stores no NUL characters; refused everywhere, so that no answer depends on the database."""
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("contains a NUL character")
-        return value
-
     def stated(self) -> dict[str, Any]:
-        """The fields that were stated, by name; a field given as null counts as not stated."""
-        return {
-            name: value
-            for name in type(self).model_fields
-            if name in self.model_fields_set and (value := getattr(self, name)) is not None
-        }
+        """The fields that were stated, by name; a field given as null counts as not stated.
+
+        No field has another default than null, and pydantic keeps fields in the order of their declaration.
+        """
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class Model(Section):
@@ -210,7 +210,7 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.stated():
+        if all(value is None for value in vars(self).values()):
             raise PydanticCustomError(
                 "model_missing", "give model.name, a shape, parameters, forward_gmacs or huggingface_config"
             )
@@ -413,7 +413,9 @@ class Configuration(BaseModel):
 
     def flat(self) -> dict[str, object]:
         """The stated fields under their dotted names (``model.layers``), in the order of the vocabulary."""
-        return dict(_flatten(self))
+        return flatten(self, SECTIONS) | {
+            name: value for name in TOP_LEVEL if (value := getattr(self, name, None)) is not None
+        }
 
     @classmethod
     def from_flat(cls, fields: Mapping[str, object]) -> Self:
@@ -459,6 +461,8 @@ FIELDS: tuple[str, ...] = (
 )
 """Every dotted name of a measurement, in the order of columns."""
 
+_DOTTED = {section: {name: f"{section}.{name}" for name in kind.model_fields} for section, kind in SECTIONS.items()}
+
 CONFIGURATION_FIELDS: tuple[str, ...] = tuple(
     name for name in FIELDS if name.partition(".")[0] in Configuration.model_fields
 )
@@ -492,12 +496,12 @@ def nest(fields: Mapping[str, object]) -> dict[str, Any]:
     return nested
 
 
-def _flatten(whole: Configuration) -> Iterator[tuple[str, object]]:
-    for section in SECTIONS:
+def flatten(whole: Configuration, sections: Iterable[str]) -> dict[str, object]:
+    """What is stated in some sections under its dotted names, in the order of the vocabulary."""
+    flat: dict[str, object] = {}
+    for section in sections:
         part = getattr(whole, section, None)
-        if isinstance(part, Section):
-            for name, value in part.stated().items():
-                yield f"{section}.{name}", value
-    for name in TOP_LEVEL:
-        if (value := getattr(whole, name, None)) is not None:
-            yield name, value
+        if part is not None:
+            names = _DOTTED[section]
+            flat.update({names[name]: value for name, value in vars(part).items() if value is not None})
+    return flat

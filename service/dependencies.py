@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.catalog.catalog import Catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
+from service.measurements.counts import SourceCounts
 from service.metrics import Metrics
 from service.problems import NotReady
 from service.sites.service import Sites
@@ -41,6 +42,12 @@ async def get_sites(request: Request) -> Sites:
     return sites
 
 
+async def get_source_counts(request: Request) -> SourceCounts:
+    """How many measurements each source has."""
+    counts: SourceCounts = request.app.state.source_counts
+    return counts
+
+
 async def get_metrics(request: Request) -> Metrics:
     """The metrics of this replica."""
     metrics: Metrics = request.app.state.metrics
@@ -65,6 +72,7 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 CatalogDependency = Annotated[Catalog, Depends(get_catalog)]
 ForecasterDependency = Annotated[Forecaster, Depends(get_forecaster)]
 SitesDependency = Annotated[Sites, Depends(get_sites)]
+SourceCountsDependency = Annotated[SourceCounts, Depends(get_source_counts)]
 MetricsDependency = Annotated[Metrics, Depends(get_metrics)]
 DatabaseDependency = Annotated[Database, Depends(get_database)]
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]

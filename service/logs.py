@@ -5,17 +5,12 @@ import re
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
-
-import orjson
 
 from service.settings import Settings
 
 PARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 """A ``traceparent`` header (W3C Trace Context, section 3.2)."""
-NOT_ADDED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-"""What every record holds, and uvicorn's messages once more with colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +31,14 @@ def trace_of(traceparent: str) -> str | None:
     return found["trace"] if found and set(found["trace"]) != {"0"} else None
 
 
-class JsonLines(logging.Formatter):
-    """A line of JSON: level, logger, message, the request that is being answered, time, and what the line adds."""
+class RequestFilter(logging.Filter):
+    """Adds the request that is being answered to a line."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def filter(self, record: logging.LogRecord) -> bool:
         request = current_request.get()
-        line = {
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            "request_id": request.request_id if request else None,
-            "trace_id": request.trace_id if request else None,
-            "time": datetime.fromtimestamp(record.created, UTC),
-        }
-        line |= {name: value for name, value in vars(record).items() if name not in NOT_ADDED}
-        if record.exc_info:
-            line["exc_info"] = self.formatException(record.exc_info)
-        if record.stack_info:
-            line["stack_info"] = record.stack_info
-        return orjson.dumps(line, default=str).decode()
+        record.request_id = request.request_id if request else None
+        record.trace_id = request.trace_id if request else None
+        return True
 
 
 def logging_config(settings: Settings) -> dict[str, Any]:
@@ -65,12 +49,18 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
+        "filters": {"request": {"()": RequestFilter}},
         "formatters": {
-            "json": {"()": JsonLines},
+            "json": {
+                "()": "pythonjsonlogger.orjson.OrjsonFormatter",
+                "fmt": "%(levelname)s %(name)s %(message)s %(request_id)s %(trace_id)s",
+                "rename_fields": {"levelname": "level", "name": "logger"},
+                "timestamp": "time",
+            },
             "text": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
         },
         "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": chosen},
+            "stderr": {"class": "logging.StreamHandler", "formatter": chosen, "filters": ["request"]},
         },
         "root": {"level": settings.log_level.upper(), "handlers": ["stderr"]},
         "loggers": {

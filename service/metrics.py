@@ -1,6 +1,7 @@
 """The service's Prometheus metrics."""
 
 import math
+from collections import Counter as Occurrences
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
@@ -72,8 +73,8 @@ class Metrics:
 
     def predicted(self, grades: Iterable[str]) -> None:
         """Counts configurations that were predicted, by grade."""
-        for grade in grades:
-            self.predictions.labels(grade).inc()
+        for grade, many in Occurrences(grades).items():
+            self.predictions.labels(grade).inc(many)
 
     def submitted(self, deviation_log: float | None, forecast_error_log: float | None) -> None:
         """Notes how far a measurement lies from the forecast in use, and from the saved one that it names.

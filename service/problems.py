@@ -241,6 +241,8 @@ def _hint(request: Request, fault: Mapping[str, Any]) -> str | None:
         return f"{name} is required"
     if kind == "float_type":
         return "give a JSON number, such as 12 or 300e9, without quotes"
+    if kind == "bool_type":
+        return "give true or false, without quotes"
     if kind.startswith("date_"):
         return "give year, month and day as text, such as 2026-08-01"
     if kind == "int_type":

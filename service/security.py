@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from cachetools import TTLCache
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
+from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -90,8 +91,8 @@ class Gate:
         self.open = ALWAYS_OPEN | pages
         self.open_reading = settings.open_reading
         self.keys = KeyRing(database)
-        self.per_key = Allowance(settings.key_requests_per_minute, 60)
-        self.per_address = Allowance(settings.anonymous_requests_per_minute, 60)
+        self.per_key = Allowance(RateLimitItemPerMinute(settings.key_requests_per_minute))
+        self.per_address = Allowance(RateLimitItemPerMinute(settings.anonymous_requests_per_minute))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -201,18 +202,19 @@ COST_OF_LINE = 1
 COST_OF_SAVING = 20
 COST_OF_LEARNING = 50
 COST_OF_LEVERS = 150
+COST_OF_OFFERS = 10
 COST_OF_PLACE = 30
-"""What a line of a batch, a saved estimate, a row to learn from, the levers of a run, and a number of chips that a plan
-tries cost of a budget. Judgement: a unit is about a millisecond of one core; learning takes time with the square of its
-rows, fifty milliseconds each for a few hundred; levers are some sixty estimates, many at once."""
+"""What a line of a batch, a saved estimate, a row to learn from, the levers of a run, its offers, and a number of chips
+that a plan tries cost of a budget. Judgement: a unit is about a millisecond of one core; learning takes time with the
+square of its rows, fifty milliseconds each for a few hundred; levers are some sixty estimates, many at once."""
 
 
 class Budgets:
     """What expensive calls may cost an hour, in units of about a millisecond of one core."""
 
     def __init__(self, settings: Settings) -> None:
-        self.per_key = Allowance(settings.key_budget_per_hour, 3600)
-        self.per_address = Allowance(settings.anonymous_budget_per_hour, 3600)
+        self.per_key = Allowance(RateLimitItemPerHour(settings.key_budget_per_hour))
+        self.per_address = Allowance(RateLimitItemPerHour(settings.anonymous_budget_per_hour))
 
     async def spend(self, caller: Caller, cost: int, what: str) -> None:
         """Counts the cost of a call before it is incurred.
