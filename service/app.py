@@ -170,7 +170,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # what lacks.
         current = CurrentCalibration(database, lambda forecaster: _use(app, forecaster))
         await current.refresh()
-        await _warm_up(app)
         # What is loaded now stays: looked through for garbage again and again, it would slow all that allocates much.
         gc.freeze()
         gc.enable()
@@ -181,13 +180,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await database.close()
         if settings.tracing:
             stop_tracing(app)
-
-
-async def _warm_up(app: FastAPI) -> None:
-    """Answers an estimate before anybody asks: the first takes ten times as long as those that follow."""
-    if app.state.forecaster is not None:
-        asked = EstimateRequest.model_validate(next(iter(EXAMPLES.values()))["value"])
-        await app.state.together.estimate(asked, Standpoint(app.state.forecaster))
 
 
 def _tools_of_agents(app: FastAPI) -> AbstractAsyncContextManager[None]:
@@ -211,8 +203,16 @@ async def _in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[Non
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _use(app: FastAPI, forecaster: Forecaster) -> None:
-    """Swaps the forecaster in whole: a request that has begun keeps the one it took."""
+async def _use(app: FastAPI, forecaster: Forecaster) -> None:
+    """Swaps the forecaster in whole: a request that has begun keeps the one it took.
+
+    It answers once before anybody asks, for the first estimate of a forecaster takes ten times as long as the others.
+    """
+    asked = EstimateRequest.model_validate(next(iter(EXAMPLES.values()))["value"])
+    try:
+        await app.state.together.estimate(asked, Standpoint(forecaster))
+    except Exception:
+        logger.exception("calibration %s does not answer an estimate", forecaster.calibration_version)
     app.state.forecaster = forecaster
     app.state.metrics.calibration.clear()
     app.state.metrics.calibration.labels(forecaster.calibration_version).set(1)

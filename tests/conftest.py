@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.connections import GuardedProtocol
 from service.database import Database
 from service.seed import prepare
 from service.settings import Settings
@@ -149,7 +150,10 @@ def seeded_database(databases: Databases) -> str:
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """Serves an app over HTTP on a free port of this machine; gives its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="on"))
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, http=GuardedProtocol, ws="none", log_level="warning", lifespan="on"
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

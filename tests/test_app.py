@@ -157,3 +157,37 @@ def test_a_client_that_stalls_is_let_go_and_holds_up_nobody(seeded_database: str
             connection.settimeout(60)
             with connection:
                 assert connection.recv(65536).startswith(b"HTTP/1.1 408")
+
+
+def until_closed(client: httpx.Client, *sent: bytes) -> bytes:
+    """What the service answers before it closes a connection over which these are sent."""
+    address = str(client.base_url.host), client.base_url.port
+    answer = b""
+    with socket.create_connection(address, timeout=30) as connection:
+        try:
+            for piece in sent:
+                connection.sendall(piece)
+            while piece := connection.recv(65536):
+                answer += piece
+        except ConnectionError:
+            pass  # closed while more was on its way
+    return answer
+
+
+def test_a_head_without_end_is_read_no_further(client: httpx.Client) -> None:
+    begun = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: "
+    answer = until_closed(client, begun, b"a" * 64 * 1024, b"a")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"65536" in answer
+    assert b" 200 " not in until_closed(client, begun, *[b"a" * 1_000_000] * 50)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nhost: x\r\n"])
+def test_who_sends_no_head_is_hung_up_on(client: httpx.Client, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr("service.connections.HEAD_SECONDS", 0.1)
+    assert until_closed(client, sent) == b""
+
+
+def test_many_requests_over_one_connection_are_each_a_head_of_their_own(client: httpx.Client) -> None:
+    headers = {"x-long": "a" * 40_000}
+    assert [client.get("/healthz", headers=headers).status_code for _ in range(4)] == [200] * 4

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,11 +21,11 @@ every replica serves it within five."""
 class CurrentCalibration:
     """Watches which calibration is current, and hands its forecaster over whole: requests under way keep theirs."""
 
-    def __init__(self, database: Database, use: Callable[[Forecaster], None]) -> None:
+    def __init__(self, database: Database, use: Callable[[Forecaster], Awaitable[None]]) -> None:
         """
         Args:
             database: where calibrations are stored.
-            use: called with each new forecaster, once it is ready to answer.
+            use: called with each new forecaster, and waited for.
         """
         self.database = database
         self.use = use
@@ -52,7 +52,7 @@ class CurrentCalibration:
         except ValueError as error:
             logger.error("calibration %s cannot be used: %s", version, error)
             return
-        self.use(replace(forecaster, calibration_version=version))
+        await self.use(replace(forecaster, calibration_version=version))
         logger.info("calibration %s is in use", version)
 
     async def watch(self) -> None:
