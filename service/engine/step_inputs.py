@@ -72,6 +72,12 @@ SHARDS_OPTIMIZER = ("zero1", *SHARDS_GRADIENTS)
 # instead of 31, and a step of which the backbone was recorded 1 / 1.7 (Nguyen et al. 2021, "Accelerating PyTorch with
 # CUDA Graphs", pytorch.org/blog, Mask R-CNN of MLPerf v1.0).
 GRAPHED_SHARE = {"full": 0.2, "partial": 0.6}
+LINKS = (
+    "tensor",
+    "expert",
+    "context",
+    "pipeline",
+)  # degrees of parallelism that ranks of one copy of the model talk by
 NODE_LIMITED_EXPERTS = 8.0  # most copies of a token that all-to-all sends; more experts per token share destinations
 
 
@@ -98,7 +104,7 @@ class Inputs:
     layout: Layout
     local_parameters: FloatArray  # stored by one rank of the model's copy
     trained_share: FloatArray  # of all parameters
-    columns: dict[str, FloatArray]
+    columns: dict[str, FloatArray]  # (n,) each; those of links (len(LINKS), n)
 
     @property
     def micro_batches(self) -> FloatArray:
@@ -126,10 +132,9 @@ def prepare(table: Table) -> Inputs:
     columns = {
         **_kernels(table, work, layout, local_parameters, backward, passes),
         **_model_messages(table, work, layout),
-        **_replica_messages(table, layout, local_parameters, trained_share),
+        **_replica_messages(table, layout, local_parameters, trained_share, backward / passes),
         **_surroundings(table, work, layout),
         "micro_batches": layout.micro_batches,
-        "backward_share": backward / passes,
         # Of the 6 N of training from scratch, what frozen weights leave to be done.
         "trained_flops_share": (1.0 + backward) / 3.0,
     }
@@ -252,35 +257,32 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     _, key_width = operations.attention_heads_width(table)
     keys = tokens * filled(key_width, 0.0) * MESSAGE_BYTES
     virtual = np.maximum(filled(table["virtual_pipeline"], 1.0), 1.0)
-
-    def beyond(ranks: FloatArray) -> FloatArray:
-        """Bandwidth between nodes where a group of `ranks` leaves its node, else no limit."""
-        return np.where(ranks > node, inter, np.inf)
-
+    none = np.zeros(len(table))
+    tensor_bytes = np.where(tensor > 1, reductions * activation * 2.0 * (tensor - 1) / tensor, 0.0)
+    # Trees within a node; across nodes gathers and scatters go round a ring, one hop a rank.
+    hops = np.where(tensor > node, tensor - 1.0, np.log2(np.maximum(tensor, 2.0)))
+    expert_bytes = np.where(routed, layers * 4.0 * activation / tensor * active * (expert - 1) / expert, 0.0)
+    context_bytes = np.where(context > 1, layers * 3.0 * 2.0 * keys * (context - 1) / tensor, 0.0)
+    pipeline_bytes = np.where(layout.pipeline > 1, 2.0 * activation / tensor * virtual, 0.0)
+    tensor_messages, expert_messages = (
+        np.where(tensor > 1, reductions * 2.0 * hops, 0.0),
+        np.where(routed, layers * 4.0, 0.0),
+    )
+    # A group of ranks that leaves its node has the bandwidth between nodes, else no limit.
+    ranks = np.stack([tensor, expert * tensor, context * tensor, table["count"]])
+    link_inter = np.where(ranks > node, inter, np.inf)
+    link_inter[0] *= np.minimum(node, tensor)
     return {
         "intra": table["intra_gbs"] * 1e9,
-        "tensor_bytes": np.where(tensor > 1, reductions * activation * 2.0 * (tensor - 1) / tensor, 0.0),
-        # Trees within a node; across nodes gathers and scatters go round a ring, one hop a rank.
-        "tensor_messages": np.where(
-            tensor > 1,
-            reductions * 2.0 * np.where(tensor > node, tensor - 1.0, np.log2(np.maximum(tensor, 2.0))),
-            0.0,
-        ),
-        "tensor_inter": beyond(tensor) * np.minimum(node, tensor),
-        "expert_bytes": np.where(routed, layers * 4.0 * activation / tensor * active * (expert - 1) / expert, 0.0),
-        "expert_messages": np.where(routed, layers * 4.0, 0.0),
-        "expert_inter": beyond(expert * tensor),
-        "context_bytes": np.where(context > 1, layers * 3.0 * 2.0 * keys * (context - 1) / tensor, 0.0),
-        "context_inter": beyond(context * tensor),
-        "pipeline_bytes": np.where(layout.pipeline > 1, 2.0 * activation / tensor * virtual, 0.0),
-        "pipeline_inter": beyond(table["count"]),
-        "pipeline": layout.pipeline,
-        "virtual": virtual,
+        "link_bytes": np.stack([tensor_bytes, expert_bytes, context_bytes, pipeline_bytes]),
+        "link_messages": np.stack([tensor_messages, expert_messages, none, none]),
+        "link_inter": link_inter,
+        "stages_waiting": (layout.pipeline - 1.0) / virtual,
     }
 
 
 def _replica_messages(
-    table: Table, layout: Layout, local_parameters: FloatArray, trained_share: FloatArray
+    table: Table, layout: Layout, local_parameters: FloatArray, trained_share: FloatArray, backward_share: FloatArray
 ) -> dict[str, FloatArray]:
     """Bytes between copies of the model, and of the optimizer, per step."""
     sharded, hybrid = table.among("sharding", SHARDS_WEIGHTS), table.among("sharding", ("hsdp",))
@@ -306,7 +308,8 @@ def _replica_messages(
         "gradient_messages": np.where(replicas > 1, 2.0 * np.log2(np.maximum(replicas, 2.0)) * rounds, 0.0),
         "data_inter": np.where(across, table["inter_gbs"] * 1e9 * links, np.inf),
         "node_bytes": np.where(hybrid, gathered, 0.0),
-        "data_is_sharded": sharded.astype(np.float64),
+        # Of a micro-batch's work, what traffic may overlap with: all of all micro-batches, or the last backward pass.
+        "overlappable": np.where(sharded, layout.micro_batches, backward_share),
         "optimizer_bytes": np.where(table.among("mode", ("fwd_bwd",)), 0.0, states * optimizer_bytes),
         "offload_bytes": states * offload_bytes,
     }
