@@ -28,6 +28,7 @@ from service.engine.table import (
     once_a_table,
 )
 
+GRADES = ("measured", "interpolated", "extrapolated")
 MEASURED_WITHIN = 0.7
 INTERPOLATED_WITHIN = 2.5
 FEATURE_WEIGHTS = (1.0, 0.5, 0.3, 0.4, 0.3, 0.3, 0.25, 0.5)

@@ -21,7 +21,7 @@ from service.engine.calibration import Fit, Mechanics, predict_with, sampled_row
 from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, groupings, jacobian, row_coefficients
-from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, graded
+from service.engine.evidence import GRADES, NAME_PENALTIES, Evidence, Neighbour, graded
 from service.engine.judge import Judge
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.memory_fit import OwnMemory, learn_peaks
@@ -376,10 +376,14 @@ class Forecaster:
     def widened(self, table: Table, grades: TextArray) -> FloatArray:
         """What held-out predictions have shown the interval of such rows to need, as a factor; shape (n,)."""
         language = table.among("family", TRANSFORMER_FAMILIES)
-        kinds = ("own", "own") if self.own is not None else ("transformer", "other")
-        graded = Names.of(grades)
-        factors = np.array([[self.widening.get(f"{kind}/{name}", 1.0) for name in graded.vocabulary] for kind in kinds])
-        return np.asarray(factors[np.where(language, 0, 1), graded.codes])
+        ours, others = ("own", "own") if self.own is not None else ("transformer", "other")
+        factors = np.ones(len(table))
+        for name in GRADES:
+            of_name = np.where(
+                language, self.widening.get(f"{ours}/{name}", 1.0), self.widening.get(f"{others}/{name}", 1.0)
+            )
+            factors = np.where(grades == name, of_name, factors)
+        return factors
 
 
 def _encode(values: Any, kind: type) -> str:

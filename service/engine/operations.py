@@ -80,6 +80,7 @@ class Work:
     known: BoolArray  # False where neither shape, parameters nor GMACs are known: work is a family's typical one
 
 
+@once_a_table
 def attention_heads_width(table: Table) -> tuple[FloatArray, FloatArray]:
     """Columns of the query projection and of one key (or value) projection, shape (n,) each."""
     hidden = table["hidden_size"]
@@ -89,6 +90,7 @@ def attention_heads_width(table: Table) -> tuple[FloatArray, FloatArray]:
     return heads * head_dim, kv_heads * head_dim
 
 
+@once_a_table
 def layer_parameters(table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Weights of one layer: (attention, one dense feed-forward block, one expert), each of shape (n,).
 
