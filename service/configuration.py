@@ -7,7 +7,7 @@ filled in here: a field that nobody stated stays absent.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -16,8 +16,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StringConstraints,
-    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -114,9 +114,19 @@ def _whole(value: object) -> object:
 
 WHOLE = BeforeValidator(_whole)
 """After the bounds of a strict `int`: 5.0 is a whole number too, while `true` and `"5"` are none."""
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300)]
-Word = Annotated[str, BeforeValidator(_lowered), StringConstraints(min_length=1, max_length=100)]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
+
+
+def _no_nul(value: str) -> str:
+    """PostgreSQL stores no NUL characters; refused everywhere, so that no answer depends on the database."""
+    if "\0" in value:
+        raise ValueError("contains a NUL character")
+    return value
+
+
+NO_NUL = AfterValidator(_no_nul)
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300), NO_NUL]
+Word = Annotated[str, BeforeValidator(_lowered), StringConstraints(min_length=1, max_length=100), NO_NUL]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000), NO_NUL]
 
 
 class Section(BaseModel):
@@ -124,21 +134,12 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_nul(cls, value: Any) -> Any:
-        """PostgreSQL stores no NUL characters; refused everywhere, so that no answer depends on the database."""
-        if isinstance(value, str) and "\0" in value:
-            raise ValueError("contains a NUL character")
-        return value
-
     def stated(self) -> dict[str, Any]:
-        """The fields that were stated, by name; a field given as null counts as not stated."""
-        return {
-            name: value
-            for name in type(self).model_fields
-            if name in self.model_fields_set and (value := getattr(self, name)) is not None
-        }
+        """The fields that were stated, by name; a field given as null counts as not stated.
+
+        No field has another default than null, and pydantic keeps fields in the order of their declaration.
+        """
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class Model(Section):
@@ -170,11 +171,11 @@ class Model(Section):
         description="Width of the feed-forward layer; of one expert in mixture-of-experts models.",
         examples=[14336],
     )
-    gated_mlp: bool | None = Field(
+    gated_mlp: StrictBool | None = Field(
         None, description="Whether the feed-forward layer is gated (SwiGLU, GEGLU).", examples=[True]
     )
     vocab_size: Count | None = Field(None, description="Entries of the vocabulary.", examples=[128256])
-    tied_embeddings: bool | None = Field(
+    tied_embeddings: StrictBool | None = Field(
         None, description="Whether input and output embedding share weights.", examples=[False]
     )
     experts: CountOrZero | None = Field(None, description="Routed experts of a layer.", examples=[8])
@@ -209,7 +210,7 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.stated():
+        if all(value is None for value in vars(self).values()):
             raise PydanticCustomError(
                 "model_missing", "give model.name, a shape, parameters, forward_gmacs or huggingface_config"
             )
@@ -339,7 +340,7 @@ class Software(Section):
     attention: (
         Annotated[Literal["flash", "flash2", "flash3", "sdpa", "fused", "math"], BeforeValidator(_lowered)] | None
     ) = Field(None, description="Attention kernel.", examples=["flash2"])
-    compile: bool | None = Field(
+    compile: StrictBool | None = Field(
         None, description="Whether the graph is compiled (XLA, torch.compile).", examples=[False]
     )
     cuda_graphs: Literal["none", "partial", "full"] | None = Field(
@@ -396,7 +397,7 @@ class Result(Section):
     peak_memory_gb: Count | None = Field(
         None, description="Peak memory of one accelerator, GB (10^9 bytes).", examples=[71.2]
     )
-    out_of_memory: bool | None = Field(None, description="True where the run did not fit.", examples=[False])
+    out_of_memory: StrictBool | None = Field(None, description="True where the run did not fit.", examples=[False])
 
 
 class Configuration(BaseModel):
@@ -412,7 +413,9 @@ class Configuration(BaseModel):
 
     def flat(self) -> dict[str, object]:
         """The stated fields under their dotted names (``model.layers``), in the order of the vocabulary."""
-        return dict(_flatten(self))
+        return flatten(self, SECTIONS) | {
+            name: value for name in TOP_LEVEL if (value := getattr(self, name, None)) is not None
+        }
 
     @classmethod
     def from_flat(cls, fields: Mapping[str, object]) -> Self:
@@ -458,6 +461,8 @@ FIELDS: tuple[str, ...] = (
 )
 """Every dotted name of a measurement, in the order of columns."""
 
+_DOTTED = {section: {name: f"{section}.{name}" for name in kind.model_fields} for section, kind in SECTIONS.items()}
+
 CONFIGURATION_FIELDS: tuple[str, ...] = tuple(
     name for name in FIELDS if name.partition(".")[0] in Configuration.model_fields
 )
@@ -491,12 +496,12 @@ def nest(fields: Mapping[str, object]) -> dict[str, Any]:
     return nested
 
 
-def _flatten(whole: Configuration) -> Iterator[tuple[str, object]]:
-    for section in SECTIONS:
+def flatten(whole: Configuration, sections: Iterable[str]) -> dict[str, object]:
+    """What is stated in some sections under its dotted names, in the order of the vocabulary."""
+    flat: dict[str, object] = {}
+    for section in sections:
         part = getattr(whole, section, None)
-        if isinstance(part, Section):
-            for name, value in part.stated().items():
-                yield f"{section}.{name}", value
-    for name in TOP_LEVEL:
-        if (value := getattr(whole, name, None)) is not None:
-            yield name, value
+        if part is not None:
+            names = _DOTTED[section]
+            flat.update({names[name]: value for name, value in vars(part).items() if value is not None})
+    return flat

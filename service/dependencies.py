@@ -1,4 +1,7 @@
-"""What endpoints ask the application for."""
+"""What endpoints ask the application for.
+
+Coroutines though they wait for nothing: FastAPI sends each plain function to a thread and back.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -9,18 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.catalog.catalog import Catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
+from service.measurements.counts import SourceCounts
 from service.metrics import Metrics
 from service.problems import NotReady
 from service.sites.service import Sites
 
 
-def get_catalog(request: Request) -> Catalog:
+async def get_catalog(request: Request) -> Catalog:
     """The reference catalogs."""
     catalog: Catalog = request.app.state.catalog
     return catalog
 
 
-def get_forecaster(request: Request) -> Forecaster:
+async def get_forecaster(request: Request) -> Forecaster:
     """The current forecaster.
 
     Raises:
@@ -32,19 +36,25 @@ def get_forecaster(request: Request) -> Forecaster:
     return forecaster
 
 
-def get_sites(request: Request) -> Sites:
+async def get_sites(request: Request) -> Sites:
     """The standpoints that requests are predicted from."""
     sites: Sites = request.app.state.sites
     return sites
 
 
-def get_metrics(request: Request) -> Metrics:
+async def get_source_counts(request: Request) -> SourceCounts:
+    """How many measurements each source has."""
+    counts: SourceCounts = request.app.state.source_counts
+    return counts
+
+
+async def get_metrics(request: Request) -> Metrics:
     """The metrics of this replica."""
     metrics: Metrics = request.app.state.metrics
     return metrics
 
 
-def get_database(request: Request) -> Database:
+async def get_database(request: Request) -> Database:
     """The database, for what outlives the request's own session (streamed answers)."""
     database: Database = request.app.state.database
     return database
@@ -52,7 +62,8 @@ def get_database(request: Request) -> Database:
 
 async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
     """A session that commits once, before the answer is sent; it connects at its first query, not before."""
-    async with get_database(request).sessions() as session:
+    database: Database = request.app.state.database
+    async with database.sessions() as session:
         yield session
         await session.commit()
 
@@ -61,6 +72,7 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 CatalogDependency = Annotated[Catalog, Depends(get_catalog)]
 ForecasterDependency = Annotated[Forecaster, Depends(get_forecaster)]
 SitesDependency = Annotated[Sites, Depends(get_sites)]
+SourceCountsDependency = Annotated[SourceCounts, Depends(get_source_counts)]
 MetricsDependency = Annotated[Metrics, Depends(get_metrics)]
 DatabaseDependency = Annotated[Database, Depends(get_database)]
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]

@@ -12,6 +12,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.requests = Counter(
             "traincast_requests", "Requests answered.", ("method", "route", "status"), registry=self.registry
         )
@@ -51,6 +52,23 @@ class Metrics:
             "traincast_database_connections", "Database connections that requests hold.", registry=self.registry
         )
         self.pool = Gauge("traincast_database_pool_size", "Database connections kept open.", registry=self.registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts and times a request.
+
+        Args:
+            method: one of HTTP's own; anything else is to be called ``other``.
+            route: its template, or ``unknown``.
+            status: of its answer.
+            seconds: from its arrival to the end of its answer.
+        """
+        series = self._series.get((method, route, status))
+        if series is None:
+            series = self.requests.labels(method, route, str(status)), self.seconds.labels(method, route)
+            self._series[method, route, status] = series
+        count, time = series
+        count.inc()
+        time.observe(seconds)
 
     def predicted(self, grades: Iterable[str]) -> None:
         """Counts configurations that were predicted, by grade."""

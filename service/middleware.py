@@ -5,10 +5,9 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,12 +21,25 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked every few seconds, and not worth a line each."""
 HEADERS = {
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
 }
 """What browsers are told with every answer (OWASP Secure Headers Project); TLS, and so HSTS, is the proxy's."""
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """A header of the request, the first of that name; empty if it has none. Servers give names in lower case."""
+    return next((value for given, value in scope["headers"] if given == name), b"").decode("latin-1")
+
+
+def _answered_with(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer with its id, and with those of `HEADERS` that it does not set itself."""
+    own = [(name, value) for name, value in headers if name != b"x-request-id"]
+    names = {name for name, _ in own}
+    more = [(name, value) for name, value in HEADERS.items() if name not in names]
+    return [*own, *more, (b"x-request-id", request_id.encode())]
 
 
 class RequestContext:
@@ -41,8 +53,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
+        given = header(scope, b"x-request-id")
         request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         status = 500
@@ -52,20 +63,18 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                answered = MutableHeaders(scope=message)
-                answered["x-request-id"] = request_id
-                for name, value in HEADERS.items():
-                    answered.setdefault(name, value)
+                message["headers"] = _answered_with(message.get("headers", ()), request_id)
             await send(message)
 
-        token = current_request.set(RequestInLog(request_id, trace_of(headers.get("traceparent", ""))))
+        token = current_request.set(RequestInLog(request_id, trace_of(header(scope, b"traceparent"))))
+        self.metrics.in_flight.inc()
         try:
-            with self.metrics.in_flight.track_inprogress():
-                await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_with_id)
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             raise
         finally:
+            self.metrics.in_flight.dec()
             self._note(scope, status, time.perf_counter() - started)
             current_request.reset(token)
 
@@ -73,8 +82,7 @@ class RequestContext:
         # The route's template, not the path: one time series a route, whatever the ids in it.
         route = getattr(scope.get("route"), "path", "unknown")
         method = scope["method"] if scope["method"] in METHODS else "other"
-        self.metrics.requests.labels(method, route, str(status)).inc()
-        self.metrics.seconds.labels(method, route).observe(seconds)
+        self.metrics.answered(method, route, status, seconds)
         caller = scope["state"].get("caller")
         logger.log(
             logging.DEBUG if scope["path"] in PROBES else logging.INFO,
@@ -127,11 +135,15 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        announced = header(scope, b"content-length")
+        if not announced and not header(scope, b"transfer-encoding"):
+            # Nothing follows the head (RFC 9112, section 6.3), as of most that only read.
+            await self.app(scope, receive, send)
+            return
         allowed = self.stream if self._is_streamed(scope) else self.whole
         received = 0
         ended = False
-        headers = Headers(scope=scope)
-        announced, coding = headers.get("content-length", "0"), headers.get("content-encoding", "identity")
+        coding = header(scope, b"content-encoding") or "identity"
         deadline = time.monotonic() + allowed.seconds
 
         async def limited_receive() -> Message:
@@ -169,7 +181,7 @@ class BodyLimit:
             ) from None
 
     def _is_streamed(self, scope: Scope) -> bool:
-        content_type = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+        content_type = header(scope, b"content-type").partition(";")[0].strip().lower()
         return content_type in self.streamed.get(scope["path"], ())
 
     @staticmethod

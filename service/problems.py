@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
@@ -152,15 +153,23 @@ def add_handlers(app: FastAPI) -> None:
     async def on_problem(request: Request, problem: Problem) -> JSONResponse:
         return render(request, problem)
 
+    async def describe() -> None:
+        # The first time it takes half a second, for which other requests must not stand still.
+        if app.openapi_schema is None:
+            await run_in_threadpool(app.openapi)
+
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        await describe()
         return render(request, _from_validation(request, error))
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
         problem = _from_http(error)
-        if problem.status == http.HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods(request)):
-            problem.headers = {"allow": ", ".join(methods)}
+        if problem.status == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            await describe()
+            if methods := _methods(request):
+                problem.headers = {"allow": ", ".join(methods)}
         return render(request, problem)
 
     @app.exception_handler(Exception)
@@ -185,7 +194,13 @@ def _methods(request: Request) -> list[str]:
     15.5.6: all are to be named).
     """
     described: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
-    matching = (methods for path, methods in described.items() if compile_path(path)[0].match(request.url.path))
+    path = request.url.path
+    # A path that is described as it stands is also a name that a template would take.
+    matching = (
+        [described[path]]
+        if path in described
+        else [methods for template, methods in described.items() if compile_path(template)[0].match(path)]
+    )
     return sorted({method.upper() for methods in matching for method in methods})
 
 
@@ -226,6 +241,8 @@ def _hint(request: Request, fault: Mapping[str, Any]) -> str | None:
         return f"{name} is required"
     if kind == "float_type":
         return "give a JSON number, such as 12 or 300e9, without quotes"
+    if kind == "bool_type":
+        return "give true or false, without quotes"
     if kind.startswith("date_"):
         return "give year, month and day as text, such as 2026-08-01"
     if kind == "int_type":

@@ -6,9 +6,8 @@ no query on most requests and a revoked one is refused soon. Limits are kept in 
 
 import asyncio
 import logging
-import math
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -16,16 +15,14 @@ from typing import Annotated, Any
 from cachetools import TTLCache
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
-from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import FixedWindowRateLimiter
+from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.allowances import Allowance
 from service.database import Database
 from service.failures import problem_of
-from service.problems import Forbidden, Problem, TooManyRequests, Unauthorized, render
+from service.problems import Forbidden, Problem, Unauthorized, render
 from service.settings import Settings
 from service.teams.repository import Actor, TeamRepository
 from service.teams.service import Scope as KeyScope
@@ -94,9 +91,8 @@ class Gate:
         self.open = ALWAYS_OPEN | pages
         self.open_reading = settings.open_reading
         self.keys = KeyRing(database)
-        self.limiter = FixedWindowRateLimiter(MemoryStorage())
-        self.per_key = RateLimitItemPerMinute(settings.key_requests_per_minute)
-        self.per_address = RateLimitItemPerMinute(settings.anonymous_requests_per_minute)
+        self.per_key = Allowance(RateLimitItemPerMinute(settings.key_requests_per_minute))
+        self.per_address = Allowance(RateLimitItemPerMinute(settings.anonymous_requests_per_minute))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -112,11 +108,11 @@ class Gate:
     async def _admitted(self, scope: Scope) -> Caller:
         address = scope["client"][0] if scope.get("client") else ""
         path = scope["path"]
-        given = Headers(scope=scope).get("authorization")
+        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), None)
         is_open = path in self.open or path.startswith(ALWAYS_OPEN_BELOW)
         if given is None:
             if not (is_open or self.open_reading):
-                await self._count_refusal(address)
+                self._count_refusal(address)
                 raise Unauthorized(
                     "This service answers to API keys only: send one as Authorization: Bearer KEY.", headers=CHALLENGE
                 )
@@ -125,14 +121,14 @@ class Gate:
             caller = await self._recognised(given, address)
         if not is_open:
             limit = self.per_address if caller.key_id is None else self.per_key
-            await _count(self.limiter, limit, caller.account, 1, "requests")
+            limit.spend(caller.account, 1, "requests")
         return caller
 
     async def _recognised(self, authorization: str, address: str) -> Caller:
         kind, _, key = authorization.partition(" ")
         caller = await self.keys.caller(key.strip(), address) if kind.lower() == "bearer" else None
         if caller is None:
-            await self._count_refusal(address)
+            self._count_refusal(address)
             raise Unauthorized(
                 "The API key is not valid: it is mistyped, revoked or of another service. Send Authorization: Bearer "
                 "KEY with a key from `traincast keys create`, or no such header.",
@@ -140,9 +136,9 @@ class Gate:
             )
         return caller
 
-    async def _count_refusal(self, address: str) -> None:
+    def _count_refusal(self, address: str) -> None:
         """Guessing and knocking count against the address, so that they end soon and cost few queries."""
-        await _count(self.limiter, self.per_address, Caller(address=address).account, 1, "requests")
+        self.per_address.spend(Caller(address=address).account, 1, "requests")
 
 
 class KeyRing:
@@ -206,19 +202,19 @@ COST_OF_LINE = 1
 COST_OF_SAVING = 20
 COST_OF_LEARNING = 50
 COST_OF_LEVERS = 150
+COST_OF_OFFERS = 10
 COST_OF_PLACE = 30
-"""What a line of a batch, a saved estimate, a row to learn from, the levers of a run, and a number of chips that a plan
-tries cost of a budget. Judgement: a unit is about a millisecond of one core; learning takes time with the square of its
-rows, fifty milliseconds each for a few hundred; levers are some sixty estimates, many at once."""
+"""What a line of a batch, a saved estimate, a row to learn from, the levers of a run, its offers, and a number of chips
+that a plan tries cost of a budget. Judgement: a unit is about a millisecond of one core; learning takes time with the
+square of its rows, fifty milliseconds each for a few hundred; levers are some sixty estimates, many at once."""
 
 
 class Budgets:
     """What expensive calls may cost an hour, in units of about a millisecond of one core."""
 
     def __init__(self, settings: Settings) -> None:
-        self.limiter = FixedWindowRateLimiter(MemoryStorage())
-        self.per_key = RateLimitItemPerHour(settings.key_budget_per_hour)
-        self.per_address = RateLimitItemPerHour(settings.anonymous_budget_per_hour)
+        self.per_key = Allowance(RateLimitItemPerHour(settings.key_budget_per_hour))
+        self.per_address = Allowance(RateLimitItemPerHour(settings.anonymous_budget_per_hour))
 
     async def spend(self, caller: Caller, cost: int, what: str) -> None:
         """Counts the cost of a call before it is incurred.
@@ -227,16 +223,19 @@ class Budgets:
             TooManyRequests: The caller's budget of this hour does not cover it.
         """
         limit = self.per_address if caller.key_id is None else self.per_key
-        await _count(self.limiter, limit, caller.account, cost, what)
+        limit.spend(caller.account, cost, what)
 
 
-def caller(request: Request) -> Caller:
+async def caller(request: Request) -> Caller:
     """Who calls, as the gate recognised it."""
     found: Caller = request.state.caller
     return found
 
 
-def require(scope: KeyScope) -> Callable[..., Caller]:
+CallerDependency = Annotated[Caller, Depends(caller)]
+
+
+def require(scope: KeyScope) -> Callable[..., Awaitable[Caller]]:
     """A dependency that lets only keys with this scope pass, and gives the caller.
 
     Raises:
@@ -244,41 +243,37 @@ def require(scope: KeyScope) -> Callable[..., Caller]:
         Forbidden: The key has not this scope.
     """
 
-    def allowed(request: Request, _documented: Annotated[object, Security(BEARER)]) -> Caller:
-        found = caller(request)
-        if found.key_id is None:
-            raise Unauthorized(
-                f"This call needs an API key with the scope {scope}: send Authorization: Bearer KEY "
-                f"(`traincast keys create --team NAME --scope {scope}`).",
-                headers=CHALLENGE,
-            )
-        if scope not in found.scopes:
-            raise Forbidden(
-                f"The API key lacks the scope {scope}: it has {', '.join(sorted(found.scopes))}.",
-                headers={"www-authenticate": f'{_BEARER}, error="insufficient_scope", scope="{scope}"'},
-            )
+    async def allowed(found: CallerDependency, _documented: Annotated[object, Security(BEARER)]) -> Caller:
+        insist(found, scope)
         return found
 
     return allowed
 
 
-def get_budgets(request: Request) -> Budgets:
+def insist(caller: Caller, scope: KeyScope) -> None:
+    """Lets only a caller whose key has this scope pass.
+
+    Raises:
+        Unauthorized: No key was sent.
+        Forbidden: The key has not this scope.
+    """
+    if caller.key_id is None:
+        raise Unauthorized(
+            f"This call needs an API key with the scope {scope}: send Authorization: Bearer KEY "
+            f"(`traincast keys create --team NAME --scope {scope}`).",
+            headers=CHALLENGE,
+        )
+    if scope not in caller.scopes:
+        raise Forbidden(
+            f"The API key lacks the scope {scope}: it has {', '.join(sorted(caller.scopes))}.",
+            headers={"www-authenticate": f'{_BEARER}, error="insufficient_scope", scope="{scope}"'},
+        )
+
+
+async def get_budgets(request: Request) -> Budgets:
     """The budgets of this replica."""
     budgets: Budgets = request.app.state.budgets
     return budgets
 
 
-async def _count(limiter: FixedWindowRateLimiter, limit: RateLimitItem, account: str, cost: int, what: str) -> None:
-    # A refused call costs nothing, so that a large one does not use up what a small one could have had.
-    if await limiter.test(limit, account, cost=cost) and await limiter.hit(limit, account, cost=cost):
-        return
-    window = await limiter.get_window_stats(limit, account)
-    wait = max(1, math.ceil(window.reset_time - time.time()))
-    raise TooManyRequests(
-        f"Too many {what}: {limit.amount} are allowed each {limit.GRANULARITY.name}; try again in {wait} s.",
-        headers={"retry-after": str(wait)},
-    )
-
-
-CallerDependency = Annotated[Caller, Depends(caller)]
 BudgetsDependency = Annotated[Budgets, Depends(get_budgets)]

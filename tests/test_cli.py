@@ -237,11 +237,24 @@ def test_bad_rows_are_named_by_their_line(tmp_path: Path) -> None:
     assert set(body["by"]) == {""}
 
 
-def test_an_empty_file_is_no_error(tmp_path: Path) -> None:
-    file = tmp_path / "empty.csv"
-    file.write_text("")
-    body = printed("evaluate", str(file), "--json")
-    assert (body["rows"], body["scored"], body["skipped"], body["by"]) == (0, 0, [], {})
+@pytest.mark.parametrize(
+    ("content", "skipped", "says"),
+    [
+        ("", [], "no row in the file"),
+        ("model.name,hardware.accelerator,result.value,result.unit\nresnet-50,H1000,200,mfu\n", [2], "H1000"),
+        ('[{"model": {"name": "resnet-50"}}]\n', [], "no row"),
+    ],
+    ids=["empty", "no row that can be read", "JSON"],
+)
+def test_where_nothing_is_scored_the_command_fails(content: str, skipped: list[int], says: str, tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text(content)
+    result = traincast("evaluate", str(file), "--json", code=1)
+    assert "nothing was scored" in result.stderr
+    assert says in result.stderr
+    body = json.loads(result.stdout)
+    assert (body["scored"], body["by"]) == (0, {})
+    assert [row["row"] for row in body["skipped"]] == skipped
     assert body["overall"] == dict.fromkeys(SCORE) | {"n": 0, "memory_n": 0}
 
 

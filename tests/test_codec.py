@@ -100,6 +100,20 @@ def test_nested_and_dotted_objects_are_both_read() -> None:
     assert read[4].error == "unknown field 'model.nme': did you mean 'model.name'?"
 
 
+@pytest.mark.parametrize(("written", "truth"), [("true", True), ("False", False), ("yes", True), ("0", False)])
+def test_a_cell_of_csv_may_say_a_truth_as_people_do(written: str, truth: bool) -> None:
+    (row,) = read_rows(io.StringIO(f"software.compile\n{written}\n"), content=CSV)
+    assert row.values == {"software.compile": truth}
+
+
+def test_json_says_a_truth_as_json_does() -> None:
+    lines = '{"software.compile": true}\n{"software.compile": "yes"}\n{"result": {"out_of_memory": 1}}\n'
+    good, quoted, counted = read_rows(io.StringIO(lines), content=NDJSON)
+    assert good.values == {"software.compile": True}
+    assert str(quoted.error).startswith("software.compile: input should be a valid boolean")
+    assert str(counted.error).startswith("result.out_of_memory: ")
+
+
 def test_files_that_are_empty_marked_or_not_text() -> None:
     assert read_csv("") == []
     assert read_csv("model.name\n") == []

@@ -57,6 +57,21 @@ def test_impossible_counts_are_refused(value: object) -> None:
         Configuration.from_flat({"model.name": "x", "hardware.accelerator": "T4", "hardware.count": value})
 
 
+@pytest.mark.parametrize("name", ["model.gated_mlp", "model.tied_embeddings", "software.compile"])
+@pytest.mark.parametrize("value", [1, 0.0, "true", "yes"])
+def test_a_truth_is_true_or_false(name: str, value: object) -> None:
+    run = {"model.name": "x", "hardware.accelerator": "T4"}
+    assert Configuration.from_flat({**run, name: True}).flat()[name] is True
+    with pytest.raises(ValidationError):
+        Configuration.from_flat({**run, name: value})
+
+
+@pytest.mark.parametrize("name", ["model.name", "hardware.interconnect", "training.optimizer", "data.name"])
+def test_text_without_nul_characters(name: str) -> None:
+    with pytest.raises(ValidationError, match="NUL"):
+        Configuration.from_flat({"model.name": "x", "hardware.accelerator": "T4", name: "a\0b"})
+
+
 def test_a_typo_is_an_error_at_its_place() -> None:
     with pytest.raises(ValidationError) as refused:
         Configuration.model_validate({**GPT_3, "training": {"seq_len": 2048}})

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from service.app import create_app
@@ -133,6 +134,29 @@ def test_metrics_tell_of_predictions_errors_calibrations_and_connections(ours: T
     assert value("traincast_calibration_activated_timestamp_seconds") > 1.7e9
     assert value('traincast_calibration_jobs{status="queued"}') == 0
     assert value("traincast_database_pool_size") > 0
+
+
+def test_the_dashboard_asks_for_metrics_and_labels_that_the_service_has(ours: Team) -> None:
+    saved = ours.http.post("/v1/estimates", json=QUESTION | {"save": True}).json()
+    result = {"value": saved["throughput"]["samples_per_second"]["p50"], "unit": "samples_per_second"}
+    ours.http.post("/v1/measurements", json=QUESTION | {"result": result, "estimate_id": saved["id"]})
+    families = text_string_to_metric_families(ours.http.get("/metrics").text)
+    labels: dict[str, set[str]] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        labels.setdefault(sample.name, {"instance"}).update(sample.labels)  # Prometheus itself adds the instance
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("traincast"), "dashboard"], capture_output=True, check=True, text=True
+    )
+    panels = json.loads(shown.stdout)["panels"]
+    asked = [target["expr"] for panel in panels for target in panel["targets"]]
+    for query in asked:
+        (metric,) = re.findall(r"traincast_\w+", query)
+        named = {label for listed in re.findall(r"by \(([^)]*)\)", query) for label in listed.split(", ")}
+        assert named | set(re.findall(r"(\w+)=~", query)) <= labels[metric], query
+    told = {
+        name for name in labels if name.startswith("traincast_") and not name.endswith(("_created", "_sum", "_count"))
+    }
+    assert told == {metric for query in asked for metric in re.findall(r"traincast_\w+", query)}, "all is shown"
 
 
 @pytest.mark.slow_on("postgresql")

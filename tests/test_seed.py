@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
 
 from service.calibrations.repository import CalibrationRepository
 from service.catalog.records import DATA
 from service.database import Database
 from service.measurements.repository import MeasurementRepository, SourceRepository
-from service.seed import CALIBRATION, NO_LONGER_SHIPPED, prepare
+from service.seed import CALIBRATION, NO_LONGER_SHIPPED, alembic_config, prepare
 
 pytestmark = pytest.mark.anyio
 
@@ -41,9 +43,9 @@ async def test_all_that_ships_arrives(shared_database: str) -> None:
     database = Database(shared_database)
     async with database.sessions() as session:
         assert await MeasurementRepository(session).count() == rows_in(DATA)
-        sources, _ = await SourceRepository(session).page(limit=1000)
+        counts = await SourceRepository(session).counts()
     await database.close()
-    assert sum(count for _, count in sources) == rows_in(DATA)
+    assert sum(counts.values()) == rows_in(DATA)
 
 
 async def test_seeding_again_changes_nothing(empty_database: str, small_data: Path) -> None:
@@ -138,3 +140,21 @@ async def test_without_a_shipped_calibration_there_is_none(empty_database: str, 
     async with database.sessions() as session:
         assert await CalibrationRepository(session).current_version() is None
     await database.close()
+
+
+def test_a_start_with_nothing_new_loads_no_alembic(shared_database: str) -> None:
+    script = f"""
+import asyncio, sys
+from service.database import Database
+from service.seed import prepare
+asyncio.run(prepare(Database({shared_database!r})))
+assert "alembic" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_newest_migration_is_told_by_its_files_name() -> None:
+    files = (Path(__file__).parent.parent / "migrations" / "versions").glob("[0-9]*.py")
+    newest = max(path.name for path in files).partition("_")[0]
+    with create_engine("sqlite://").connect() as connection:
+        assert ScriptDirectory.from_config(alembic_config(connection)).get_heads() == [newest]

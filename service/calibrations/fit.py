@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from service.calibrations.shipped import Measured, measured, shipped_rows
+from service.calibrations.team_rows import refining_rows
 from service.catalog.catalog import Catalog, load_catalog
 from service.catalog.records import DATA
 from service.engine import accuracy, accuracy_report
@@ -101,7 +102,7 @@ def shared_fit(data: Measured, anchor: Fit) -> tuple[Fit, Evidence]:
 
 
 def _refined(anchor: Fit, data: Measured) -> Fit:
-    rows = np.isfinite(data.log_seconds) & is_submitted(data.table)
+    rows = np.isfinite(data.log_seconds) & refining_rows(data.table)
     return refine(anchor, data.table.take(rows), data.log_seconds[rows])
 
 

@@ -34,7 +34,7 @@ class Summary:
     digest: str
     fingerprint: str
     rows: int
-    submitted_rows: int
+    submitted_rows: int  # there to be read, be they in the sample or not
 
 
 def main() -> None:
@@ -45,24 +45,25 @@ def main() -> None:
     os.register_at_fork(after_in_child=_end_with_parent)
     os.nice(NICENESS)
     _tell("reading measurements", 0.0)
-    rows = asyncio.run(_rows())
+    rows, submitted = asyncio.run(_rows())
     data = measured_rows(rows, load_catalog())
     processes = max(1, (os.cpu_count() or 1) // 2)
     result = calibrate(data, progress=_tell, processes=processes)
     forecaster = result.forecaster
     fitted = {str(name) for name in data.ids}
-    submitted = sum(row.team_id is not None for row in rows)
     summary = Summary(forecaster.calibration_version, data.fingerprint, len(fitted), submitted)
     (folder / CONTENT).write_bytes(forecaster.dump())
     (folder / IDS).write_bytes(pack_ids([row.id for row in rows if row.id in fitted]))
     (folder / SUMMARY).write_text(json.dumps(asdict(summary)))
 
 
-async def _rows() -> list[FittedRow]:
+async def _rows() -> tuple[list[FittedRow], int]:
+    """The measurements to fit, and how many teams have submitted."""
     database = Database(get_settings().database)
     try:
         async with database.sessions() as session:
-            return await FittedRowRepository(session).all()
+            repository = FittedRowRepository(session)
+            return await repository.all(), await repository.submitted()
     finally:
         await database.close()
 

@@ -31,7 +31,9 @@ LEASE = "calibration"
 MOST_ATTEMPTS = 4
 """How often a fit is started before it counts as failed; deaths of replicas count. Judgement."""
 COUNT_SECONDS = 10.0
-"""How often new measurements are counted: among a million that takes a tenth of a second."""
+"""How often new measurements are counted at most."""
+COUNT_RESTS = 100.0
+"""Times as long as that takes that pass before the next count: a hundredth of one processor, however many there are."""
 ERROR_LINES = 5
 """Lines of the fitting process's last words that are kept with a failure."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -52,7 +54,7 @@ class CalibrationJobs:
         self.url = url
         self.calibrate_after = calibrate_after
         self.lease = Lease(database, LEASE)
-        self._counted_at = -math.inf
+        self._counts_from = -math.inf
 
     async def run(self) -> None:
         """Works until it is cancelled."""
@@ -65,11 +67,13 @@ class CalibrationJobs:
             if await repository.is_unfinished():
                 return True
             now = time.monotonic()
-            if self.calibrate_after is None or now - self._counted_at < COUNT_SECONDS:
+            if self.calibrate_after is None or now < self._counts_from:
                 return False
-            self._counted_at = now
             fitted = await repository.submitted_rows_of_newest()
-            return await FittedRowRepository(session).submitted() - fitted >= self.calibrate_after
+            submitted = await FittedRowRepository(session).submitted()
+            counted = time.monotonic()
+            self._counts_from = counted + max(COUNT_SECONDS, COUNT_RESTS * (counted - now))
+            return submitted - fitted >= self.calibrate_after
 
     async def work(self) -> None:
         """Fits the next calibration; called under the lease."""
@@ -124,7 +128,7 @@ class CalibrationJobs:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environment,
-            process_group=0,
+            start_new_session=True,
         )
         assert process.stdout is not None
         assert process.stderr is not None

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, true, update
+from sqlalchemy import ColumnElement, Subquery, and_, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.calibrations.tables import CalibrationRow
 from service.cursors import BadCursorError, decode_cursor, encode_cursor
+from service.engine.calibration import MOST_ROWS
 from service.measurements.tables import MeasurementRow
 
 TRACK_RECORD_ROWS = 1_000
 """Forecasts of each team, the latest ones, that the track record is of."""
+
+MOST_SUBMITTED = 10_000
+"""Submitted measurements that a fit reads at most. Judgement: together they count as ten rows, whatever their number
+(`engine.trust.MOST_SAY`); what they are besides is evidence to point at, beside some 25,000 that ship."""
 
 UNFINISHED = ("queued", "running")
 
@@ -191,21 +196,40 @@ class CalibrationRepository:
 
 
 class FittedRowRepository:
-    """The measurements that calibrations are fitted on: what ships and what teams share, accepted."""
+    """The measurements that calibrations are fitted on: what ships and of what teams share, accepted, a sample."""
 
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
-    async def all(self) -> list[FittedRow]:
-        """Those measurements in canonical order, that of their ids: it is the same in every copy of the database."""
+    async def all(self, *, most: int = MOST_SUBMITTED, most_of_team: int = MOST_ROWS) -> list[FittedRow]:
+        """Those measurements in canonical order, that of their ids: it is the same in every copy of the database.
+
+        Args:
+            most: submitted ones at most.
+            most_of_team: those of one team at most.
+        """
         columns = (MeasurementRow.id, MeasurementRow.fields, MeasurementRow.team_id, MeasurementRow.site)
-        query = select(*columns).where(*_FITTED)
-        rows = [FittedRow(*row) for row in await self.session.execute(query)]
+        sample = self._sample(most, most_of_team)
+        shipped = select(*columns).where(*_FITTED, MeasurementRow.team_id.is_(None))
+        submitted = select(*columns).join(sample, sample.c.id == MeasurementRow.id)
+        rows = [FittedRow(*row) for query in (shipped, submitted) for row in await self.session.execute(query)]
         # Sorted here, for databases order text by their locale.
         return sorted(rows, key=lambda row: row.id)
 
+    @staticmethod
+    def _sample(most: int, most_of_team: int) -> Subquery:
+        """Ids of submitted measurements: of every team in turn one, of every kind of its runs in turn, until there are
+        enough. Which of a kind comes first is chance, and lasting: ids are random and stay."""
+        row = MeasurementRow
+        of_kind = func.row_number().over(partition_by=(row.team_id, row.agreement_key), order_by=row.id)
+        kinds = select(row.id, row.team_id, of_kind.label("turn")).where(*_FITTED, row.team_id.is_not(None)).subquery()
+        of_team = func.row_number().over(partition_by=kinds.c.team_id, order_by=(kinds.c.turn, kinds.c.id))
+        teams = select(kinds.c.id, of_team.label("turn")).subquery()
+        chosen = select(teams.c.id).where(teams.c.turn <= most_of_team).order_by(teams.c.turn, teams.c.id)
+        return chosen.limit(most).subquery()
+
     async def submitted(self) -> int:
-        """How many of them teams submitted."""
+        """How many shared, accepted measurements teams submitted."""
         query = select(func.count()).where(*_FITTED, MeasurementRow.team_id.is_not(None))
         return (await self.session.scalars(query)).one()
 

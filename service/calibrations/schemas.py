@@ -70,7 +70,10 @@ class CalibrationSummary(BaseModel):
     rows: int | None = Field(
         description="Measurements it was fitted on; null before, and for one that shipped.", examples=[25600]
     )
-    submitted_rows: int | None = Field(description="Of those, the ones that teams submitted.", examples=[38])
+    submitted_rows: int | None = Field(
+        description="Shared, accepted measurements that teams had submitted by then; of many a sample was fitted.",
+        examples=[38],
+    )
     fingerprint: str | None = Field(
         description="Digest of the ids of the measurements it was fitted on.",
         examples=["8e1e215fae3cae7569cc3b12e3aaff65e41922f26546acce5359f27d3560d919"],

@@ -50,7 +50,7 @@ class CalibrationRow(Base):
     """Held-out accuracy before and after, on the sources that both were scored on."""
     rows: Mapped[int | None]
     submitted_rows: Mapped[int | None]
-    """Of its rows, those that teams submitted."""
+    """Shared, accepted measurements that teams had submitted by then; of many a sample is among its rows."""
     measurement_ids: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     """Ids of the measurements it was fitted on, in canonical order, one a line, gzipped."""
     content: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)

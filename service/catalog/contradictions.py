@@ -1,14 +1,12 @@
-"""What a planned configuration says that can't be true together, or that its chip can't do.
+"""What a planned configuration says of its model that can't be true together.
 
 Measured rows are taken as they are; estimates are refused with the field at fault and what would work.
 """
 
 from collections.abc import Mapping
 
-from service.catalog.catalog import Accelerator
 from service.catalog.resolution import Flat, Values, number
 from service.engine.layout import Flaw
-from service.engine.machine import chip_group
 
 # (part, whole): a part that is larger than its whole. Both in counts.
 _PARTS = (
@@ -21,15 +19,14 @@ _PARTS = (
 )
 
 
-def contradictions(flat: Flat, values: Values, chip: Accelerator) -> list[Flaw]:
-    """Every contradiction among the model's counts and between software and chip; empty if there is none.
+def contradictions(flat: Flat, values: Values) -> list[Flaw]:
+    """Every contradiction among the model's counts; empty if there is none.
 
     Args:
         flat: what was stated, by dotted name.
-        values: the resolved configuration.
-        chip: its accelerator.
+        values: the resolved model.
     """
-    found = [
+    return [
         Flaw(
             _at_fault(flat, part, whole),
             f"{part} is {number(values, part):g}, but {whole} only {number(values, whole):g}: {why}",
@@ -38,13 +35,6 @@ def contradictions(flat: Flat, values: Values, chip: Accelerator) -> list[Flaw]:
         for part, whole, why in _PARTS
         if number(values, part) > number(values, whole) > 0
     ]
-    # FlashAttention-3 is written for Hopper's asynchronous copies and matrix instructions (its README, requirements).
-    if flat.get("software.attention") == "flash3" and chip_group(chip.slug) != "hopper":
-        usual = "flash2" if chip.vendor in ("nvidia", "amd") else "fused"
-        found.append(
-            Flaw("software.attention", f"FlashAttention-3 needs a Hopper GPU, {chip.slug} is none", f"use {usual}")
-        )
-    return found
 
 
 def _at_fault(flat: Mapping[str, object], part: str, whole: str) -> str:

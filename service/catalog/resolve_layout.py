@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from threading import Lock
 
 from cachetools import LRUCache
 
-from service.catalog.resolution import (
-    Assumption,
-    Flat,
-    Resolved,
-    Unresolvable,
-    Values,
-    is_nan,
-    number,
-)
+from service.catalog.parts import Parts
+from service.catalog.resolution import LAYOUT_FIELDS, Assumption, Flat, Items, Part, Resolved, Values, number
 from service.engine import layout as layouts
 from service.engine.judge import Judge, prior_judge
 from service.engine.layout import Flaw
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.search import Candidate, search
-
-LAYOUT_FIELDS = (
-    "tensor_parallel",
-    "pipeline_parallel",
-    "context_parallel",
-    "expert_parallel",
-    "data_parallel",
-    "virtual_pipeline",
-    "micro_batch",
-    "gradient_accumulation",
-    "global_batch",
-    "sharding",
-    "recompute",
-    "offload",
-)
-
 
 # Samples per accelerator where nobody states a batch. Judgement; listed as an assumption wherever it is used.
 TYPICAL_BATCH = {
@@ -140,63 +117,67 @@ def _typical_batch(values: Values, family: str, language: bool) -> float:
 TOKENS_PER_STEP = ((1e9, 5e5), (2e10, 2e6), (math.inf, 4e6))
 
 
+# What a search chooses, in the order that it is told.
+CHOSEN_FIELDS = (
+    "tensor_parallel",
+    "pipeline_parallel",
+    "virtual_pipeline",
+    "context_parallel",
+    "data_parallel",
+    "expert_parallel",
+    "micro_batch",
+    "sharding",
+    "recompute",
+)
+
+
 # By what layouts are chosen where no calibration is at hand.
 PRIORS = prior_judge()
 
-_Question = tuple[Judge, frozenset[str], frozenset[tuple[str, float | str]]]
 # Sweeps, batches and whoever changes a price ask for the same layout again and again.
-_SEARCHED: LRUCache[_Question, Candidate | None] = LRUCache(4096)
+_CHOSEN: LRUCache[tuple[Judge, Parts], Part] = LRUCache(4096)
 _LOCK = Lock()
 
 
-def chosen_layouts(
-    flats: Sequence[Flat], opened: Sequence[Resolved | Unresolvable], judge: Judge
-) -> list[Resolved | Unresolvable]:
-    """Degrees, batch, sharding and recomputation for runs that are to happen; Unresolvable where none can.
+def chosen_layouts(runs: Iterable[Parts], judge: Judge) -> dict[Parts, Part]:
+    """Degrees, batch, sharding and recomputation of runs that are to happen; flaws where there are none.
 
     Those that leave the same open are searched as one table, and those that were searched lately not again.
     """
-    answers = list(opened)
-    open_runs = {
-        index: (answer, assume_batch(flat, answer))
-        for index, (flat, answer) in enumerate(zip(flats, opened, strict=True))
-        if isinstance(answer, Resolved)
-    }
-    asked = {
-        index: (judge, stated, frozenset(item for item in resolved.values.items() if not is_nan(item[1])))
-        for index, (resolved, stated) in open_runs.items()
-    }
+    asked = dict.fromkeys(runs)
     with _LOCK:
-        best = {question: _SEARCHED[question] for question in set(asked.values()) if question in _SEARCHED}
-    alike: dict[tuple[frozenset[str], bool, object, str], dict[_Question, Values]] = {}
-    for index, (resolved, stated) in open_runs.items():
-        if asked[index] not in best:
-            values = resolved.values
-            language = values["family"] in TRANSFORMER_FAMILIES
-            policy = values.get("recompute") if "recompute" in stated else None
-            # Nobody keeps the optimizer elsewhere unasked.
-            alike.setdefault((stated, language, policy, str(values["offload"])), {})[asked[index]] = values
-    for (stated, _, _, offload), runs in alike.items():
-        found = search(list(runs.values()), stated, judge, offloads=(offload,)).candidates
-        best |= {question: next(iter(mine), None) for question, mine in zip(runs, found, strict=True)}
+        known = {run: _CHOSEN[judge, run] for run in asked if (judge, run) in _CHOSEN}
+    new = {run: _open_layout(run) for run in asked if run not in known}
+    alike: dict[tuple[frozenset[str], bool, object, str], list[Parts]] = {}
+    for run, (values, stated, _) in new.items():
+        language = values["family"] in TRANSFORMER_FAMILIES
+        policy = values.get("recompute") if "recompute" in stated else None
+        # Nobody keeps the optimizer elsewhere unasked.
+        alike.setdefault((stated, language, policy, str(values["offload"])), []).append(run)
+    for (stated, _, _, offload), together in alike.items():
+        found = search([new[run][0] for run in together], stated, judge, offloads=(offload,)).candidates
+        for run, candidates in zip(together, found, strict=True):
+            values, _, batch = new[run]
+            known[run] = _laid_out(run.training.stated, values, next(iter(candidates), None), batch)
     with _LOCK:
-        _SEARCHED.update(best)
-    for index, (resolved, _) in open_runs.items():
-        try:
-            _take_layout(resolved, flats[index], best[asked[index]])
-        except Unresolvable as error:
-            answers[index] = error
-    return answers
+        _CHOSEN.update({(judge, run): known[run] for run in asked})
+    return known
 
 
-def stated_layout(flat: Flat, values: Values) -> frozenset[str]:
+def _open_layout(run: Parts) -> tuple[Values, frozenset[str], Sequence[Assumption]]:
+    """A run with its batch: its engine values, the fields of its layout that are fixed then, and what was assumed."""
+    opened = Resolved(run.values())
+    return opened.values, assume_batch(dict(run.training.stated), opened), opened.assumptions
+
+
+def stated_layout(flat: Flat) -> frozenset[str]:
     """Engine names of the layout's fields that the caller fixed."""
-    return frozenset(name for name in LAYOUT_FIELDS if name in values and flat.get(f"training.{name}") is not None)
+    return frozenset(name for name in LAYOUT_FIELDS if flat.get(f"training.{name}") is not None)
 
 
 def assume_batch(flat: Flat, resolved: Resolved) -> frozenset[str]:
     """Fills in the global batch where nobody states one; the fields of the layout that are fixed then."""
-    values, stated = resolved.values, stated_layout(flat, resolved.values)
+    values, stated = resolved.values, stated_layout(flat)
     if "global_batch" not in stated:
         language = str(values["family"]) in TRANSFORMER_FAMILIES
         values["global_batch"] = _assumed_batch(values, stated, float(values["count"]), language, str(values["mode"]))
@@ -206,30 +187,18 @@ def assume_batch(flat: Flat, resolved: Resolved) -> frozenset[str]:
     return stated | {"global_batch"}
 
 
-def _take_layout(resolved: Resolved, flat: Flat, best: Candidate | None) -> None:
-    """Lays a run out as the search found best, and says what was chosen."""
-    values, stated = resolved.values, stated_layout(flat, resolved.values)
+def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Sequence[Assumption]) -> Part:
+    """A run as the search found best, and what was chosen of it; `values` are those of the run with its batch."""
+    stated = stated_layout(dict(given))
     count, family = float(values["count"]), str(values["family"])
     if best is None:
-        found = [replace(flaw, field=f"training.{flaw.field}") for flaw in layouts.flaws(_with_defaults(values))]
-        raise Unresolvable(
-            found
-            or [
-                Flaw(
-                    "training",
-                    f"no layout divides {count:g} accelerators and a global batch of {values['global_batch']:g} evenly",
-                    "leave the degrees out, or give a global_batch that is a multiple of the accelerator count",
-                )
-            ]
-        )
-    values.update(best.layout)
+        return Part(given, {}, flaws=_of_training(layouts.flaws(_with_defaults(values))) or [_undivided(values)])
+    values |= best.layout
     # An uneven batch is the caller's to mend only where the caller said how to split it.
     flaws = [flaw for flaw in layouts.flaws(values) if flaw.field != "global_batch" or "micro_batch" in stated]
     if flaws:
-        raise Unresolvable([replace(flaw, field=f"training.{flaw.field}") for flaw in flaws])
-    resolved.fits = best.fits
+        return Part(given, {}, flaws=_of_training(flaws))
     steps = float(values["global_batch"]) / (float(values["data_parallel"]) * float(values["micro_batch"]))
-    values["gradient_accumulation"] = float(math.ceil(steps - 1e-9))
     reason = (
         "quickest layout that divides evenly and fits in memory"
         if best.fits
@@ -237,21 +206,30 @@ def _take_layout(resolved: Resolved, flat: Flat, best: Candidate | None) -> None
     )
     if not math.isclose(steps, round(steps), rel_tol=1e-9):
         reason += "; the batch doesn't divide by the replicas, so some do more than others"
-    for name in (
-        "tensor_parallel",
-        "pipeline_parallel",
-        "virtual_pipeline",
-        "context_parallel",
-        "data_parallel",
-        "expert_parallel",
-        "micro_batch",
-        "sharding",
-        "recompute",
-    ):
+    assumptions = [*batch]
+    for name in CHOSEN_FIELDS:
         trivial = name in ("virtual_pipeline", "context_parallel") and values[name] == 1.0
         trivial = trivial or (name == "expert_parallel" and family != "moe")
         if name not in stated and not trivial and (count > 1 or name in ("micro_batch", "recompute")):
-            resolved.assumptions.append(Assumption(f"training.{name}", values[name], reason))
+            assumptions.append(Assumption(f"training.{name}", values[name], reason))
+    layout: Values = {
+        **best.layout,
+        "global_batch": values["global_batch"],
+        "gradient_accumulation": float(math.ceil(steps - 1e-9)),
+    }
+    return Part(given, layout, assumptions, fits=best.fits)
+
+
+def _of_training(flaws: Sequence[Flaw]) -> list[Flaw]:
+    return [replace(flaw, field=f"training.{flaw.field}") for flaw in flaws]
+
+
+def _undivided(values: Values) -> Flaw:
+    return Flaw(
+        "training",
+        f"no layout divides {values['count']:g} accelerators and a global batch of {values['global_batch']:g} evenly",
+        "leave the degrees out, or give a global_batch that is a multiple of the accelerator count",
+    )
 
 
 def _with_defaults(values: Values) -> Values:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
 from service.catalog.catalog import Catalog, CatalogModel
+from service.catalog.contradictions import contradictions
 from service.catalog.huggingface import assumed_from_class, read_huggingface_config
 from service.catalog.records import MODEL_FIELDS
 from service.catalog.resolution import (
+    MOST_PARTS,
     Assumption,
     Flat,
+    Items,
+    Part,
     Values,
     number,
     stated_number,
     to_number,
 )
 from service.engine.layout import Flaw
-from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.operations import COUNTED_BY_PARAMETERS, TRANSFORMER_FAMILIES
 from service.engine.table import NUMBERS
 
 SHAPE_FIELDS = tuple(name for name in MODEL_FIELDS if name in NUMBERS and name not in ("sequence_length", "image_size"))
@@ -39,7 +45,51 @@ _ACTIVE_IN_NAME = re.compile(r"(?<![a-z0-9])a(?P<size>\d+(?:\.\d+)?)b(?![a-z0-9]
 _PROPORTIONAL = {"windowed_layers", "attention_layers"}
 
 
-def resolve_model(
+FEWEST_PARAMETERS = 1e4  # judgement: smaller counts are billions or millions that lost their unit
+
+
+@dataclass(frozen=True, slots=True)
+class ReadConfig:
+    """A pasted config.json as far as it is understood; equal for files that say the same of the shape."""
+
+    shape: Items = ()
+    kind: str = ""
+    assumed: tuple[tuple[str, float], ...] = ()  # what its class says where the file is silent
+    flaw: str = ""
+
+    @classmethod
+    def of(cls, config: Mapping[str, object]) -> ReadConfig:
+        """Reads a config.json; what cannot be read has a flaw."""
+        try:
+            read = read_huggingface_config(dict(config))
+        except ValueError as error:
+            return cls(flaw=str(error))
+        kind, assumed = assumed_from_class(dict(config)) if read else ("", {})
+        return cls(tuple(read.items()), kind, tuple(assumed.items()))
+
+
+@lru_cache(MOST_PARTS)
+def resolve_work(catalog: Catalog, stated: Items, measured: bool) -> Part:
+    """The model, and the size of the samples it is trained on.
+
+    Args:
+        catalog: the reference tables.
+        stated: the fields of `model` (a pasted config.json as `ReadConfig`), of `data` those that say what a sample is,
+            and `training.mode`.
+        measured: whether it was run as it is.
+    """
+    flat = dict(stated)
+    assumptions: list[Assumption] = []
+    flaws: list[Flaw] = []
+    values, entry = _resolve_model(flat, catalog, assumptions, flaws, measured=measured)
+    _resolve_data(flat, values, entry, assumptions)
+    if measured:
+        return Part(stated, values, assumptions, flaws=flaws)
+    flaws += contradictions(flat, values)
+    return Part(stated, values, assumptions, _size_doubts(flat, catalog, values, entry), flaws)
+
+
+def _resolve_model(
     flat: Flat, catalog: Catalog, assumptions: list[Assumption], errors: list[Flaw], *, measured: bool
 ) -> tuple[Values, CatalogModel | None]:
     given: Values = {}
@@ -49,17 +99,13 @@ def resolve_model(
             given[name] = to_number(value)
     config = flat.get("model.huggingface_config")
     family = str(flat.get("model.family") or "")
-    if isinstance(config, Mapping):
-        try:
-            read = read_huggingface_config(dict(config))
-        except ValueError as error:
-            errors.append(Flaw("model.huggingface_config", str(error), "paste the config.json as published"))
-            read = {}
-        kind, assumed = assumed_from_class(dict(config)) if read else ("", {})
-        if assumed:
-            assumptions.append(
-                Assumption("model.huggingface_config", assumed, f"not stated: defaults of transformers' {kind} class")
-            )
+    if isinstance(config, ReadConfig):
+        if config.flaw:
+            errors.append(Flaw("model.huggingface_config", config.flaw, "paste the config.json as published"))
+        if config.assumed:
+            why = f"not stated: defaults of transformers' {config.kind} class"
+            assumptions.append(Assumption("model.huggingface_config", dict(config.assumed), why))
+        read = dict(config.shape)
         family = family or str(read.get("family") or "")
         for name in SHAPE_FIELDS:
             if read.get(name) is not None:
@@ -265,9 +311,7 @@ INSTRUCTION_LENGTH = 256.0
 TRANSLATION_LENGTH = 50.0
 
 
-def resolve_data(
-    flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | None, assumptions: list[Assumption]
-) -> None:
+def _resolve_data(flat: Flat, values: Values, entry: CatalogModel | None, assumptions: list[Assumption]) -> None:
     length, image = stated_number(flat, "data.sequence_length"), stated_number(flat, "data.image_size")
     family = str(values["family"])
     if not length > 0:
@@ -301,6 +345,33 @@ def resolve_data(
         values["image_size"] = image
     values["data_input"] = str(flat.get("data.input") or "")
     values["packing"] = str(flat.get("data.packing") or "")
+
+
+def _size_doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | None) -> list[str]:
+    """What makes an answer hollow, though it can be given: a model of a doubtful size, or of none."""
+    found: list[str] = []
+    parameters = stated_number(flat, "model.parameters")
+    if 0 < parameters < FEWEST_PARAMETERS:
+        found.append(
+            f"model.parameters is {parameters:g}: plain counts are expected, not billions or millions; "
+            f"{parameters:g} billion is {parameters * 1e9:g}"
+        )
+    sizes = ["forward_gmacs"]
+    if values["family"] in COUNTED_BY_PARAMETERS and number(values, "sequence_length") > 0:
+        sizes.append("parameters")
+    if values["family"] in TRANSFORMER_FAMILIES:
+        sizes.append("hidden_size")
+    if not any(number(values, key) > 0 for key in sizes):
+        name = flat.get("model.name")
+        what = "has no known size" if entry is not None else "is not in the catalog and no size is given"
+        which = f"model {str(name)!r} {what}" if name else "what is given of the model does not say how much work it is"
+        near = catalog.suggest("models", str(name)) if name and entry is None else []
+        meant = f"did you mean {', '.join(near[:3])}? Else give" if near else "give"
+        found.append(
+            f"{which}: the work of a typical model of its family stands in; {meant} "
+            "model.forward_gmacs, or of sequences model.parameters, of Transformers a shape or model.huggingface_config"
+        )
+    return found
 
 
 def fold(name: str) -> str:

@@ -41,6 +41,7 @@ for command in (
     serving.migrate,
     serving.seed,
     serving.openapi,
+    serving.dashboard,
 ):
     app.command()(command)
 app.command(name="import")(measuring.import_measurements)

@@ -14,6 +14,7 @@ from service.cli.words import Json, Key, fail, service_at, shipped_forecaster
 
 if TYPE_CHECKING:
     from service.evaluations.files import MeasurementFile
+    from service.evaluations.schemas import Evaluation
 
 POLL_SECONDS = 1.0
 """How often a service is asked how far its fit is."""
@@ -37,6 +38,8 @@ def evaluate(
     - `traincast evaluate runs.csv`
     - `traincast evaluate runs.csv --by model.family --json`
     - `traincast evaluate new.csv --learn old.csv --predictions predicted.csv`
+
+    Exits with 1 where not one row could be scored.
     """
     from service import rendering
     from service.catalog.catalog import load_catalog
@@ -65,6 +68,8 @@ def evaluate(
         print(judged.evaluation.note, file=sys.stderr)
     else:
         rendering.console().print(rendering.evaluation(judged.evaluation, by))
+    if not judged.evaluation.scored:
+        fail(_unscored(judged.evaluation))
 
 
 def calibrate(
@@ -124,6 +129,14 @@ def _fitted_there(url: str, key: str | None, *, force: bool) -> dict[str, Any]:
             made = service.get(f"/v1/calibrations/{made['version']}")
             progress.update(task, description=made["stage"], completed=made["progress"])
     return {name: value for name, value in made.items() if name != "content"}
+
+
+def _unscored(evaluation: Evaluation) -> str:
+    """Why an evaluation says nothing."""
+    if not evaluation.skipped:
+        return "nothing was scored: there is no row in the file"
+    first = evaluation.skipped[0]
+    return f"nothing was scored: {evaluation.rows} rows were skipped, the first (line {first.row}) for: {first.reason}"
 
 
 def measurements_in(path: Path) -> MeasurementFile:

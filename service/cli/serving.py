@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,9 @@ def serve(
     - `traincast serve`
     - `TRAINCAST_DATABASE_URL=postgresql://me@db/traincast traincast serve --host 0.0.0.0 --port 80`
     """
+    # Until the service is ready, which allows it again, hardly anything becomes garbage: to look for it takes a tenth
+    # of the start.
+    gc.disable()
     import uvicorn
     from sqlalchemy.exc import OperationalError
 
@@ -98,6 +102,16 @@ def openapi() -> None:
     Example: `traincast openapi`
     """
     from service.openapi import main as write
+
+    write()
+
+
+def dashboard() -> None:
+    """Write a Grafana dashboard of the service's metrics, as JSON that Grafana imports.
+
+    Example: `traincast dashboard > dashboard.json`
+    """
+    from service.dashboard import main as write
 
     write()
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from service.engine.distribution import Z90, Distribution, FloatArray, exactly, product, total
 from service.engine.observed import WHOLE_RUN_UNITS, seconds_per_sample
-from service.engine.operating_facts import OperatingFacts, Triple
+from service.engine.operating_facts import OperatingFacts
 from service.engine.table import Table, TextArray
 
 SECONDS_PER_HOUR = 3600.0
@@ -22,6 +22,14 @@ SECONDS_PER_HOUR = 3600.0
 # `goodput_check.py`: how much better or worse than their parts whole runs go (loss spikes, restarts by hand, teams that
 # automate everything). Each left out in turn, the other five cover it in five of six.
 UNEXPLAINED_LOSS = 1.15
+ABOVE_BELOW = np.array([[1.0], [-1.0]])
+UNEXPLAINED = np.expm1(ABOVE_BELOW * Z90 * UNEXPLAINED_LOSS)  # of hours lost, at their 90th and 10th percentile
+# Scenarios of a run, by the percentile (0 = p10, 1 = median, 2 = p90) of each of the five constants of interruptions:
+# all at their median, then one at a time at its 90th percentile, then one at a time at its 10th.
+CONSTANT = np.arange(5)[:, None]
+SCENARIOS = np.ones((5, 11), dtype=np.int64)
+SCENARIOS[np.arange(5), np.arange(1, 6)] = 2
+SCENARIOS[np.arange(5), np.arange(6, 11)] = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +43,7 @@ class Goodput:
             they sum to `wall_hours.p50`. Failure hours are work done twice and the time to recover.
         failures: Expected number of interruptions, shape (n,).
         checkpoint_interval_hours: Hours of training between checkpoints, shape (n,).
+        interruptions: The constants that it is reckoned with, shape (3, n) each: p10, p50, p90.
     """
 
     wall_hours: Distribution
@@ -46,6 +55,21 @@ class Goodput:
     startup_hours: FloatArray
     failures: FloatArray
     checkpoint_interval_hours: FloatArray
+    interruptions: Interruptions
+
+    @property
+    def constants(self) -> dict[str, Distribution]:
+        """What it is reckoned with, by the field of `GoodputOverrides` that states it: the published spread, or exactly
+        what is stated; the interval between checkpoints follows from the others where it is not stated."""
+        used = self.interruptions
+        return {
+            "failures_per_accelerator_hour": Distribution(*used.failures_per_accelerator_hour),
+            "recovery_seconds": Distribution(*used.recovery_hours).scaled(SECONDS_PER_HOUR),
+            "checkpoint_seconds": Distribution(*used.checkpoint_hours).scaled(SECONDS_PER_HOUR),
+            "evaluation_share": Distribution(*used.evaluation_share),
+            "startup_seconds": Distribution(*used.startup_hours).scaled(SECONDS_PER_HOUR),
+            "checkpoint_interval_hours": exactly(self.checkpoint_interval_hours),
+        }
 
     @property
     def parts(self) -> dict[str, FloatArray]:
@@ -102,8 +126,8 @@ class Energy:
 
 
 @dataclass(frozen=True, eq=False)
-class _Interruptions:
-    """One scenario of how a run is interrupted, each shape (n,); of m scenarios, (m, n)."""
+class Interruptions:
+    """How runs are interrupted in m scenarios, shape (m, n) each."""
 
     failures_per_accelerator_hour: FloatArray
     recovery_hours: FloatArray
@@ -164,64 +188,36 @@ def goodput(
     chips = np.atleast_1d(np.asarray(count, dtype=np.float64))
     work = hours if isinstance(hours, Distribution) else exactly(hours)
     given = overrides or GoodputOverrides.none(len(chips))
-    usual = _course(chips, facts, given, 1)
-    parts, interval = _parts(chips, work.p50, facts, given, usual)
-    median = sum(parts.values(), start=np.zeros_like(work.p50))
-
-    lost = np.maximum(median - work.p50, 1e-300)
-
-    # One constant at a time to its 10th and 90th percentile, and what they leave unexplained of all but the start-up;
-    # the effects on ln(hours lost) add in quadrature. Returns hours lost over their median.
-    def spread(side: int) -> FloatArray:
-        explained = lost - parts["startup"]
-        squares = np.log1p(explained / lost * np.expm1((Z90, -Z90)[side] * UNEXPLAINED_LOSS)) ** 2
-        moved = _one_moved_each(usual, _course(chips, facts, given, (2, 0)[side]))
-        hours = sum(_parts(chips, work.p50, facts, given, moved)[0].values(), start=np.zeros_like(work.p50))
-        squares = squares + (np.log(np.maximum(hours - work.p50, 1e-300) / lost) ** 2).sum(axis=0)
-        return np.where(np.isnan(given.share), np.exp((1.0, -1.0)[side] * np.sqrt(squares)), 1.0)
-
+    constants = _constants(chips, facts, given)
     with np.errstate(invalid="ignore", divide="ignore"):
-        most, least = (np.where(median > 0, (work.p50 + lost * spread(side)) / median, 1.0) for side in (0, 1))
+        overheads, interval = _overheads(chips, work.p50, facts, given, Interruptions(*constants[CONSTANT, SCENARIOS]))
+        totals = sum(overheads.values(), start=work.p50)
+        median, usual = totals[0], {name: hours[0] for name, hours in overheads.items()}
+        lost = np.maximum(median - work.p50, 1e-300)
+        # The effects on ln(hours lost) of each constant, and of what the constants leave unexplained of all but the
+        # start-up, add in quadrature.
+        moved = np.log(np.maximum(totals[1:] - work.p50, 1e-300) / lost).reshape(2, -1, len(chips))
+        unexplained = np.log1p((lost - usual["startup"]) / lost * UNEXPLAINED)
+        spread = ABOVE_BELOW * np.sqrt(unexplained**2 + (moved**2).sum(axis=1))
+        factor = np.where(np.isnan(given.share), np.exp(spread), 1.0)
+        most, least = lengths = np.where(median > 0, (work.p50 + lost * factor) / median, 1.0)
         # Spread of the hours of work and of what is lost add in quadrature; in their ratio the former cancels.
-        work_above, work_below = (np.where(work.p50 > 0, side / work.p50, 1.0) for side in (work.p90, work.p10))
-        above = np.exp(np.hypot(np.log(work_above), np.log(most)))
-        below = np.exp(np.hypot(np.log(work_below), np.log(least)))
+        of_work = np.where(work.p50 > 0, np.stack((work.p90, work.p10)) / work.p50, 1.0)
+        above, below = np.exp(np.hypot(np.log(of_work), np.log(lengths)))
         wall = Distribution(np.maximum(median / below, work.p10), median, median * above)
         share = np.where(median > 0, work.p50 / median, 1.0)
     return Goodput(
         wall_hours=wall,
         share=Distribution(share / most, share, np.minimum(share / least, 1.0)),
-        productive_hours=parts["productive"],
-        evaluation_hours=parts["evaluation"],
-        checkpoint_hours=parts["checkpoint"],
-        failure_hours=parts["failure"],
-        startup_hours=parts["startup"],
-        failures=usual.failures_per_accelerator_hour * chips * median,
-        checkpoint_interval_hours=interval,
+        productive_hours=work.p50,
+        evaluation_hours=usual["evaluation"],
+        checkpoint_hours=usual["checkpoint"],
+        failure_hours=usual["failure"],
+        startup_hours=usual["startup"],
+        failures=constants[0, 1] * chips * median,
+        checkpoint_interval_hours=interval[0],
+        interruptions=Interruptions(*constants),
     )
-
-
-def interruptions(
-    count: ArrayLike, facts: OperatingFacts, overrides: GoodputOverrides | None = None
-) -> dict[str, Distribution]:
-    """The constants that `goodput` reckons with on `count` accelerators, shape (n,).
-
-    By the field of `GoodputOverrides` that states each: what is stated, exactly, or else the published spread. The
-    checkpoint interval is none of them where it is not stated: it follows from the others.
-    """
-    chips = np.atleast_1d(np.asarray(count, dtype=np.float64))
-    given = overrides or GoodputOverrides.none(len(chips))
-
-    def spread(name: str, unit: float = 1.0) -> Distribution:
-        return Distribution(*(getattr(_course(chips, facts, given, at), name) * unit for at in range(3)))
-
-    return {
-        "failures_per_accelerator_hour": spread("failures_per_accelerator_hour"),
-        "recovery_seconds": spread("recovery_hours", SECONDS_PER_HOUR),
-        "checkpoint_seconds": spread("checkpoint_hours", SECONDS_PER_HOUR),
-        "evaluation_share": spread("evaluation_share"),
-        "startup_seconds": spread("startup_hours", SECONDS_PER_HOUR),
-    }
 
 
 def productive_hours(count: ArrayLike, wall_hours: ArrayLike, facts: OperatingFacts) -> FloatArray:
@@ -284,8 +280,8 @@ def energy_kwh(
     tdp = np.atleast_1d(np.asarray(tdp_w, dtype=np.float64))
     watts = np.broadcast_to(np.asarray(watts_per_accelerator, dtype=np.float64), tdp.shape)
     node = _either(watts, node_power_of_tdp(accelerator, facts).scaled(tdp))
-    fabric = _constant(facts.network_power, tdp).scaled(np.where(np.asarray(networked, dtype=bool), tdp, 0.0))
-    fabric = Distribution(*(np.where(np.asarray(networked, dtype=bool), side, 0.0) for side in vars(fabric).values()))
+    networked_tdp = np.where(np.asarray(networked, dtype=bool), tdp, 0.0)
+    fabric = Distribution(*(networked_tdp * share for share in facts.network_power))
     machine = total([node, fabric])
     energy = product(accelerator_hours, machine, pue).scaled(1e-3)
     node_kwh = accelerator_hours.p50 * node.p50 * 1e-3
@@ -312,52 +308,37 @@ def cost_usd(accelerator_hours: Distribution, usd_per_accelerator_hour: Distribu
     return product(accelerator_hours, usd_per_accelerator_hour)
 
 
-def _constant(triple: Triple, like: FloatArray) -> Distribution:
-    return Distribution(*(np.full_like(like, value) for value in triple))
-
-
 def _either(stated: FloatArray, otherwise: Distribution) -> Distribution:
     """`stated` where it is not NaN, exactly; `otherwise` elsewhere."""
-    unknown = np.isnan(stated)
-    return Distribution(*(np.where(unknown, side, stated) for side in vars(otherwise).values()))
+    sides = np.array((otherwise.p10, otherwise.p50, otherwise.p90))
+    return Distribution(*np.where(np.isnan(stated), sides, stated))
 
 
-def _course(chips: FloatArray, facts: OperatingFacts, given: GoodputOverrides, at: int) -> _Interruptions:
-    """How a run is interrupted with all constants at one percentile: 0 = p10, 1 = median, 2 = p90."""
-
-    def pick(stated: FloatArray, published: ArrayLike) -> FloatArray:
-        return np.where(np.isnan(stated), published, stated)
-
-    startup = facts.startup_intercept + facts.startup_slope * np.log(np.maximum(chips, 1.0))
-    return _Interruptions(
-        failures_per_accelerator_hour=pick(
-            given.failures_per_accelerator_hour, facts.failures_per_accelerator_hour[at]
-        ),
-        recovery_hours=pick(given.recovery_seconds / SECONDS_PER_HOUR, facts.recovery_seconds[at] / SECONDS_PER_HOUR),
-        checkpoint_hours=pick(
-            given.checkpoint_seconds / SECONDS_PER_HOUR, facts.checkpoint_seconds[at] / SECONDS_PER_HOUR
-        ),
-        evaluation_share=pick(given.evaluation_share, facts.evaluation_share[at]),
-        startup_hours=pick(
+def _constants(chips: FloatArray, facts: OperatingFacts, given: GoodputOverrides) -> FloatArray:
+    """The fields of `Interruptions` at p10, p50 and p90, as stated or as published, shape (5, 3, n)."""
+    stated = np.stack(
+        (
+            given.failures_per_accelerator_hour,
+            given.recovery_seconds / SECONDS_PER_HOUR,
+            given.checkpoint_seconds / SECONDS_PER_HOUR,
+            given.evaluation_share,
             given.startup_seconds / SECONDS_PER_HOUR,
-            np.exp(startup + (at - 1) * Z90 * facts.startup_spread) / SECONDS_PER_HOUR,
-        ),
+        )
     )
+    startup = facts.startup_intercept + facts.startup_slope * np.log(np.maximum(chips, 1.0))
+    published = np.empty((len(stated), 3, len(chips)))
+    published[0] = np.array(facts.failures_per_accelerator_hour)[:, None]
+    published[1] = np.array(facts.recovery_seconds)[:, None] / SECONDS_PER_HOUR
+    published[2] = np.array(facts.checkpoint_seconds)[:, None] / SECONDS_PER_HOUR
+    published[3] = np.array(facts.evaluation_share)[:, None]
+    published[4] = np.exp(startup + np.array([[-Z90], [0.0], [Z90]]) * facts.startup_spread) / SECONDS_PER_HOUR
+    return np.where(np.isnan(stated)[:, None], published, stated[:, None])
 
 
-def _one_moved_each(usual: _Interruptions, moved: _Interruptions) -> _Interruptions:
-    """As many scenarios as there are constants, shape (m, n): in each, one constant is moved."""
-    names = list(vars(usual))
-    columns = {name: np.repeat(getattr(usual, name)[None, :], len(names), axis=0) for name in names}
-    for row, name in enumerate(names):
-        columns[name][row] = getattr(moved, name)
-    return _Interruptions(**columns)
-
-
-def _parts(
-    chips: FloatArray, work: FloatArray, facts: OperatingFacts, given: GoodputOverrides, course: _Interruptions
+def _overheads(
+    chips: FloatArray, work: FloatArray, facts: OperatingFacts, given: GoodputOverrides, course: Interruptions
 ) -> tuple[Mapping[str, FloatArray], FloatArray]:
-    """Hours by part, and the checkpoint interval."""
+    """Hours besides those of work, by part, and the checkpoint interval; in each scenario, shape (m, n)."""
     rate = course.failures_per_accelerator_hour * chips
     best = checkpoint_interval_hours(course.checkpoint_hours, rate, facts.longest_checkpoint_interval_hours)
     # A checkpoint that takes no time would make the best interval zero.
@@ -378,4 +359,4 @@ def _parts(
     estimated = sum(overhead.values(), start=np.zeros_like(work))
     stated = work / given.share - work
     scale = np.where(np.isnan(given.share), 1.0, stated / np.maximum(estimated, 1e-300))
-    return {"productive": work, **{name: hours * scale for name, hours in overhead.items()}}, interval
+    return {name: hours * scale for name, hours in overhead.items()}, interval

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -41,6 +41,7 @@ UNEVEN_STAGES = 1.05
 # long-context training of arXiv 2407.21783 (table 4: 131,072 tokens over 16 ranks).
 LEAST_TOKENS_OF_RANK = 8192.0
 MOST_CONTEXT = 64.0
+TOLERANCE, LEAST_REMAINDER = 1e-5, 1e-8  # what rounding leaves of whole numbers and of remainders
 
 DEGREES = (
     "tensor_parallel",
@@ -50,6 +51,23 @@ DEGREES = (
     "expert_parallel",
     "data_parallel",
     "micro_batch",
+)
+# All of a run that its space depends on.
+DIVIDED_BY = (
+    *DEGREES,
+    "gradient_accumulation",
+    "global_batch",
+    "sharding",
+    "recompute",
+    "family",
+    "layers",
+    "attention_heads",
+    "kv_heads",
+    "experts",
+    "sequence_length",
+    "count",
+    "per_node",
+    "domain",
 )
 
 
@@ -79,18 +97,27 @@ class Space:
         return len(self.replicated)
 
 
-def space(row: Row, stated: Collection[str], offloads: int = 1) -> Space:
-    """The layouts of one run.
+def spaces(rows: Iterable[Row], stated: Collection[str], offloads: int = 1) -> list[Space]:
+    """The layouts of each of some runs.
 
     Args:
-        row: engine values of the run, `count` and `global_batch` among them.
+        rows: engine values of the runs, `count` and `global_batch` among them.
         stated: engine names of the fields that the caller fixed; those are taken as they are.
         offloads: places of optimizer states that each is counted with.
 
-    Returns: evenly dividing layouts; where there is none, those that leave some replicas a micro-batch more.
+    Returns: evenly dividing layouts; where there is none, those that leave some replicas a micro-batch more. Runs that
+    are divided alike, on chips of another kind or in another precision, share them.
     """
-    even = _space(row, stated, offloads, even=True)
-    return even if len(even) else _space(row, stated, offloads, even=False)
+    known: dict[tuple[float | str, ...], Space] = {}
+    found = []
+    for row in rows:
+        divided = {name: row[name] for name in DIVIDED_BY if name in row}
+        key = tuple(divided.get(name, "") for name in DIVIDED_BY)
+        if key not in known:
+            even = _space(divided, stated, offloads, even=True)
+            known[key] = even if len(even) else _space(divided, stated, offloads, even=False)
+        found.append(known[key])
+    return found
 
 
 def policies(row: Row, stated: Collection[str], *, piped: bool, replicated: bool) -> Policies:
@@ -146,7 +173,7 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
         if bad.any():
             rejected[reason] += int(weights[bad].sum()) * each
 
-    whole = np.isclose(data, np.round(data)) & np.isclose(data * model, count) & (data >= 1)
+    whole = _is_whole(data) & (np.abs(data * model - count) <= TOLERANCE * count) & (data >= 1)
     put_aside(DOES_NOT_DIVIDE, ~whole, weight, len(experts) * micros)
     small = whole & (data > batch) if batch > 0 else np.zeros_like(whole)
     put_aside(BATCH_TOO_SMALL, small, weight, len(experts) * micros)
@@ -158,12 +185,12 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
     micro = _micro_batch(row, stated, share, option)
     steps = share / micro
     # Uneven, some replicas have a micro-batch or a sample more than others.
-    divides = np.isclose(steps, np.round(steps)) & (steps >= 1 - 1e-9) if even else micro < share + 1.0
+    divides = _is_whole(steps) & (steps >= 1 - 1e-9) if even else micro < share + 1.0
     put_aside(BATCH_DOES_NOT_DIVIDE, ~divides, weight[chosen])
     interleaved = virtual[chosen] > 1
-    filled = ~interleaved | ("virtual_pipeline" in stated) | np.isclose(np.mod(steps, pipeline[chosen]), 0.0)
+    filled = ~interleaved | ("virtual_pipeline" in stated) | _divides(pipeline[chosen], steps)
     put_aside(TOO_FEW_MICRO_BATCHES, divides & ~filled, weight[chosen])
-    spread = np.isclose(np.mod(data[chosen], expert), 0.0) | ("expert_parallel" in stated)
+    spread = _divides(expert, data[chosen]) | ("expert_parallel" in stated)
     put_aside(EXPERTS_DO_NOT_DIVIDE, divides & filled & ~spread, weight[chosen])
     good = divides & filled & spread
     chosen = chosen[good]
@@ -177,6 +204,16 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
         "micro_batch": micro[good],
     }
     return Space(columns, columns["data_parallel"] * columns["context_parallel"] > 1, considered, rejected)
+
+
+def _is_whole(numbers: FloatArray) -> BoolArray:
+    """Which are whole numbers but for rounding, shape (n,)."""
+    return np.asarray(np.abs(numbers - np.round(numbers)) <= TOLERANCE * numbers)
+
+
+def _divides(parts: FloatArray, numbers: FloatArray) -> BoolArray:
+    """Which parts divide the numbers without remainder, shape (n,)."""
+    return np.asarray(np.mod(numbers, parts) < LEAST_REMAINDER)
 
 
 def _mesh(*axes: Sequence[float] | FloatArray | IntArray) -> list[FloatArray]:

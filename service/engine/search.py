@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 
 from service.engine.judge import Judge
-from service.engine.layout_space import DEGREES, Row, Space, policies, space
+from service.engine.layout_space import DEGREES, Row, Space, policies, spaces
 from service.engine.memory import USABLE_SHARE, memory_parts
 from service.engine.step_inputs import prepare
 from service.engine.step_time import log_seconds_per_sample
@@ -103,13 +103,13 @@ def search(
             otherwise, for they take whole steps' worth of time.
         most: candidates of each run.
     """
-    spaces = [space(run, stated, len(offloads)) for run in runs]
-    considered = sum(divided.considered for divided in spaces)
+    divided = spaces(runs, stated, len(offloads))
+    considered = sum(one.considered for one in divided)
     rejected: Counter[str] = Counter()
-    for divided in spaces:
-        rejected.update(divided.rejected)
+    for one in divided:
+        rejected.update(one.rejected)
     candidates: list[list[Candidate]] = [[] for _ in runs]
-    layouts = _spread(runs, spaces, stated)
+    layouts = _spread(runs, divided, stated)
     if not len(layouts):
         return Found(candidates, considered, rejected)
     levels = policies(runs[0], stated, piped=False, replicated=False).recompute
@@ -135,27 +135,31 @@ def search(
     return Found(candidates, considered, +rejected)
 
 
-def _spread(runs: Sequence[Row], spaces: Sequence[Space], stated: Collection[str]) -> _Layouts:
+def _spread(runs: Sequence[Row], divided: Sequence[Space], stated: Collection[str]) -> _Layouts:
     """Every layout with every sharding worth trying."""
-    numbers: dict[str, list[FloatArray]] = {name: [] for name in DEGREES}
+    run = np.repeat(np.arange(len(runs)), [len(one) for one in divided])
+    numbers = {name: np.concatenate([one.columns[name] for one in divided]) for name in DEGREES}
+    replicated = np.concatenate([one.replicated for one in divided])
+    piped = numbers["pipeline_parallel"] > 1
+    rows: list[IntArray] = []
     shardings: list[Names] = []
-    run: list[IntArray] = []
-    for index, (values, divided) in enumerate(zip(runs, spaces, strict=True)):
-        piped = divided.columns["pipeline_parallel"] > 1
-        for is_piped, is_replicated in product((False, True), repeat=2):
-            rows = np.flatnonzero((piped == is_piped) & (divided.replicated == is_replicated))
-            tried = policies(values, stated, piped=is_piped, replicated=is_replicated).shardings
-            for name in DEGREES:
-                numbers[name].append(np.tile(divided.columns[name][rows], len(tried)))
-            shardings.append(Names(tried, np.repeat(np.arange(len(tried)), len(rows))))
-            run.append(np.full(len(rows) * len(tried), index))
-    of_run = np.concatenate(run)
-    unset = _all("", len(of_run))
+    for is_piped, is_replicated in product((False, True), repeat=2):
+        alike = np.flatnonzero((piped == is_piped) & (replicated == is_replicated))
+        tried = policies(runs[0], stated, piped=is_piped, replicated=is_replicated).shardings
+        rows.append(np.tile(alike, len(tried)))
+        shardings.append(Names(tried, np.repeat(np.arange(len(tried)), len(alike))))
+    index = np.concatenate(rows)
+    held = Table.from_rows(runs)
+    unset = _all("", len(index))
     return _Layouts(
-        Table.from_rows(runs),
-        of_run,
-        {name: np.concatenate(parts) for name, parts in numbers.items()},
-        {"sharding": joined(shardings), "recompute": unset, "offload": unset},
+        held,
+        run[index],
+        {name: column[index] for name, column in numbers.items()},
+        {
+            "sharding": held.texts["sharding"].take(run[index]) if "sharding" in stated else joined(shardings),
+            "recompute": unset,
+            "offload": unset,
+        },
     )
 
 

@@ -6,9 +6,10 @@ an evaluation, a calibration) builds a `Table` and hands it over; a single estim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property, lru_cache, wraps
 from typing import TypeVar
 from weakref import WeakKeyDictionary
 
@@ -107,6 +108,19 @@ TEXTS: tuple[str, ...] = (
 
 
 LARGEST_CODE = 2**62
+MOST_WORDS = 4096  # columns of one row that are remembered
+
+
+def _fixed(value: bool | int) -> NDArray[np.generic]:
+    """A column of one row that nobody can change, so that all tables of one row may share it."""
+    column = np.array([value])
+    column.flags.writeable = False
+    return column
+
+
+# Half of what an engine of arrays does with a single row is to make arrays: these are there already.
+FIRST = np.asarray(_fixed(0), dtype=np.int64)
+YES, NO = np.asarray(_fixed(True), dtype=np.bool_), np.asarray(_fixed(False), dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +138,7 @@ class Names:
     def of(cls, values: Sequence[str] | TextArray) -> Names:
         """The column that holds these values, in order of appearance."""
         if len(values) == 1:
-            return cls((str(values[0]),), np.zeros(1, dtype=np.int64))
+            return _word(str(values[0]))
         positions: dict[str, int] = {}
         listed = values.tolist() if isinstance(values, np.ndarray) else values
         codes = np.fromiter((positions.setdefault(value, len(positions)) for value in listed), np.int64, len(listed))
@@ -140,18 +154,29 @@ class Names:
         return values
 
     def among(self, names: Collection[str]) -> BoolArray:
-        """Which rows say one of `names`, shape (n,)."""
-        if len(self.vocabulary) == 1:
-            return np.ones(len(self.codes), dtype=bool) & (self.vocabulary[0] in names)
-        return np.asarray(np.array([value in names for value in self.vocabulary], dtype=bool)[self.codes])
+        """Which rows say one of `names`, shape (n,); read-only where it is one row."""
+        if len(self.codes) == 1:
+            return YES if self.vocabulary[self.codes[0]] in names else NO
+        told = [value in names for value in self.vocabulary]
+        if not any(told) or all(told):
+            return np.full(len(self.codes), any(told))
+        return np.asarray(np.array(told)[self.codes])
 
     def mapped(self, values: Mapping[str, float], default: float) -> FloatArray:
         """The number that goes with each row's value, shape (n,); `default` with what `values` lacks."""
+        if len(self.codes) == 1:
+            return np.array([values.get(self.vocabulary[self.codes[0]], default)])
         return np.asarray(np.array([values.get(value, default) for value in self.vocabulary])[self.codes])
 
     def take(self, index: IntArray | BoolArray | slice) -> Names:
         """The rows at `index`."""
         return Names(self.vocabulary, self.codes[index])
+
+
+@lru_cache(MOST_WORDS)
+def _word(value: str) -> Names:
+    """A column of one row."""
+    return Names((value,), FIRST)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,9 +190,10 @@ class Table:
     def from_rows(cls, rows: Sequence[Mapping[str, float | str]]) -> Table:
         """Build a table from dictionaries keyed by the names of `NUMBERS` and `TEXTS`; missing keys are unknown."""
         nan = float("nan")
-        values = np.array([[row.get(name, nan) for row in rows] for name in NUMBERS], dtype=np.float64)
+        values = np.array([[row.get(name, nan) for name in NUMBERS] for row in rows], dtype=np.float64)
+        columns = np.ascontiguousarray(values.reshape(-1, len(NUMBERS)).T)
         return cls(
-            dict(zip(NUMBERS, values, strict=True)),
+            dict(zip(NUMBERS, columns, strict=True)),
             {name: Names.of([str(row.get(name, "")) for row in rows]) for name in TEXTS},
         )
 
@@ -229,8 +255,11 @@ def joined(columns: Sequence[Names]) -> Names:
 
 
 def filled(column: FloatArray, value: float) -> FloatArray:
-    """The column with `value` where nothing is known, shape (n,)."""
-    return np.where(np.isnan(column), value, column)
+    """The column with `value` where nothing is known, shape (n,); the column itself where all is known."""
+    if column.shape == (1,):
+        return np.array([value]) if math.isnan(column.item()) else column
+    missing = np.isnan(column)
+    return np.where(missing, value, column) if missing.any() else column
 
 
 def coded(column: FloatArray) -> IntArray:

@@ -1,9 +1,10 @@
 """Many estimates in one call: a JSON list, or NDJSON of any length, answered line by line."""
 
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import IO
+from typing import IO, Any
 
 import orjson
 from fastapi import Request
@@ -12,8 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from service.catalog.catalog import Catalog
 from service.configuration import suggest_field
-from service.estimates.schemas import Estimate, EstimateRequest
-from service.estimates.service import estimate_each
+from service.estimates.columns import WHOLE, Path
+from service.estimates.schemas import EstimateRequest
+from service.estimates.service import compute_many
 from service.problems import BadRequest, FieldError, Problem, Unprocessable, field_path
 from service.sites.standpoint import Standpoint
 
@@ -29,45 +31,63 @@ IN_MEMORY = 8_000_000
 """Bytes of a streamed body that are held in memory; what is longer waits on disk."""
 
 
-async def answer_all(
-    raw: Sequence[object], catalog: Catalog, standpoints: StandpointsOf, predicted: Predicted, request_id: str | None
-) -> list[bytes]:
-    """An answer for each request, in order: its estimate, or its problem document, as JSON.
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What answers the requests of one batch, and how.
 
-    Args:
-        raw: requests as parsed from JSON; a `Problem` stands for one that could not even be parsed.
+    Attributes:
         catalog: the reference tables.
         standpoints: gives the standpoint of each site that requests name.
         predicted: told the grades of what was predicted.
         request_id: named in problem documents.
+        fields: which members to answer with.
+    """
+
+    catalog: Catalog
+    standpoints: StandpointsOf
+    predicted: Predicted
+    request_id: str | None
+    fields: Collection[Path] = WHOLE
+
+
+async def answer_all(raw: Iterable[object], batch: Batch) -> list[bytes]:
+    """An answer for each request, in order: its estimate, or its problem document, as JSON.
+
+    Args:
+        raw: requests as parsed from JSON; a `Problem` stands for one that could not even be parsed.
+        batch: what answers them.
     """
     read = await run_in_threadpool(_read_all, raw)
-    asked = [request for request in read if isinstance(request, EstimateRequest)]
-    placed = await standpoints({request.site for request in asked})
-    found = await run_in_threadpool(estimate_each, asked, catalog, placed)
-    predicted([answer.evidence.grade for answer in found if isinstance(answer, Estimate)])
-    return await run_in_threadpool(_written, read, found, request_id)
+    placed = await batch.standpoints({request.site for request in read if isinstance(request, EstimateRequest)})
+    return await run_in_threadpool(_answered, read, placed, batch)
 
 
-def _read_all(raw: Sequence[object]) -> list[EstimateRequest | Problem]:
+def _read_all(raw: Iterable[object]) -> list[EstimateRequest | Problem]:
     return [request if isinstance(request, Problem) else read_request(request) for request in raw]
 
 
-def _written(
-    read: Sequence[EstimateRequest | Problem], found: Sequence[Estimate | list[FieldError]], request_id: str | None
+def _answered(
+    read: Sequence[EstimateRequest | Problem], placed: Mapping[str | None, Standpoint], batch: Batch
 ) -> list[bytes]:
-    estimated = iter(found)
-    answers: list[bytes] = []
-    for request in read:
-        if isinstance(request, Problem):
-            answers.append(orjson.dumps(request.document(request_id)))
-            continue
-        answer = next(estimated)
-        if isinstance(answer, Estimate):
-            answers.append(answer.model_dump_json().encode())
-        else:
-            answers.append(orjson.dumps(cannot_run(answer).document(request_id)))
-    return answers
+    lines = [written(one, batch.request_id) if isinstance(one, Problem) else b"" for one in read]
+    by_site: dict[str | None, list[tuple[int, EstimateRequest]]] = {}
+    for line, request in enumerate(read):
+        if isinstance(request, EstimateRequest):
+            by_site.setdefault(request.site, []).append((line, request))
+    for site, asked in by_site.items():
+        computed = compute_many([request for _, request in asked], batch.catalog, placed[site])
+        for index, errors in computed.refused.items():
+            lines[asked[index][0]] = written(cannot_run(errors), batch.request_id)
+        for index, document in zip(computed.computed, computed.documents(batch.fields), strict=True):
+            lines[asked[index][0]] = written(document)
+        batch.predicted(computed.grades())
+    return lines
+
+
+def written(answer: Mapping[str, Any] | Problem, request_id: str | None = None) -> bytes:
+    """An estimate, or the problem with a request, as JSON."""
+    document = answer.document(request_id) if isinstance(answer, Problem) else answer
+    return orjson.dumps(document, option=orjson.OPT_UTC_Z)
 
 
 def read_request(raw: object) -> EstimateRequest | Problem:
@@ -111,17 +131,11 @@ async def spool(request: Request) -> tuple[IO[bytes], int]:
     return body, lines
 
 
-async def answer_lines(
-    body: IO[bytes], catalog: Catalog, standpoints: StandpointsOf, predicted: Predicted, request_id: str | None
-) -> AsyncIterator[bytes]:
+async def answer_lines(body: IO[bytes], batch: Batch) -> AsyncIterator[bytes]:
     """The answers to an NDJSON body, one line each; closes the body."""
     with body:
         requests = _requests(body)
-        while True:
-            chunk = await run_in_threadpool(lambda: list(islice(requests, CHUNK)))
-            if not chunk:
-                return
-            answers = await answer_all(chunk, catalog, standpoints, predicted, request_id)
+        while answers := await answer_all(islice(requests, CHUNK), batch):
             yield b"\n".join(answers) + b"\n"
 
 

@@ -1,19 +1,36 @@
 """Estimates over HTTP: one, many, and one that was saved."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Path, Request, Response, status
+from fastapi import APIRouter, Body, Depends, Query, Request, Response, status
+from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
 
-from service.dependencies import CatalogDependency, ForecasterDependency, MetricsDependency, Session, SitesDependency
-from service.estimates.batch import NDJSON, answer_all, answer_lines, cannot_run, spool
+from service.database import Database
+from service.dependencies import (
+    CatalogDependency,
+    ForecasterDependency,
+    MetricsDependency,
+    Session,
+    SitesDependency,
+    get_forecaster,
+)
+from service.engine.forecast import Forecaster
+from service.estimates.batch import NDJSON, Batch, answer_all, answer_lines, cannot_run, spool, written
+from service.estimates.columns import WHOLE, Path
 from service.estimates.examples import EXAMPLES
+from service.estimates.members import chosen_fields
 from service.estimates.repository import EstimateRepository
-from service.estimates.schemas import BATCH_LIMIT, Estimate, EstimateRequest, SavedEstimate
+from service.estimates.schemas import BATCH_LIMIT, Estimate, EstimateRequest, SavedEstimate, SomeOfEstimate
+from service.estimates.service import Estimated
 from service.estimates.together import Together
+from service.metrics import Metrics
 from service.problems import (
     BadRequest,
+    FieldError,
     NotFound,
     NotReady,
     ProblemDocument,
@@ -23,12 +40,15 @@ from service.problems import (
     UnsupportedMediaType,
     responses,
 )
-from service.security import COST_OF_LINE, COST_OF_SAVING, BudgetsDependency, CallerDependency
+from service.security import COST_OF_LINE, COST_OF_SAVING, Budgets, BudgetsDependency, Caller, CallerDependency
+from service.sites.service import Sites
 
 router = APIRouter(prefix="/v1/estimates", tags=["estimates"])
 
 _REQUEST = {"$ref": "#/components/schemas/EstimateRequest"}
-_ANSWER = {"anyOf": [{"$ref": "#/components/schemas/Estimate"}, {"$ref": "#/components/schemas/ProblemDocument"}]}
+_ANSWER = {
+    "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("Estimate", "SomeOfEstimate", "ProblemDocument")]
+}
 _LINES = {
     "summary": "Two configurations, one a line",
     "value": '{"model": {"name": "bert-large"}, "hardware": {"accelerator": "T4"}}\n'
@@ -36,16 +56,59 @@ _LINES = {
 }
 
 
-def get_together(request: Request) -> Together:
-    """What computes the estimates of this replica."""
-    together: Together = request.app.state.together
-    return together
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What answers one estimate, and who asks."""
+
+    forecaster: Forecaster
+    sites: Sites
+    together: Together
+    database: Database
+    caller: Caller
+    budgets: Budgets
+    metrics: Metrics
+
+
+async def get_desk(request: Request) -> Desk:
+    """All that an estimate needs as one dependency: seven would cost as much as all else that FastAPI does.
+
+    Raises:
+        NotReady: if no calibration is loaded.
+    """
+    held = request.app.state
+    return Desk(
+        forecaster=await get_forecaster(request),
+        sites=held.sites,
+        together=held.together,
+        database=held.database,
+        caller=request.state.caller,
+        budgets=held.budgets,
+        metrics=held.metrics,
+    )
+
+
+async def get_fields(
+    fields: Annotated[
+        str | None,
+        Query(
+            description="Members to answer with, comma-separated; those of `throughput`, `memory`, `goodput` and "
+            "`evidence` one by one too. What is not asked for is not computed.",
+            max_length=2_000,
+            examples=["duration_hours,cost_usd,throughput.samples_per_second,memory.fits"],
+        ),
+    ] = None,
+) -> Collection[Path]:
+    """Which members of an estimate are wanted; all by default."""
+    return WHOLE if fields is None else chosen_fields(fields)
+
+
+FieldsDependency = Annotated[Collection[Path], Depends(get_fields)]
 
 
 @router.post(
     "",
     summary="Estimate one training run",
-    response_model=Estimate,
+    response_model=Estimate | SomeOfEstimate,
     responses={
         201: {"model": Estimate, "description": "Saved: `Location` says where."},
         **responses(BadRequest, TooLarge, Unprocessable, TooManyRequests, NotReady),
@@ -53,45 +116,49 @@ def get_together(request: Request) -> Together:
 )
 async def create_estimate(
     asked: Annotated[EstimateRequest, Body(openapi_examples=EXAMPLES)],
-    together: Annotated[Together, Depends(get_together)],
-    forecaster: ForecasterDependency,
-    sites: SitesDependency,
-    session: Session,
-    caller: CallerDependency,
-    budgets: BudgetsDependency,
-    metrics: MetricsDependency,
+    desk: Annotated[Desk, Depends(get_desk)],
+    fields: FieldsDependency,
 ) -> Response:
     """How long a run takes, and its throughput, memory, cost, energy and carbon, as medians with 80 % intervals.
 
     Only `model` and `hardware.accelerator` are required. What is left out is taken from the catalog by name, then
     derived, then assumed, and listed in `assumptions`. A configuration that cannot run is refused with the fields at
     fault (422); one that does not fit in memory is answered with `memory.fits` false, a warning, and `remedies`.
+    `?fields=duration_hours,throughput.samples_per_second` answers with those members alone; what is saved is whole.
     """
-    standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
-    answer = await together.estimate(asked, standpoint)
-    if not isinstance(answer, Estimate):
+    if asked.save and fields is not WHOLE:
+        raise cannot_run(
+            [FieldError(field="fields", message="what is saved is whole", hint="leave out fields or save")]
+        )
+    caller = desk.caller
+    standpoint = await desk.sites.standpoint(
+        desk.forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name
+    )
+    answer = await desk.together.estimate(asked, standpoint, fields)
+    if not isinstance(answer, Estimated):
         raise cannot_run(answer)
-    metrics.predicted([answer.evidence.grade])
+    desk.metrics.predicted([answer.grade])
     if asked.save:
-        await budgets.spend(caller, COST_OF_SAVING, "saved estimates")
-        row = await EstimateRepository(session).add(
-            asked.model_dump(mode="json", exclude_unset=True),
-            answer.model_dump(mode="json"),
-            calibration=answer.evidence.calibration,
-            team_id=caller.team_id,
-        )
-        answer = answer.model_copy(update={"id": row.id, "created_at": row.created_at})
+        await desk.budgets.spend(caller, COST_OF_SAVING, "saved estimates")
+        # A session of its own: as a dependency, it would cost those that save nothing too.
+        async with desk.database.sessions() as session:
+            row = await EstimateRepository(session).add(
+                asked.model_dump(mode="json", exclude_unset=True),
+                answer.document,
+                calibration=standpoint.forecaster.calibration_version,
+                team_id=caller.team_id,
+            )
+            await session.commit()
+        saved = answer.document | {"id": row.id, "created_at": row.created_at}
         created = {"location": f"/v1/estimates/{row.id}"}
-        return Response(
-            answer.model_dump_json(), status.HTTP_201_CREATED, headers=created, media_type="application/json"
-        )
-    return Response(answer.model_dump_json(), media_type="application/json")
+        return Response(written(saved), status.HTTP_201_CREATED, headers=created, media_type="application/json")
+    return Response(written(answer.document), media_type="application/json")
 
 
 @router.post(
     "/batch",
     summary="Estimate many training runs",
-    response_model=list[Estimate | ProblemDocument],
+    response_model=list[Estimate | SomeOfEstimate | ProblemDocument],
     responses={
         200: {
             "description": "One answer for each request, in order: its estimate, or its problem document.",
@@ -125,25 +192,26 @@ async def create_estimates(
     caller: CallerDependency,
     budgets: BudgetsDependency,
     metrics: MetricsDependency,
+    fields: FieldsDependency,
 ) -> Response:
     """A JSON list of at most 1,000 requests, or NDJSON of any length: one request a line, one answer a line.
 
     A request that cannot be answered gets its problem document in its place; the rest go on. `save` is not heeded.
+    `?fields=duration_hours,throughput.samples_per_second` answers with those members alone, which is quicker.
     """
     content = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     request_id = getattr(request.state, "request_id", None)
     standpoints = partial(sites.standpoints, forecaster, team_id=caller.team_id, team_name=caller.team_name)
+    batch = Batch(catalog, standpoints, metrics.predicted, request_id, fields)
     if content == NDJSON:
         body, lines = await spool(request)
         await budgets.spend(caller, lines * COST_OF_LINE, "lines in batches")
-        return StreamingResponse(
-            answer_lines(body, catalog, standpoints, metrics.predicted, request_id), media_type=NDJSON
-        )
+        return StreamingResponse(answer_lines(body, batch), media_type=NDJSON)
     if content != "application/json":
         raise UnsupportedMediaType(f"{content!r} is not read here: send application/json or {NDJSON}.")
     raw = await _list_of_requests(request)
     await budgets.spend(caller, len(raw) * COST_OF_LINE, "lines in batches")
-    answers = await answer_all(raw, catalog, standpoints, metrics.predicted, request_id)
+    answers = await answer_all(raw, batch)
     return Response(b"[" + b",".join(answers) + b"]", media_type="application/json")
 
 
@@ -151,7 +219,7 @@ async def create_estimates(
 async def get_estimate(
     estimate_id: Annotated[
         str,
-        Path(
+        InPath(
             description="Id from `POST /v1/estimates` with `save`.",
             max_length=40,
             examples=["e_9f86d081884c7d659a2feaa0"],

@@ -1,4 +1,4 @@
-"""Numbers as the API writes them."""
+"""Numbers as the API writes them: seven significant digits, more than any measurement holds, and shorter to read."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from service.engine.distribution import Distribution
+from service.engine.distribution import Distribution, FloatArray
 from service.estimates.schemas import Quantity
+
+DIGITS = 7
+_POWERS = 10.0 ** np.arange(23)  # those that a double holds exactly
+_TIE = 0.5 - 1e-6  # how far from a whole number the rounding of a product can't matter
 
 
 def quantity(distribution: Distribution, row: int) -> Quantity | None:
@@ -21,5 +25,23 @@ def quantity(distribution: Distribution, row: int) -> Quantity | None:
 
 
 def rounded(value: float | np.floating[Any]) -> float:
-    """The value to seven significant digits: more than any measurement holds, and shorter to read."""
-    return float(f"{float(value):.7g}")
+    """The value to seven significant digits."""
+    return float(f"{float(value):.{DIGITS}g}")
+
+
+def significant(values: FloatArray) -> FloatArray:
+    """As `rounded`, of each of the values, any shape."""
+    size = np.abs(values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        exponent = np.floor(np.log10(size))
+        places = np.where(np.isfinite(exponent), DIGITS - 1 - exponent, 0.0).astype(np.int64)
+        up, down = _POWERS[np.clip(places, 0, 22)], _POWERS[np.clip(-places, 0, 22)]
+        scaled = size * up / down
+        digits = np.rint(scaled)
+        # Halfway between two numbers, at the edge of a power of ten and beyond exact powers, text is the judge.
+        sure = (np.abs(scaled - digits) < _TIE) & (scaled >= _POWERS[DIGITS - 1]) & (digits <= _POWERS[DIGITS])
+        doubtful = np.isfinite(size) & (size > 0) & ~sure
+    result: FloatArray = np.copysign(digits / up * down, values)
+    if doubtful.any():
+        result[doubtful] = [rounded(value) for value in values[doubtful].tolist()]
+    return result

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +20,7 @@ from service.catalog.operating_facts import embodied_facts, operating_facts, pub
 from service.engine.distribution import Distribution, quantiles
 from service.engine.economics import node_power_of_tdp
 from service.engine.embodied import embodied_kg_per_accelerator
+from service.estimates.quantities import rounded
 from service.estimates.schemas import Kind, Location, Pricing
 
 # How price lists name a provider -> how PUE reports name its operator.
@@ -51,6 +53,75 @@ class Rate:
     def spread(cls, values: Iterable[float], reason: str) -> Rate:
         """A rate spread as the published `values` are."""
         return cls(*quantiles(list(values)), reason)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What applies to one request: USD per accelerator-hour, W of a node per accelerator, g CO2e per kWh, PUE, and kg
+    CO2e of making an accelerator."""
+
+    price: Rate
+    power: Rate
+    grid: Rate
+    pue: Rate
+    embodied: Rate
+
+    @classmethod
+    def of(cls, pricing: Pricing, location: Location, slug: str, count: float, tdp_w: float, catalog: Catalog) -> Rates:
+        """The rates of a request that runs on so many accelerators of a catalog slug, W of TDP each.
+
+        Raises:
+            UnknownPlaceError: The catalog has no such provider or region.
+        """
+        return cls(
+            accelerator_price(pricing, slug, count, catalog),
+            node_power(location, slug, tdp_w),
+            grid_intensity(location, pricing, catalog),
+            power_usage_effectiveness(location, pricing, catalog),
+            embodied_carbon(location, slug),
+        )
+
+    def assumptions(self) -> list[dict[str, object]]:
+        """Those that are known and that the caller did not state, as an answer lists them."""
+        fills = {
+            "pricing.usd_per_accelerator_hour": self.price,
+            "location.watts_per_accelerator": self.power,
+            "location.gco2e_per_kwh": self.grid,
+            "location.pue": self.pue,
+            "location.embodied_kg_co2e_per_accelerator": self.embodied,
+        }
+        return [
+            {"field": path, "value": rounded(rate.p50), "reason": rate.reason}
+            for path, rate in fills.items()
+            if not rate.stated and math.isfinite(rate.p50)
+        ]
+
+
+class RatesOfRuns:
+    """The rates of one request after another; many have the same, which are looked up once."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.different: list[Rates] = []
+        self.codes: list[int] = []  # of each request, the position of its rates in `different`
+        self._catalog = catalog
+        self._known: dict[tuple[object, ...], int] = {}
+
+    def add(self, pricing: Pricing, location: Location, slug: str, count: float, tdp_w: float) -> None:
+        """Adds the rates of a request, as `Rates.of`."""
+        key = (*vars(pricing).values(), *vars(location).values(), slug, count, tdp_w)
+        code = self._known.get(key)
+        if code is None:
+            self.different.append(Rates.of(pricing, location, slug, count, tdp_w, self._catalog))
+            code = self._known[key] = len(self.different) - 1
+        self.codes.append(code)
+
+    def of(self, run: int) -> Rates:
+        """The rates of one request."""
+        return self.different[self.codes[run]]
+
+    def column(self, name: str) -> Distribution:
+        """One of the rates as a column for the engine, shape (n,)."""
+        return rate_column([getattr(rates, name) for rates in self.different]).take(self.codes)
 
 
 class UnknownPlaceError(ValueError):
@@ -183,7 +254,7 @@ def current_prices(pricing: Pricing, accelerator: str, count: float, catalog: Ca
 
 def rate_column(rates: Sequence[Rate]) -> Distribution:
     """Rates as a column for the engine, shape (n,)."""
-    return Distribution(*(np.array([getattr(rate, side) for rate in rates]) for side in ("p10", "p50", "p90")))
+    return Distribution(*np.array([(rate.p10, rate.p50, rate.p90) for rate in rates]).T)
 
 
 def node_power(location: Location, accelerator: str, tdp_w: float) -> Rate:

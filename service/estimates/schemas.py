@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictBool
 from pydantic_core import PydanticCustomError
 
-from service.configuration import WHOLE, Configuration
+from service.configuration import WHOLE, Configuration, flatten
 
 # Strict as the numbers of a configuration are: `true` and `"12"` are none.
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -21,7 +21,7 @@ Runs = Annotated[int, Field(ge=1, le=100_000, strict=True), WHOLE]
 class Strict(BaseModel):
     """An object of a request: an unknown field is an error, for a typo must not silently change a prediction."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Quantity(BaseModel):
@@ -110,6 +110,10 @@ class GoodputAssumptions(Strict):
     )
 
 
+# Of a request that says nothing of the kind, as most do: made once, for nobody can change them.
+_ANY_PRICE, _ANYWHERE, _AS_PUBLISHED = Pricing(), Location(), GoodputAssumptions()
+
+
 class EstimateRequest(Configuration):
     """A configuration, how much to train on, and what the answer should reckon with."""
 
@@ -119,10 +123,10 @@ class EstimateRequest(Configuration):
         description="Whose learned effects to use; a name that has none is predicted as a new site.",
         examples=["my-team"],
     )
-    pricing: Pricing = Field(default_factory=Pricing, description="Which price to use.")
-    location: Location = Field(default_factory=Location, description="Where it runs, for energy and carbon.")
+    pricing: Pricing = Field(default_factory=lambda: _ANY_PRICE, description="Which price to use.")
+    location: Location = Field(default_factory=lambda: _ANYWHERE, description="Where it runs, for energy and carbon.")
     goodput: GoodputAssumptions = Field(
-        default_factory=GoodputAssumptions,
+        default_factory=lambda: _AS_PUBLISHED,
         description="Overrides of what is lost to failures, checkpoints and start-up.",
     )
     runs: Runs = Field(
@@ -143,7 +147,7 @@ class EstimateRequest(Configuration):
 
     def configuration(self) -> dict[str, object]:
         """The configuration alone, flat: dotted names and what was stated of them."""
-        return {name: value for name, value in self.flat().items() if "." in name and name.split(".")[0] in OBJECTS}
+        return flatten(self, OBJECTS)
 
 
 OBJECTS = ("model", "data", "hardware", "training", "software")
@@ -316,6 +320,14 @@ class Estimate(BaseModel):
     )
     remedies: list[Remedy] = Field(description="Where it does not fit: changes that would; best first.")
     evidence: Evidence = Field(description="Why to believe it.")
+
+
+class SomeOfEstimate(BaseModel):
+    """The members of an estimate that `fields` asks for, each as in an estimate."""
+
+    model_config = ConfigDict(
+        extra="allow", json_schema_extra={"examples": [{"duration_hours": {"p10": 8.1, "p50": 9.4, "p90": 11.2}}]}
+    )
 
 
 class SavedEstimate(Estimate):

@@ -6,27 +6,26 @@ Nothing waits for company. What is asked for while a table is computed makes the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 
 from service.catalog.catalog import Catalog
-from service.estimates.schemas import Estimate, EstimateRequest
-from service.estimates.service import estimate_many
-from service.problems import FieldError
+from service.estimates.columns import WHOLE, Path
+from service.estimates.schemas import EstimateRequest
+from service.estimates.service import Answer, compute_many
 from service.sites.standpoint import Standpoint
 
 MOST_AT_ONCE = 64
 """Requests of one table: enough to share what a table costs, few enough that none waits long for the others."""
-
-Answer = Estimate | list[FieldError]
 
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
     request: EstimateRequest
     standpoint: Standpoint
+    fields: Collection[Path]
     answer: asyncio.Future[Answer]
 
 
@@ -38,9 +37,11 @@ class Together:
         self._waiting: list[_Asked] = []
         self._working: asyncio.Task[None] | None = None
 
-    async def estimate(self, request: EstimateRequest, standpoint: Standpoint) -> Answer:
-        """The estimate, or the fields that keep the request from being one."""
-        asked = _Asked(request, standpoint, asyncio.get_running_loop().create_future())
+    async def estimate(
+        self, request: EstimateRequest, standpoint: Standpoint, fields: Collection[Path] = WHOLE
+    ) -> Answer:
+        """The estimate, or the fields that keep the request from being one; of `fields` alone."""
+        asked = _Asked(request, standpoint, fields, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         if self._working is None:
             self._working = asyncio.create_task(self._work())
@@ -64,14 +65,16 @@ class Together:
 
 def _answered(asked: Sequence[_Asked], catalog: Catalog) -> list[Answer | Exception]:
     """An answer for each; where a table fails, each alone, so that none spoils the others' answers."""
-    by_standpoint: dict[int, list[int]] = {}
+    alike: dict[tuple[int, frozenset[Path]], list[int]] = {}
     for index, one in enumerate(asked):
-        by_standpoint.setdefault(id(one.standpoint.forecaster), []).append(index)
+        alike.setdefault((id(one.standpoint.forecaster), frozenset(one.fields)), []).append(index)
     answers: list[Answer | Exception] = [[] for _ in asked]
-    for indices in by_standpoint.values():
-        requests = [asked[index].request for index in indices]
+    for indices in alike.values():
+        first, requests = asked[indices[0]], [asked[index].request for index in indices]
         try:
-            found: Sequence[Answer | Exception] = estimate_many(requests, catalog, asked[indices[0]].standpoint)
+            found: Sequence[Answer | Exception] = compute_many(requests, catalog, first.standpoint).answers(
+                first.fields
+            )
         except Exception as error:
             alone = [[asked[index]] for index in indices]
             found = [error] if len(indices) == 1 else [_answered(one, catalog)[0] for one in alone]

@@ -2,98 +2,97 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable
+
+import numpy as np
 
 from service.catalog.resolution import Resolved
+from service.engine.distribution import Distribution
+from service.engine.economics import Goodput
 from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.table import BoolArray
 from service.estimates.rates import Rate
-from service.estimates.schemas import GoodputAnswer, Memory, Remedy
+from service.estimates.runs import Runs
+from service.estimates.schemas import Remedy
 
 CERTAIN_ENOUGH = 0.9  # probability of fitting below which an answer says so
 # Judgement: below this share of productive hours, one time in ten, failures feed on themselves (work lost again while
 # it is caught up), and hours grow far faster than the rates that they are reckoned with are known.
 LEAST_PRODUCTIVE = 0.25
+NO_AMOUNT = (
+    "The request says no amount of data, so duration, cost, energy and carbon are left out: "
+    "give data.tokens, data.samples or a known data.name."
+)
 NARROW_FIT = "It is likely to fit, not certain"  # how the warning of that begins
 
 
-def warnings_of(
-    resolution: Resolved,
-    price: Rate,
-    memory: Memory,
-    remedies: Sequence[Remedy] | None,
-    quicker: tuple[int, float] | None,
-    course: GoodputAnswer | None,
-    *,
-    trained: bool,
-) -> list[str]:
-    """Everything to beware of in one answer.
+def warnings_of(runs: Runs) -> list[list[str]]:
+    """Everything to beware of in each answer."""
+    found = [list(resolution.warnings) for resolution in runs.resolved]
+    forecast, table = runs.forecast, runs.table
+    trained = np.isfinite(runs.samples)
 
-    Args:
-        resolution: the configuration as it was filled in.
-        price: what an accelerator-hour costs.
-        memory: what is predicted of its memory.
-        remedies: what would make it fit; None where nobody looked.
-        quicker: a smaller count that is quicker, and how many times; None if there is none.
-        course: where the hours of a run go; None where it says no amount of data.
-        trained: whether the request says how much is trained on.
-    """
-    warnings = [*resolution.warnings, *_fit(resolution, memory, remedies)]
-    if quicker is not None:
-        count, times = quicker
-        present = float(resolution.values["count"])
-        warnings.append(
+    def say(rows: BoolArray, sentence: Callable[[int], str]) -> None:
+        for row in np.flatnonzero(rows).tolist():
+            found[row].append(sentence(row))
+
+    say(~forecast.fits, lambda row: _misfit(runs, row))
+    say(forecast.fits & (forecast.fits_probability < CERTAIN_ENOUGH), lambda row: _narrow_fit(runs, row))
+    for row, (count, times) in runs.quicker().items():
+        found[row].append(
             f"This is past the limit of strong scaling: at the same global batch, hardware.count = {count} instead of "
-            f"{present:g} is predicted to be {times - 1.0:.0%} quicker (the quickest of the smaller counts tried)."
+            f"{table['count'][row]:g} is predicted to be {times - 1.0:.0%} quicker (the quickest of the smaller counts "
+            "tried)."
         )
-    if not trained:
-        warnings.append(
-            "The request says no amount of data, so duration, cost, energy and carbon are left out: "
-            "give data.tokens, data.samples or a known data.name."
-        )
-        return warnings
-    if course is not None:
-        warnings += _interrupted(course)
-    if not math.isfinite(price.p50):
-        warnings.append(f"{_sentence(price.reason)}: cost is left out; give pricing.usd_per_accelerator_hour.")
-    if not math.isfinite(float(resolution.values.get("tdp_w", math.nan))):
-        warnings.append(
-            f"The power of {resolution.values['accelerator']} is unknown: energy and carbon are left out unless "
-            "location.watts_per_accelerator is given."
-        )
-    return warnings
+    say(~trained, lambda _: NO_AMOUNT)
+    say(trained & _interrupted(runs.course), lambda row: _hardly_known(runs.course.share, row))
+    say(trained & ~np.isfinite(runs.rates.column("price").p50), lambda row: _no_price(runs.rates.of(row).price))
+    say(trained & ~np.isfinite(table["tdp_w"]), lambda row: _no_power(str(table.text("accelerator")[row])))
+    return found
 
 
-def _fit(resolution: Resolved, memory: Memory, remedies: Sequence[Remedy] | None) -> list[str]:
-    if not memory.fits:
-        space = f" of {memory.available_gb:g} GB" if memory.available_gb else ""
-        # Three digits, but none of a power: 1,190 rather than 1.19e+03.
-        misfit = (
-            f"It is not predicted to fit: about {float(f'{memory.peak_gb.p50:.3g}'):,g} GB{space} on each accelerator."
-        )
-        if remedies:
-            misfit += f" It would with {'; or '.join(_way(way) for way in remedies[:3])}."
-        elif remedies is not None:
-            misfit += " No change of layout, count or chip that was tried makes it fit."
-        return [misfit]
-    if memory.fits_probability < CERTAIN_ENOUGH:
-        return [
-            f"{NARROW_FIT} ({memory.fits_probability:.0%}). If memory runs out: {', or '.join(_savings(resolution))}."
-        ]
-    return []
+def _misfit(runs: Runs, row: int) -> str:
+    available = float(runs.table["memory_gb"][row])
+    space = f" of {available:g} GB" if available > 0 else ""
+    # Three digits, but none of a power: 1,190 rather than 1.19e+03.
+    peak = float(f"{runs.forecast.memory_gb.p50[row]:.3g}")
+    misfit = f"It is not predicted to fit: about {peak:,g} GB{space} on each accelerator."
+    if remedies := runs.remedies.get(row):
+        return f"{misfit} It would with {'; or '.join(_way(way) for way in remedies[:3])}."
+    if remedies is not None:
+        return f"{misfit} No change of layout, count or chip that was tried makes it fit."
+    return misfit
 
 
-def _interrupted(course: GoodputAnswer) -> list[str]:
-    """Whether failures, and not the start-up of a short run, keep a job from its work."""
-    hours, share = course.hours, course.share
-    if share.p10 >= LEAST_PRODUCTIVE or hours["failure"] < hours["startup"]:
-        return []
-    return [
-        f"Failures come nearly as fast as work is done: of the hours, {share.p50:.2g} are productive ({share.p10:.2g} "
-        f"to {share.p90:.2g}), and the duration is hardly known. Fewer accelerators lose less; what is known of these "
-        "goes into goodput.failures_per_accelerator_hour, recovery_seconds, checkpoint_seconds and "
-        "checkpoint_interval_hours."
-    ]
+def _narrow_fit(runs: Runs, row: int) -> str:
+    savings = ", or ".join(_savings(runs.resolved[row]))
+    return f"{NARROW_FIT} ({runs.forecast.fits_probability[row]:.0%}). If memory runs out: {savings}."
+
+
+def _interrupted(course: Goodput) -> BoolArray:
+    """Whether failures, and not the start-up of a short run, keep a job from its work, shape (n,)."""
+    is_known = np.isfinite(course.share.p50) & np.isfinite(course.wall_hours.p50)
+    return is_known & (course.share.p10 < LEAST_PRODUCTIVE) & (course.failure_hours >= course.startup_hours)
+
+
+def _hardly_known(share: Distribution, row: int) -> str:
+    return (
+        f"Failures come nearly as fast as work is done: of the hours, {share.p50[row]:.2g} are productive "
+        f"({share.p10[row]:.2g} to {share.p90[row]:.2g}), and the duration is hardly known. Fewer accelerators lose "
+        "less; what is known of these goes into goodput.failures_per_accelerator_hour, recovery_seconds, "
+        "checkpoint_seconds and checkpoint_interval_hours."
+    )
+
+
+def _no_price(price: Rate) -> str:
+    return f"{_sentence(price.reason)}: cost is left out; give pricing.usd_per_accelerator_hour."
+
+
+def _no_power(accelerator: str) -> str:
+    return (
+        f"The power of {accelerator} is unknown: energy and carbon are left out unless "
+        "location.watts_per_accelerator is given."
+    )
 
 
 def _savings(resolution: Resolved) -> list[str]:

@@ -23,6 +23,7 @@ from service.problems import (
     responses,
 )
 from service.security import COST_OF_LEARNING, COST_OF_LINE, BudgetsDependency, CallerDependency
+from service.submissions.spool import CONTENTS, refuse_other_types
 
 router = APIRouter(prefix="/v1/evaluations", tags=["evaluations"])
 
@@ -32,7 +33,6 @@ MOST_ROWS = 50_000
 MOST_LEARNED = 2_000
 """Rows to learn first: learning takes time with their cube."""
 FORM = "multipart/form-data"
-CONTENTS = ("text/csv", "application/x-ndjson")
 _EXAMPLE = (
     "model.name,hardware.accelerator,hardware.count,training.precision,training.global_batch,result.value,result.unit\n"
     "resnet-50,V100-SXM2-16GB,8,fp16,2048,10500,samples_per_second\n"
@@ -83,7 +83,8 @@ async def create_evaluation(
     """How well the current calibration predicts the given measurements, each from its configuration alone.
 
     Send CSV with dotted columns or NDJSON; as a form with files `measurements` and `learn`, the latter is learned
-    first, as if a team had submitted it. Rows that cannot be scored are listed with the reason.
+    first, as if a team had submitted it. Rows that cannot be scored are listed with the reason; what is no table of
+    measurements, or of the other type than it is said to be, is refused.
     """
     content = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     learned: MeasurementFile | None = None
@@ -138,6 +139,7 @@ async def _read(body: IO[bytes], content: str, most: int) -> MeasurementFile:
 
 
 def _parsed(body: IO[bytes], content: str) -> MeasurementFile:
+    refuse_other_types(body, content)
     text = io.TextIOWrapper(body, encoding="utf-8-sig", errors="surrogateescape", newline="")
     file = read_measurements(text, content)
     text.detach()

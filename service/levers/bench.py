@@ -55,9 +55,9 @@ class Bench:
         computed = compute_many(requests, self.catalog, self.standpoint, with_remedies=False)
         rows = {position: row for row, position in enumerate(computed.computed)}
         found: list[Tried | Failed] = []
-        for position, (trial, answer) in enumerate(zip(trials, computed.answers, strict=True)):
+        for position, (trial, answer) in enumerate(zip(trials, computed.estimates(), strict=True)):
             if isinstance(answer, Estimate):
-                row = computed.table.take(np.array([rows[position]]))
+                row = computed.runs.table.take(np.array([rows[position]]))
                 found.append(Tried(trial, answer, row, times_faster(answer, self.baseline)))
             else:
                 found.append(Failed(trial, f"{answer[0].field}: {answer[0].message}"))

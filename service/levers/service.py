@@ -46,12 +46,12 @@ def find_levers(request: LeversRequest, catalog: Catalog, standpoint: Standpoint
     """What would shorten the run, or the fields that keep it from being estimated."""
     asked = request.estimate_request()
     computed = compute_many([asked], catalog, standpoint)
-    baseline = computed.answers[0]
+    (baseline,) = computed.estimates()
     if not isinstance(baseline, Estimate):
         return baseline
-    samples = float(computed.samples_to_train[0])
-    situation = Situation(asked, request.assume, baseline, computed.table, samples, catalog)
-    bench = Bench(asked, baseline, computed.table, catalog, standpoint)
+    samples = float(computed.runs.samples[0])
+    situation = Situation(asked, request.assume, baseline, computed.runs.table, samples, catalog)
+    bench = Bench(asked, baseline, computed.runs.table, catalog, standpoint)
 
     levers, unsuited = _wanted(LEVERS, situation)
     recipe, without = _wanted(RECIPES, situation)

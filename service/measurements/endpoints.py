@@ -8,7 +8,13 @@ from starlette.concurrency import run_in_threadpool
 
 from service.calibrations.service import source_errors
 from service.cursors import BadCursorError
-from service.dependencies import CatalogDependency, DatabaseDependency, ForecasterDependency, Session
+from service.dependencies import (
+    CatalogDependency,
+    DatabaseDependency,
+    ForecasterDependency,
+    Session,
+    SourceCountsDependency,
+)
 from service.measurements.filters import filter_parameters, read_filters
 from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
 from service.measurements.schemas import (
@@ -21,7 +27,7 @@ from service.measurements.schemas import (
 )
 from service.measurements.service import MEDIA_TYPES, Format, export, residual
 from service.problems import FieldError, Forbidden, NotFound, NotReady, Unauthorized, Unprocessable, responses
-from service.security import CallerDependency, require
+from service.security import CallerDependency, insist
 
 router = APIRouter(prefix="/v1", tags=["measurements"])
 
@@ -43,6 +49,8 @@ async def list_measurements(
 
     Every field of a configuration filters by its dotted name (`model.family=decoder`); a repeated parameter means any
     of its values; `hardware.count.at_least=64`, `hardware.count.at_most=512` and `model.name.contains=llama` compare.
+    Some thousand rows are looked through for a page: where few pass it has less than `limit`, or none, and more may
+    follow as long as there is a `next_cursor`.
     """
     filters = read_filters(request.query_params.multi_items())
     try:
@@ -84,7 +92,7 @@ async def export_measurements(
     """All measurements that pass the filters (those of the list; accepted ones unless `status` says otherwise)."""
     filters = read_filters(request.query_params.multi_items())
     if complete:
-        require("admin")(request, None)
+        insist(caller, "admin")
     elif all(wanted.field != "status" for wanted in filters):
         filters.append(Filter("status", ("accepted",)))
     return StreamingResponse(
@@ -125,16 +133,24 @@ async def get_measurement(
 
 @router.get("/sources", summary="Where measurements come from", responses=responses(Unprocessable, NotReady))
 async def list_sources(
-    session: Session, forecaster: ForecasterDependency, limit: Limit = 100, cursor: Cursor = None
+    session: Session,
+    counts: SourceCountsDependency,
+    forecaster: ForecasterDependency,
+    limit: Limit = 100,
+    cursor: Cursor = None,
 ) -> SourcePage:
-    """Sources by name: title, reference, licence, how many measurements, and how well they are predicted unseen."""
+    """Sources by name: title, reference, licence, how many measurements, and how well they are predicted unseen.
+
+    New measurements count at once; that one was withdrawn, or its quarantine lifted, within seconds, or a minute where
+    there are a million.
+    """
     try:
         found, following = await SourceRepository(session).page(limit=limit, cursor=cursor)
     except BadCursorError as error:
         raise _bad_cursor(error) from None
-    errors = source_errors(forecaster)
+    rows, errors = await counts.rows(), source_errors(forecaster)
     return SourcePage(
-        items=[SourceEntry.from_row(source, rows, errors.get(source.name)) for source, rows in found],
+        items=[SourceEntry.from_row(source, rows.get(source.name, 0), errors.get(source.name)) for source in found],
         next_cursor=following,
     )
 

@@ -37,6 +37,12 @@ TYPED_COLUMNS = {
 }
 """Fields that a column of their own holds; every other field is looked up in the JSON object of all fields."""
 
+INDEXED = ("provenance.source", "model.name", "hardware.accelerator", "model.family", "status")
+"""Fields by one value of which rows are found in order of arrival, the one that usually leaves fewest first."""
+LOOKED_AT = 15_000
+"""Rows that one page looks through at most for those that pass filters that no index answers: some twenty milliseconds'
+worth, however many rows there are. A page may so be short, even empty, and still say where the next one starts."""
+
 _FIELD = re.compile(r"[a-z]+(\.[a-z0-9_]+)+")
 
 
@@ -57,6 +63,14 @@ class Page:
     next_cursor: str | None
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A row's place in the order of arrival."""
+
+    sequence: int
+    id: str
+
+
 class MeasurementRepository:
     """Measurements in one session; the session's owner commits."""
 
@@ -69,27 +83,56 @@ class MeasurementRepository:
         return (await self.session.scalars(query)).one_or_none()
 
     async def page(
-        self, filters: Iterable[Filter] = (), *, team_id: str | None = None, limit: int = 100, cursor: str | None = None
+        self,
+        filters: Iterable[Filter] = (),
+        *,
+        team_id: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+        looked_at: int = LOOKED_AT,
     ) -> Page:
-        """The next ``limit`` measurements that pass all filters, in order of arrival.
+        """The next measurements that pass all filters, in order of arrival.
 
         Args:
             filters: conditions, all of which must hold.
             team_id: whose own measurements are seen beside the shared ones.
             limit: the most to return.
             cursor: the ``next_cursor`` of the page before.
+            looked_at: rows looked through for those that pass, where no index gives these.
 
         Raises:
             BadCursorError: if the cursor is not one of ours.
             ValueError: if a filter's field is not a dotted name.
         """
-        query = _matching(filters, team_id).order_by(MeasurementRow.sequence).limit(limit + 1)
-        if cursor is not None:
-            query = query.where(MeasurementRow.sequence > await self._position(cursor, team_id))
+        wanted = list(filters)
+        query = _matching(wanted, team_id).order_by(MeasurementRow.sequence).limit(limit + 1)
+        start = 0 if cursor is None else await self._position(cursor, team_id)
+        query = query.where(MeasurementRow.sequence > start)
+        last = await self._last_looked_at(wanted, team_id, start, looked_at)
+        if last is not None:
+            query = query.where(MeasurementRow.sequence <= last.sequence)
         rows = (await self.session.scalars(query)).all()
-        more = len(rows) > limit
         items = rows[:limit]
-        return Page(items, encode_cursor(items[-1].id) if more else None)
+        if len(rows) > limit:
+            return Page(items, encode_cursor(items[-1].id))
+        return Page(items, None if last is None else encode_cursor(last.id))
+
+    async def _last_looked_at(
+        self, filters: Sequence[Filter], team_id: str | None, start: int, looked_at: int
+    ) -> _Place | None:
+        """The last row that a page looks at; None if it may look at all, for they are few or found by an index."""
+        indexed = _by_index(filters)
+        if all(wanted is indexed for wanted in filters):
+            return None
+        query = (
+            select(MeasurementRow.sequence, MeasurementRow.id)
+            .where(_visible_to(team_id), *([_condition(indexed)] if indexed else []), MeasurementRow.sequence > start)
+            .order_by(MeasurementRow.sequence)
+            .offset(looked_at)
+            .limit(1)
+        )
+        found = (await self.session.execute(query)).one_or_none()
+        return None if found is None else _Place(*found)
 
     async def _position(self, cursor: str, team_id: str | None) -> int:
         """Where the list goes on. A cursor names the last row that was seen, not a number: the gaps between numbers
@@ -175,32 +218,36 @@ class SourceRepository:
         """The source, or None if there is none of that name."""
         return await self.session.get(SourceRow, name)
 
-    async def page(
-        self, *, limit: int = 100, cursor: str | None = None
-    ) -> tuple[list[tuple[SourceRow, int]], str | None]:
-        """The next sources by name, each with how many accepted, shared measurements it has, and the next cursor.
+    async def page(self, *, limit: int = 100, cursor: str | None = None) -> tuple[Sequence[SourceRow], str | None]:
+        """The next sources by name, and the next cursor.
 
         Raises:
             BadCursorError: if the cursor is not one of ours.
         """
-        rows = (
-            select(MeasurementRow.source, func.count().label("rows"))
-            .where(MeasurementRow.status == "accepted", MeasurementRow.visibility == "shared")
-            .group_by(MeasurementRow.source)
-            .subquery()
-        )
-        query = (
-            select(SourceRow, func.coalesce(rows.c.rows, 0))
-            .outerjoin(rows, rows.c.source == SourceRow.name)
-            .order_by(SourceRow.name)
-            .limit(limit + 1)
-        )
+        query = select(SourceRow).order_by(SourceRow.name).limit(limit + 1)
         if cursor is not None:
             query = query.where(SourceRow.name > decode_cursor(cursor))
-        found = [(source, count) for source, count in await self.session.execute(query)]
-        more = len(found) > limit
+        found = (await self.session.scalars(query)).all()
         items = found[:limit]
-        return items, encode_cursor(items[-1][0].name) if more else None
+        return items, encode_cursor(items[-1].name) if len(found) > limit else None
+
+    async def newest(self) -> int:
+        """The place of the newest measurement in the order of arrival; 0 if there is none."""
+        return (await self.session.scalars(select(func.max(MeasurementRow.sequence)))).one() or 0
+
+    async def counts(self, *, above: int = 0, up_to: int | None = None) -> dict[str, int]:
+        """How many accepted, shared measurements each source has, of those after a place in the order of arrival and
+        not after another; sources without are left out."""
+        query = select(MeasurementRow.source, func.count()).where(
+            MeasurementRow.status == "accepted",
+            MeasurementRow.visibility == "shared",
+            MeasurementRow.source.is_not(None),
+            MeasurementRow.sequence > above,
+        )
+        if up_to is not None:
+            query = query.where(MeasurementRow.sequence <= up_to)
+        found = await self.session.execute(query.group_by(MeasurementRow.source))
+        return {str(source): rows for source, rows in found}
 
     async def put(self, sources: Iterable[Mapping[str, Any]]) -> None:
         """Stores sources, replacing those of the same name."""
@@ -225,6 +272,12 @@ def columns_of(fields: Mapping[str, Any], *, id: str, **about: Any) -> dict[str,
 
 def _matching(filters: Iterable[Filter], team_id: str | None) -> Select[MeasurementRow]:
     return select(MeasurementRow).where(_visible_to(team_id), *(_condition(wanted) for wanted in filters))
+
+
+def _by_index(filters: Sequence[Filter]) -> Filter | None:
+    """The filter whose rows an index gives in order of arrival; None if there is none."""
+    single = {wanted.field: wanted for wanted in filters if wanted.operator == "equals" and len(wanted.values) == 1}
+    return next((single[field] for field in INDEXED if field in single), None)
 
 
 def _visible_to(team_id: str | None) -> ColumnElement[bool]:

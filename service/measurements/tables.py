@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, RowNumber
@@ -43,8 +43,27 @@ class MeasurementRow(Base):
     __table_args__ = (
         CheckConstraint(f"status IN {STATUSES}", name="status"),
         CheckConstraint(f"visibility IN {VISIBILITIES}", name="visibility"),
-        Index("ix_measurements_model_name_accelerator", "model_name", "accelerator"),
-        Index("ix_measurements_team_id_sequence", "team_id", "sequence"),
+        # Lists are in order of arrival: an index that has it too gives a page without looking at what is not on it.
+        *(
+            Index(f"ix_measurements_{column}_sequence", column, "sequence")
+            for column in ("source", "model_name", "accelerator", "model_family", "status", "team_id")
+        ),
+        Index("ix_measurements_agreement_key_deviation_log", "agreement_key", "deviation_log"),
+        Index("ix_measurements_team_id_site_sequence", "team_id", "site", "sequence", "status"),
+        Index(
+            "ix_measurements_shipped",
+            "source",
+            "sequence",
+            sqlite_where=text("shipped = 1"),
+            postgresql_where=text("shipped"),
+        ),
+        Index(
+            "ix_measurements_forecast",
+            "team_id",
+            "sequence",
+            sqlite_where=text("forecast_error_log IS NOT NULL"),
+            postgresql_where=text("forecast_error_log IS NOT NULL"),
+        ),
         UniqueConstraint("team_id", "duplicate_key", name="uq_measurements_team_id_duplicate_key"),
     )
 
@@ -52,9 +71,9 @@ class MeasurementRow(Base):
     """Order of arrival; lists are paged by it, and what is newer than a mark lies above it. PostgreSQL gives numbers
     before it commits, so that a row may appear below a mark that was just read: compare counts too."""
     id: Mapped[str] = mapped_column(String(40), unique=True)
-    source: Mapped[str | None] = mapped_column(String(200), index=True)
+    source: Mapped[str | None] = mapped_column(String(200))
     """`provenance.source`; one of `sources` for what ships, free text of a team's own else."""
-    status: Mapped[str] = mapped_column(String(20), index=True)
+    status: Mapped[str] = mapped_column(String(20))
     status_reason: Mapped[str | None]
     visibility: Mapped[str] = mapped_column(String(20))
     team_id: Mapped[str | None] = mapped_column(ForeignKey("teams.id"))
@@ -77,15 +96,15 @@ class MeasurementRow(Base):
     """Whether the measured time lay in that estimate's 80 % interval."""
     deviation_log: Mapped[float | None]
     """ln(predicted / measured time) of the shared forecast when it was submitted; None where it could not be told."""
-    agreement_key: Mapped[str | None] = mapped_column(String(64), index=True)
+    agreement_key: Mapped[str | None] = mapped_column(String(64))
     """Digest of model, chip, mode, precision and framework: rows of independent teams that share it may agree."""
 
     evidence: Mapped[str | None] = mapped_column(String(40))
     measured_on: Mapped[str | None] = mapped_column(String(40))
     model_name: Mapped[str | None] = mapped_column(String(300))
-    model_family: Mapped[str | None] = mapped_column(String(40), index=True)
+    model_family: Mapped[str | None] = mapped_column(String(40))
     model_parameters: Mapped[float | None]
-    accelerator: Mapped[str] = mapped_column(String(200), index=True)
+    accelerator: Mapped[str] = mapped_column(String(200))
     accelerator_count: Mapped[float | None]
     mode: Mapped[str | None] = mapped_column(String(40))
     precision: Mapped[str | None] = mapped_column(String(40))

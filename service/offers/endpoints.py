@@ -10,7 +10,7 @@ from service.estimates.batch import cannot_run
 from service.offers.schemas import OfferRequest, Offers
 from service.offers.service import offers
 from service.problems import BadRequest, NotReady, TooLarge, TooManyRequests, Unprocessable, responses
-from service.security import CallerDependency
+from service.security import COST_OF_OFFERS, BudgetsDependency, CallerDependency
 
 router = APIRouter(prefix="/v1/offers", tags=["offers"])
 
@@ -47,6 +47,7 @@ async def create_offers(
     forecaster: ForecasterDependency,
     sites: SitesDependency,
     caller: CallerDependency,
+    budgets: BudgetsDependency,
 ) -> Offers:
     """The run at every known price of its chips: provider, region and kind of rent, with cost, energy and carbon.
 
@@ -54,6 +55,7 @@ async def create_offers(
     `usd_per_accelerator_hour` is one more. Grid and facility are those of each region, unless `location` states its own
     figures. `save` is not heeded.
     """
+    await budgets.spend(caller, COST_OF_OFFERS, "offers")
     standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
     answer = await run_in_threadpool(offers, asked, catalog, standpoint)
     if not isinstance(answer, Offers):

@@ -48,15 +48,15 @@ def offers(asked: OfferRequest, catalog: Catalog, standpoint: Standpoint) -> Off
         hint = "leave it out, or narrow the offers by pricing.provider and pricing.region"
         return [FieldError(field="location.region", message="where it runs is what the offers differ in", hint=hint)]
     computed = compute_many([asked], catalog, standpoint, with_remedies=False)
-    (estimate,) = computed.answers
+    (estimate,) = computed.estimates()
     if not isinstance(estimate, Estimate):
         return estimate
     if estimate.duration_hours is None or estimate.accelerator_hours is None:
         hint = "give data.tokens, data.samples or a known data.name"
         return [FieldError(field="data", message="offers are of a whole run: how much is trained on?", hint=hint)]
-    accelerator = str(computed.table.text("accelerator")[0])
+    accelerator = str(computed.runs.table.text("accelerator")[0])
     try:
-        places = _places(asked, accelerator, float(computed.table["count"][0]), catalog)
+        places = _places(asked, accelerator, float(computed.runs.table["count"][0]), catalog)
     except UnknownPlaceError as error:
         return [FieldError(field=error.field, message=error.message, hint=error.hint)]
     return Offers(
@@ -64,7 +64,7 @@ def offers(asked: OfferRequest, catalog: Catalog, standpoint: Standpoint) -> Off
         duration_hours=estimate.duration_hours,
         accelerator_hours=estimate.accelerator_hours,
         order=asked.order,
-        offers=_ranked(_reckoned(asked, places, estimate.accelerator_hours, computed.table), asked.order),
+        offers=_ranked(_reckoned(asked, places, estimate.accelerator_hours, computed.runs.table), asked.order),
         warnings=[*estimate.warnings, *_warnings(places, accelerator)],
     )
 

@@ -166,4 +166,4 @@ def _place(flat: Flat, resolved: Resolved, batch: Assumption | None) -> Place:
         return Place(flat, resolved, assume_batch(flat, resolved))
     resolved.values["global_batch"] = to_number(batch.value)
     resolved.assumptions.append(batch)
-    return Place(flat, resolved, stated_layout(flat, resolved.values) | {"global_batch"})
+    return Place(flat, resolved, stated_layout(flat) | {"global_batch"})

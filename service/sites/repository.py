@@ -1,9 +1,10 @@
 """Queries on the measurements that a site is learned from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.measurements.tables import MeasurementRow
@@ -15,15 +16,6 @@ class SiteKey:
 
     team_id: str | None
     name: str | None
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What a site's measurements are recognised by: it changes when one is added, withdrawn or rejected."""
-
-    rows: int
-    newest: int
-    total: int
 
 
 @dataclass(frozen=True)
@@ -48,23 +40,16 @@ class SiteRepository:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
 
-    async def mark(self, site: SiteKey) -> Mark:
-        """What the site's measurements are recognised by."""
-        number = MeasurementRow.sequence
-        query = select(func.count(), func.max(number), func.sum(number)).where(*_learned(site))
-        rows, newest, total = (await self.session.execute(query)).one()
-        return Mark(rows, newest or 0, int(total or 0))
+    async def newest_ids(self, site: SiteKey, most: int) -> list[str]:
+        """Ids of the site's latest measurements, at most so many, oldest first."""
+        query = select(MeasurementRow.id).where(*_learned(site)).order_by(MeasurementRow.sequence.desc()).limit(most)
+        return list(reversed((await self.session.scalars(query)).all()))
 
-    async def newest(self, site: SiteKey, most: int) -> list[OwnRow]:
-        """The site's latest measurements, at most so many, oldest first."""
-        query = (
-            select(MeasurementRow.id, MeasurementRow.fields)
-            .where(*_learned(site))
-            .order_by(MeasurementRow.sequence.desc())
-            .limit(most)
-        )
-        found = (await self.session.execute(query)).all()
-        return [OwnRow(*row) for row in reversed(found)]
+    async def rows(self, ids: Sequence[str]) -> list[OwnRow]:
+        """The measurements of those ids, in their order."""
+        query = select(MeasurementRow.id, MeasurementRow.fields).where(MeasurementRow.id.in_(ids))
+        found = {row.id: OwnRow(*row) for row in await self.session.execute(query)}
+        return [found[one] for one in ids if one in found]
 
     async def of_team(self, team_id: str) -> list[Named]:
         """The sites that a team has measurements of, by name."""
@@ -81,7 +66,7 @@ def _learned(site: SiteKey) -> list[ColumnElement[bool]]:
     """A team's own rows inform it at once, quarantined or not, private or not; what nobody stands for does not."""
     if site.team_id is None:
         return [
-            MeasurementRow.shipped.is_(True),
+            MeasurementRow.shipped == true(),
             MeasurementRow.status == "accepted",
             MeasurementRow.source == site.name,
         ]

@@ -22,7 +22,7 @@ from service.catalog.catalog import Catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.engine.own_rows import MOST_OWN_ROWS
-from service.sites.repository import Mark, SiteKey, SiteRepository
+from service.sites.repository import SiteKey, SiteRepository
 from service.sites.standpoint import Standpoint, learned
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class _Held:
     """A site as it was learned, from which measurements and by which calibration, and when that was last checked."""
 
     standpoint: Standpoint
-    mark: Mark
+    ids: list[str]
     calibration: str
     checked_at: float
 
@@ -128,19 +128,19 @@ class Sites:
         calibration = forecaster.calibration_version
         async with self.database.sessions() as session:
             repository = SiteRepository(session)
-            mark = await repository.mark(key)
-            if held is not None and (held.mark, held.calibration) == (mark, calibration):
-                return _Held(held.standpoint, mark, calibration, now)
-            rows = await repository.newest(key, MOST_OWN_ROWS) if mark.rows else []
+            ids = await repository.newest_ids(key, MOST_OWN_ROWS)
+            if held is not None and (held.ids, held.calibration) == (ids, calibration):
+                return _Held(held.standpoint, ids, calibration, now)
+            rows = await repository.rows(ids)
         if not rows:
-            return _Held(Standpoint(forecaster), mark, calibration, now)
+            return _Held(Standpoint(forecaster), [], calibration, now)
         ids = [row.id for row in rows]
         version = hashlib.sha256("\n".join([calibration, *ids]).encode()).hexdigest()[:12]
         async with self._learning:
             standpoint = await asyncio.to_thread(
                 learned, forecaster, [row.fields for row in rows], ids, self.catalog, version=version
             )
-        return _Held(standpoint, mark, calibration, now)
+        return _Held(standpoint, ids, calibration, now)
 
 
 def _size(held: _Held) -> float:

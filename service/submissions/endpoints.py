@@ -31,7 +31,7 @@ from service.problems import (
     UnsupportedMediaType,
     responses,
 )
-from service.security import Caller, require
+from service.security import Caller, insist, require
 from service.submissions import service
 from service.submissions.idempotency import AnsweredMeanwhileError, FirstAnswer, Idempotency, idempotency
 from service.submissions.importing import Import
@@ -180,7 +180,7 @@ async def import_measurements(
     of each row.
     """
     if restoring:
-        require("admin")(request, None)
+        insist(caller, "admin")
         if mode == "check":
             message = "rows that are restored are stored as they were, unchecked"
             raise Unprocessable(

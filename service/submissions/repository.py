@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.database import insert_or_pass
 from service.estimates.tables import EstimateRow
@@ -25,17 +26,6 @@ class Held:
 
     id: str
     visibility: str
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A quarantined or vouched row as independent teams see each other's."""
-
-    id: str
-    team_id: str
-    status: str
-    agreement_key: str
-    deviation_log: float
 
 
 class SubmissionRepository:
@@ -108,32 +98,28 @@ class SubmissionRepository:
         await self.session.delete(row)
         await self.session.flush()
 
-    async def contested(self, keys: Iterable[str]) -> list[Claim]:
-        """Shared rows of those agreement keys that more than one team has rows of, one of them quarantined."""
-        wanted = sorted(set(keys))
-        shared = (
-            MeasurementRow.visibility == "shared",
-            MeasurementRow.status.in_(("quarantined", "accepted")),
-            MeasurementRow.team_id.is_not(None),
-            MeasurementRow.deviation_log.is_not(None),
-        )
-        claims: list[Claim] = []
-        for start in range(0, len(wanted), MOST_PARAMETERS):
-            several = (
-                select(MeasurementRow.agreement_key)
-                .where(MeasurementRow.agreement_key.in_(wanted[start : start + MOST_PARAMETERS]), *shared)
-                .group_by(MeasurementRow.agreement_key)
-                .having(func.count(MeasurementRow.team_id.distinct()) > 1)
+    async def agreeing(self, ids: Sequence[str], within: float) -> list[str]:
+        """Quarantined ones among these measurements and those that they vouch for: shared rows of the same kind of run,
+        of different teams, whose deviations from the forecast are no farther apart than that (natural log)."""
+        found: dict[str, None] = {}
+        for start in range(0, len(ids), MOST_PARAMETERS):
+            new, other = aliased(MeasurementRow), aliased(MeasurementRow)
+            agree = (
+                new.id.in_(ids[start : start + MOST_PARAMETERS]),
+                new.status == "quarantined",
+                new.visibility == "shared",
+                other.agreement_key == new.agreement_key,
+                other.deviation_log.between(new.deviation_log - within, new.deviation_log + within),
+                other.team_id != new.team_id,
+                other.visibility == "shared",
             )
-            query = select(
-                MeasurementRow.id,
-                MeasurementRow.team_id,
-                MeasurementRow.status,
-                MeasurementRow.agreement_key,
-                MeasurementRow.deviation_log,
-            ).where(MeasurementRow.agreement_key.in_(several), *shared)
-            claims += [Claim(**row._mapping) for row in await self.session.execute(query)]
-        return claims
+            confirmed = select(new.id).where(
+                exists().where(*agree, other.status.in_(("quarantined", "accepted"))).correlate(new)
+            )
+            vouched = select(other.id).where(*agree, other.status == "quarantined").distinct()
+            for query in (confirmed, vouched):
+                found |= dict.fromkeys(await self.session.scalars(query))
+        return list(found)
 
     async def accept(self, ids: Sequence[str], reason: str) -> None:
         """Accepts quarantined rows."""

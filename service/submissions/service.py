@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from service.measurements.repository import columns_of
 from service.measurements.tables import MeasurementRow
 from service.problems import Conflict, FieldError, NotFound
 from service.submissions.forecasts import SavedForecast
-from service.submissions.repository import Claim, Held, SubmissionRepository
+from service.submissions.repository import Held, SubmissionRepository
 from service.submissions.schemas import ImportedRow
 from service.submissions.vetting import Fields, Refusal, Verdict, vet
 from service.teams.repository import Actor, AuditRepository
@@ -111,9 +110,7 @@ async def store(session: AsyncSession, rows: Sequence[Mapping[str, Any]]) -> lis
     places = await repository.store(new)
     shared = [row for row in new if row["visibility"] == "shared" and places[row["duplicate_key"]].id == row["id"]]
     await repository.name_sources(row["source"] for row in shared if row["source"])
-    await lift(
-        session, {row["agreement_key"] for row in shared if row["status"] == "quarantined" and row["agreement_key"]}
-    )
+    await lift(session, [row["id"] for row in shared if row["status"] == "quarantined" and row["agreement_key"]])
     return [_stored(row, places[row["duplicate_key"]]) for row in rows]
 
 
@@ -131,36 +128,17 @@ def _stored(row: Mapping[str, Any], held: Held) -> Stored:
     )
 
 
-async def lift(session: AsyncSession, keys: Iterable[str]) -> None:
-    """Accepts quarantined shared rows whose deviation from the forecast another team's shared row confirms.
+async def lift(session: AsyncSession, ids: Sequence[str]) -> None:
+    """Accepts new quarantined shared rows whose deviation from the forecast another team's shared row confirms, and
+    older ones that they confirm.
 
     Private rows vouch for nothing: that a status changed would tell others of them.
     """
     repository = SubmissionRepository(session)
-    confirmed = agreeing(await repository.contested(keys))
+    confirmed = await repository.agreeing(ids, AGREEMENT_LOG)
     if confirmed:
         await repository.accept(confirmed, AGREED)
         await AuditRepository(session).add(Actor(), "measurement.accept", confirmed, {"reason": AGREED})
-
-
-def agreeing(claims: Sequence[Claim]) -> list[str]:
-    """The quarantined ones among claims that a claim of another team, of the same kind of run, agrees with."""
-    kinds: dict[str, list[Claim]] = {}
-    for claim in claims:
-        kinds.setdefault(claim.agreement_key, []).append(claim)
-    found: list[str] = []
-    for kind in kinds.values():
-        kind.sort(key=lambda claim: claim.deviation_log)
-        deviations = [claim.deviation_log for claim in kind]
-        for claim in kind:
-            near = kind[
-                bisect_left(deviations, claim.deviation_log - AGREEMENT_LOG) : bisect_right(
-                    deviations, claim.deviation_log + AGREEMENT_LOG
-                )
-            ]
-            if claim.status == "quarantined" and any(other.team_id != claim.team_id for other in near):
-                found.append(claim.id)
-    return found
 
 
 async def decide(session: AsyncSession, row: MeasurementRow, status: str, reason: str | None, actor: Actor) -> None:

@@ -73,19 +73,34 @@ class Spool:
         """
         if self.lines > most + 1:
             raise TooLarge(f"At most {most} rows are imported at once, and there are about {self.lines}.")
-        self.body.seek(0)
-        if self.body.read(len(GZIP)) == GZIP:
-            raise _other_type("the body is compressed", "send it as it is")
-        self.body.seek(0)
-        first = next((line for line in bounded_lines(self.body) if line.strip()), "")
-        if (trouble := _trouble(first, self.content, more)) is not None:
-            raise trouble
-        self.body.seek(0)
+        refuse_other_types(self.body, self.content, more=more)
         rows = read_rows(bounded_lines(self.body), content=self.content, more=more)
         head = next(rows, None)
         if head is None:
             raise Unprocessable("There is no row in the body: nothing was stored.")
         return chain([head], rows)
+
+
+def refuse_other_types(body: IO[bytes], content: str, *, more: Adapters = NOTHING_MORE) -> None:
+    """Looks whether a body is the table that it is said to be, by its first line; leaves it at its beginning.
+
+    Args:
+        body: a file that can be sought in.
+        content: `text/csv` or `application/x-ndjson`.
+        more: columns besides those of a measurement.
+
+    Raises:
+        UnsupportedMediaType: It is compressed, or of the other type than it is said to be.
+        Unprocessable: No column in it is known.
+    """
+    body.seek(0)
+    if body.read(len(GZIP)) == GZIP:
+        raise _other_type("the body is compressed", "send it as it is")
+    body.seek(0)
+    first = next((line for line in bounded_lines(body) if line.strip()), "")
+    if (trouble := _trouble(first, content, more)) is not None:
+        raise trouble
+    body.seek(0)
 
 
 def _trouble(first: str, content: str, more: Adapters) -> Problem | None:

@@ -165,7 +165,7 @@ def _judged(
     with np.errstate(divide="ignore", invalid="ignore"):
         log_seconds: FloatArray = np.log(seconds)
     plausible = judge.judge(table, log_seconds)
-    keys = _agreement_keys(table)
+    keys = agreement_keys(table)
     verdicts: list[Verdict | Refusal] = []
     for index, (_, fields, answer) in enumerate(rows):
         made = _one(index, fields, answer, table, plausible)
@@ -249,7 +249,8 @@ def _arithmetic(index: int, fields: dict[str, object], table: Table, plausible: 
     )
 
 
-def _agreement_keys(table: Table) -> list[str]:
+def agreement_keys(table: Table) -> list[str]:
+    """Digest of what makes each of n runs of the same kind as another: independent teams may agree on them."""
     columns = [table.text(name).tolist() for name in AGREES_ON]
     return [
         hashlib.sha256(json.dumps(values, ensure_ascii=False).encode()).hexdigest()[:32]

@@ -53,7 +53,7 @@ def sweep(
     read = [read_request(point.request) for point in points]
     requests = {number: request for number, request in enumerate(read) if isinstance(request, EstimateRequest)}
     computed = compute_many(list(requests.values()), catalog, standpoint, with_remedies=False)
-    found = iter(computed.answers)
+    found = iter(computed.estimates())
     answers = [request if isinstance(request, Problem) else _estimated(next(found)) for request in read]
     numbers = list(requests)
     rows = {numbers[position]: row for row, position in enumerate(computed.computed)}
@@ -87,7 +87,7 @@ def _scaling(
 
     Args:
         lengths: points of each curve.
-        rows: rows of `computed.table` by the number of the point.
+        rows: rows of `computed.runs.table` by the number of the point.
         computed: the points that can run.
         standpoint: whose forecaster compares them.
     """
@@ -104,7 +104,7 @@ def _scaling(
         return result
     ours = np.array([rows[number] for number in numbers])
     theirs = np.array(first)
-    table, samples = computed.table, computed.samples_to_train
+    table, samples = computed.runs.table, computed.runs.samples
     speed = log_ratio(standpoint.forecaster, table.take(ours), table.take(theirs)).speedup
     # Where both say how much to train on, it is the same work that is done sooner; else it is samples.
     work = np.where(np.isfinite(samples[ours] * samples[theirs]), samples[theirs] / samples[ours], 1.0)

@@ -1,7 +1,7 @@
 """Rows of teams in a fit: whose they are is the server's to say, not theirs."""
 
 from service.calibrations.repository import FittedRow
-from service.calibrations.team_rows import measured_rows
+from service.calibrations.team_rows import measured_rows, refining_rows
 from service.catalog.catalog import load_catalog
 
 RUN = {
@@ -38,3 +38,15 @@ def test_what_a_team_calls_its_sites_is_not_carried_by_calibrations() -> None:
     sites = measured_rows(rows, load_catalog()).table.text("site").tolist()
     assert len(set(sites)) == 2
     assert not any("cluster" in site for site in sites)
+
+
+def test_of_many_sites_every_team_has_its_turn() -> None:
+    """One team has a hundred sites, ten teams have one each."""
+    rows = [FittedRow(f"m_{site}", RUN, "t_large", f"site-{site}") for site in range(100)]
+    rows += [FittedRow(f"m_small_{team}", RUN, f"t_{team}", "here") for team in range(10)]
+    rows.append(FittedRow("m_shipped", RUN | {"provenance.source": "mlperf-training-v4.0"}, None, None))
+    table = measured_rows(rows, load_catalog()).table
+    lineages = table.text("lineage")[refining_rows(table, most_sites=20)].tolist()
+    assert lineages.count("team:t_large") == 10
+    assert set(lineages) == {"team:t_large", *(f"team:t_{team}" for team in range(10))}
+    assert refining_rows(table, most_sites=200).sum() == 110

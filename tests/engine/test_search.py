@@ -12,7 +12,7 @@ from service.catalog.catalog import Catalog
 from service.catalog.resolve import resolve_open
 from service.catalog.resolve_layout import assume_batch
 from service.engine.forecast import Forecaster
-from service.engine.layout_space import DEGREES, space
+from service.engine.layout_space import DEGREES, spaces
 from service.engine.memory import memory_parts
 from service.engine.search import HEAD_ROOM, search
 from service.engine.step_inputs import prepare
@@ -88,7 +88,7 @@ def test_no_way_of_holding_states_that_is_skipped_is_quicker(
     values, stated = run_of(catalog, given)
     judge = forecaster.judge
     (best, *_) = search([values], stated, judge).candidates[0]
-    divided = space(values, stated)
+    (divided,) = spaces([values], stated)
     ways = list(product(("ddp", "zero1", "zero2", "fsdp", "hsdp"), ("none", "selective", "full")))
     rows = np.tile(np.arange(len(divided)), len(ways))
     texts = {

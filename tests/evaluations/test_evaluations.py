@@ -206,6 +206,26 @@ def test_over_http_bodies_are_limited_and_typed(client: httpx.Client) -> None:
     assert post(client, shipped("megatron-sc21-paper"), by="colour").status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "status"),
+    [
+        ('{"model": {"name": "resnet-50"}}\n', "text/csv", 415),
+        (f"{HEADER}\n{ROW}\n", "application/x-ndjson", 415),
+        ('[{"model": {"name": "resnet-50"}}]', "application/x-ndjson", 422),
+        ("colour,taste\nred,sweet\n", "text/csv", 422),
+    ],
+    ids=["NDJSON as CSV", "CSV as NDJSON", "a JSON list", "another table"],
+)
+def test_over_http_what_is_no_table_of_measurements_is_refused(
+    client: httpx.Client, text: str, kind: str, status: int
+) -> None:
+    alone = post(client, text, kind=kind)
+    name = "runs.csv" if kind == "text/csv" else "runs.ndjson"
+    in_form = client.post("/v1/evaluations", files={"measurements": (name, text.encode())})
+    assert (alone.status_code, in_form.status_code) == (status, status)
+    assert alone.json()["detail"] == in_form.json()["detail"]
+
+
 def test_ndjson_scores_as_csv_does(client: httpx.Client) -> None:
     exported = client.get("/v1/measurements/export", params={"format": "ndjson", "source": "megatron-sc21-paper"}).text
     as_csv = post(client, shipped("megatron-sc21-paper")).json()

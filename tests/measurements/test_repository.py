@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.cursors import BadCursorError
 from service.database import Database
+from service.measurements.counts import SourceCounts
 from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
 from service.teams.repository import TeamRepository
 
@@ -93,6 +94,26 @@ async def test_pages_join_into_the_whole_without_gap_or_repeat(session: AsyncSes
     assert paged == everything
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [Filter("training.tensor_parallel", (8,))],
+        [Filter("model.family", ("decoder",)), Filter("training.tensor_parallel", (8,))],
+        [Filter("model.family", ("moe", "gnn"))],
+    ],
+    ids=["no index", "an index narrows", "several values"],
+)
+async def test_pages_that_look_at_few_rows_join_into_the_whole_too(session: AsyncSession, wanted: list[Filter]) -> None:
+    repository = MeasurementRepository(session)
+    everything = [row.id async for row in repository.stream(wanted)]
+    page = await repository.page(wanted, limit=50, looked_at=300)
+    pages = [page]
+    while pages[-1].next_cursor is not None:
+        pages.append(await repository.page(wanted, limit=50, cursor=pages[-1].next_cursor, looked_at=300))
+    assert [row.id for page in pages for row in page.items] == everything
+    assert any(len(page.items) < 50 for page in pages[:-1])
+
+
 @pytest.mark.parametrize("cursor", ["", "nonsense", "bQ", "4pyT", "bTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "x' OR 1=1"])
 async def test_a_made_up_cursor_is_refused(session: AsyncSession, cursor: str) -> None:
     with pytest.raises(BadCursorError):
@@ -139,12 +160,33 @@ async def test_what_one_team_keeps_to_itself_another_does_not_see(session: Async
     assert await repository.count(team_id="ours") == shared + 1
 
 
-async def test_sources_are_listed_with_their_rows(session: AsyncSession) -> None:
+async def test_sources_are_listed_and_counted(session: AsyncSession) -> None:
     sources = SourceRepository(session)
     first, cursor = await sources.page(limit=3)
     second, _ = await sources.page(limit=3, cursor=cursor)
-    names = [source.name for source, _ in first + second]
+    names = [source.name for source in (*first, *second)]
     assert names == sorted(set(names))
     assert len(names) == 6
     count = await MeasurementRepository(session).count([Filter("provenance.source", (names[0],))])
-    assert first[0][1] == count
+    assert (await sources.counts())[names[0]] == count
+    newest = await sources.newest()
+    assert await sources.counts(above=newest) == {}
+    assert await sources.counts(up_to=newest) == await sources.counts()
+
+
+async def test_a_source_counts_what_arrived_since_all_were_counted(seeded_database: str) -> None:
+    database = Database(seeded_database)
+    counts = SourceCounts(database)
+    before = await counts.rows()
+    fields = {"provenance.source": "fairseq-examples", "hardware.accelerator": "V100-SXM2-32GB"}
+    async with database.sessions() as session:
+        await MeasurementRepository(session).add(fields)
+        await MeasurementRepository(session).add({**fields, "provenance.source": "new-here"})
+        await MeasurementRepository(session).add(fields, status="quarantined")
+        await session.commit()
+    after = await counts.rows()
+    await database.close()
+    assert {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)} == {
+        "fairseq-examples": 1,
+        "new-here": 1,
+    }

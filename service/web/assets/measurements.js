@@ -26,12 +26,17 @@ async function search() {
   const more = h("button", { type: "button" }, "More");
   let cursor = null;
   const next = async () => {
-    const parameters = filters();
-    parameters.set("limit", PAGE);
-    if (cursor) parameters.set("cursor", cursor);
-    const path = `v1/measurements?${parameters}`;
-    const page = await ask("GET", path);
-    cursor = page.next_cursor;
+    let path;
+    let page;
+    // Among many measurements a page may be empty and yet not the last.
+    do {
+      const parameters = filters();
+      parameters.set("limit", PAGE);
+      if (cursor) parameters.set("cursor", cursor);
+      path = `v1/measurements?${parameters}`;
+      page = await ask("GET", path);
+      cursor = page.next_cursor;
+    } while (cursor && !page.items.length);
     rows.append(...page.items.map(row));
     more.hidden = !cursor;
     showCall({ method: "GET", path, answer: page });

@@ -1,0 +1,49 @@
+"""How much a configuration trains on."""
+
+from __future__ import annotations
+
+import math
+
+from service.catalog.catalog import Catalog
+from service.catalog.resolution import Assumption, Flat, Resolved, number, stated_number
+
+SAME_AMOUNT = 0.05  # judgement: tokens and samples that differ by less say the same, for lengths are means
+
+
+def add_amount(flat: Flat, catalog: Catalog, resolved: Resolved) -> None:
+    """How much is to be trained on: samples (all epochs), tokens, or NaN where nobody says."""
+    values = resolved.values
+    epochs = stated_number(flat, "data.epochs")
+    epochs = epochs if epochs > 0 else 1.0
+    tokens, samples = stated_number(flat, "data.tokens"), stated_number(flat, "data.samples")
+    length = number(values, "sequence_length")
+    name = flat.get("data.name")
+    dataset = catalog.dataset(str(name)) if name else None
+    if dataset is not None and not tokens > 0 and not samples > 0:
+        counts_tokens = values["family"] in ("decoder", "moe") and dataset.tokens > 0
+        tokens = dataset.tokens if counts_tokens or not dataset.samples > 0 else math.nan
+        samples = math.nan if tokens > 0 else dataset.samples
+        amount, unit = (tokens, "tokens") if tokens > 0 else (samples, dataset.unit or "samples")
+        if amount > 0:
+            resolved.assumptions.append(
+                Assumption(
+                    "data.tokens" if tokens > 0 else "data.samples", amount, f"{dataset.name}: {amount:g} {unit}"
+                )
+            )
+    if name and dataset is None:
+        near = catalog.suggest("datasets", str(name))
+        resolved.warnings.append(
+            f"data.name {str(name)!r} is not in the catalog"
+            + (f"; did you mean {', '.join(near[:3])}?" if near else "")
+        )
+    if tokens > 0 and length > 0:
+        if samples > 0 and not math.isclose(samples * length, tokens, rel_tol=SAME_AMOUNT):
+            resolved.warnings.append(
+                f"data.tokens and data.samples disagree, and data.samples is left out of account: {tokens:g} tokens "
+                f"are {tokens / length:.6g} samples of {length:g}, not {samples:g}; leave one of them out"
+            )
+        resolved.tokens_to_train = tokens * epochs
+        resolved.samples_to_train = tokens * epochs / length
+    elif samples > 0:
+        resolved.samples_to_train = samples * epochs
+        resolved.tokens_to_train = samples * epochs * length if length > 0 else math.nan

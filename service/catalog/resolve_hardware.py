@@ -1,0 +1,127 @@
+"""The hardware of a configuration: the chip, how many of it, and what joins them."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from service.catalog.catalog import Accelerator, Catalog
+from service.catalog.links import links
+from service.catalog.resolution import MOST_PARTS, Assumption, Flat, Items, Part, Values, stated_number
+from service.engine.layout import Flaw
+from service.engine.machine import chip_group
+
+MOST_ACCELERATORS = 1e7  # more than have been built; far beyond it, failures alone keep a run from ever ending
+LEAST_ACCELERATORS = 0.1
+
+
+@lru_cache(MOST_PARTS)
+def resolve_hardware(catalog: Catalog, stated: Items, measured: bool) -> Part:
+    """The chip with its data sheet, counts and links; flaws and no values where the chip is not known.
+
+    Args:
+        catalog: the reference tables.
+        stated: the fields of `hardware`.
+        measured: whether it was run as it is, so that counts are what they were.
+    """
+    flat = dict(stated)
+    assumptions: list[Assumption] = []
+    flaws: list[Flaw] = []
+    chip = _accelerator(flat, catalog, flaws)
+    if not measured:
+        flaws += _counts(flat)
+    if chip is None:
+        return Part(stated, {}, flaws=flaws)
+    count, per_node = _counted(flat, assumptions)
+    values: Values = {
+        "accelerator": chip.slug,
+        "chip_group": chip_group(chip.slug),
+        "chip_vendor": chip.vendor,
+        "chip_year": chip.year,
+        "memory_gb": chip.memory_gb,
+        "tdp_w": chip.tdp_w,
+        "count": count,
+        "per_node": per_node,
+        **_wired(flat, catalog, chip, per_node, count, assumptions),
+    }
+    return Part(stated, values, assumptions, flaws=flaws)
+
+
+def _accelerator(flat: Flat, catalog: Catalog, flaws: list[Flaw]) -> Accelerator | None:
+    name = flat.get("hardware.accelerator")
+    if not name:
+        flaws.append(Flaw("hardware.accelerator", "is required", "see GET /v1/accelerators for the catalog"))
+        return None
+    chip = catalog.accelerator(str(name))
+    if chip is None:
+        near = catalog.suggest("accelerators", str(name))
+        hint = f"did you mean {', '.join(near)}?" if near else "see GET /v1/accelerators for the catalog"
+        flaws.append(Flaw("hardware.accelerator", f"unknown accelerator {str(name)!r}", hint))
+    return chip
+
+
+def _counts(flat: Flat) -> list[Flaw]:
+    """How many accelerators, and whether what is said of them agrees."""
+    flaws: list[Flaw] = []
+    count, nodes, per_node = (stated_number(flat, f"hardware.{name}") for name in ("count", "nodes", "per_node"))
+    if not math.isnan(count) and not LEAST_ACCELERATORS <= count <= MOST_ACCELERATORS:
+        flaws.append(
+            Flaw(
+                "hardware.count",
+                f"{count:g} accelerators is outside {LEAST_ACCELERATORS:g} to {MOST_ACCELERATORS:g}",
+                "give the number of accelerators of the job",
+            )
+        )
+    elif count > 1 and not count.is_integer():
+        flaws.append(
+            Flaw(
+                "hardware.count",
+                f"{count:g} is no whole number of accelerators",
+                f"give {math.floor(count)} or {math.ceil(count)}; less than 1 is a part of a chip (0.5: one die)",
+            )
+        )
+    if count > 0 and nodes > 0 and per_node > 0 and not math.isclose(count, nodes * per_node):
+        flaws.append(
+            Flaw(
+                "hardware.nodes",
+                f"{nodes:g} nodes of {per_node:g} are {nodes * per_node:g} in all, but hardware.count is {count:g}",
+                "leave one of the three out",
+            )
+        )
+    return flaws
+
+
+def _counted(flat: Flat, assumptions: list[Assumption]) -> tuple[float, float]:
+    """Accelerators in all, and in one machine."""
+    count, nodes = stated_number(flat, "hardware.count"), stated_number(flat, "hardware.nodes")
+    per_node = stated_number(flat, "hardware.per_node")
+    if not count > 0 and (nodes > 0 or per_node > 0):
+        count = (nodes if nodes > 0 else 1.0) * (per_node if per_node > 0 else 1.0)
+        assumptions.append(Assumption("hardware.count", count, "nodes x accelerators per node"))
+    if not count > 0:
+        count = 1.0
+        assumptions.append(Assumption("hardware.count", 1, "one accelerator"))
+    return count, per_node if per_node >= 1 else min(8.0, max(count, 1.0))
+
+
+def _wired(
+    flat: Flat, catalog: Catalog, chip: Accelerator, per_node: float, count: float, assumptions: list[Assumption]
+) -> Values:
+    """Rates and reach of the links."""
+    text = flat.get("hardware.interconnect")
+    given_rate = stated_number(flat, "hardware.inter_node_gbs")
+    wired = links(str(text) if text else None, given_rate if given_rate > 0 else None, chip, per_node, count, catalog)
+    if wired.assumed:
+        assumptions.append(
+            Assumption(
+                "hardware.interconnect",
+                f"{wired.intra_name}; {wired.inter_name}",
+                f"usual links of {chip.slug}: {wired.intra_gbs:g} GB/s within, {wired.inter_gbs:g} GB/s between nodes",
+            )
+        )
+    return {
+        "intra_gbs": wired.intra_gbs,
+        "inter_gbs": wired.inter_gbs,
+        "domain": wired.domain,
+        "interconnect": wired.intra_name,
+    }

@@ -1,0 +1,111 @@
+"""The training of a configuration: mode, precision, optimizer, and what is stated of the layout."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from functools import lru_cache
+
+from service.catalog.achievable import matmul_share
+from service.catalog.catalog import Accelerator, Catalog
+from service.catalog.precisions import TYPICAL_FLOP_PER_BYTE, stand_in, stand_in_tflops, usual_precision
+from service.catalog.resolution import (
+    LAYOUT_FIELDS,
+    MOST_PARTS,
+    Assumption,
+    Items,
+    Part,
+    Values,
+    stated_number,
+    to_number,
+)
+from service.engine.layout import Flaw
+from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.step_inputs import OPTIMIZER_BYTES
+
+HALF_PRECISIONS = ("bf16", "fp16")
+
+
+@lru_cache(MOST_PARTS)
+def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, measured: bool) -> Part:
+    """How it is trained, and how fast the chip is at that precision.
+
+    Args:
+        catalog: the reference tables.
+        stated: the fields of `training`.
+        slug: the chip.
+        family: the model's.
+        measured: whether it was run as it is.
+    """
+    flat, chip = dict(stated), catalog.accelerators[slug]
+    assumptions: list[Assumption] = []
+    mode = str(flat.get("training.mode") or "")
+    if not mode:
+        mode = "pretrain"
+        assumptions.append(Assumption("training.mode", mode, "training all weights from the start"))
+    precision = str(flat.get("training.precision") or "")
+    if not precision:
+        precision = usual_precision(chip, family)
+        assumptions.append(Assumption("training.precision", precision, f"usual on {chip.slug}"))
+    optimizer = str(flat.get("training.optimizer") or "")
+    if not optimizer:
+        optimizer = "sgd" if family not in TRANSFORMER_FAMILIES and family != "diffusion" else "adamw"
+    values: Values = {
+        "mode": mode,
+        "precision": precision,
+        "optimizer": optimizer,
+        "weight_precision": str(flat.get("training.weight_precision") or ""),
+        "adapter": str(flat.get("training.adapter") or ("lora" if mode in ("lora", "qlora") else "")),
+        "variable_update": str(flat.get("training.variable_update") or ""),
+        "offload": "none",
+        **_speeds(catalog, chip, precision),
+    }
+    trainable = stated_number(flat, "training.trainable_parameters")
+    if trainable > 0:
+        values["trainable_parameters"] = trainable
+    for name in LAYOUT_FIELDS:
+        given = flat.get(f"training.{name}")
+        if given is not None:
+            values[name] = str(given) if name in ("sharding", "recompute", "offload") else to_number(given)
+    if measured:
+        return Part(stated, values, assumptions)
+    warnings = _optimizer_doubts(optimizer) + _precision_doubts(chip, precision, family)
+    return Part(stated, values, assumptions, warnings, _lacking_units(chip, precision, family))
+
+
+def _speeds(catalog: Catalog, chip: Accelerator, precision: str) -> Values:
+    """Peak and memory bandwidth; where the data sheet is silent, what stands in."""
+    peak, bandwidth = chip.peak_tflops(precision), chip.memory_bandwidth_gbs
+    if math.isnan(peak):
+        peak = stand_in_tflops(chip, precision)
+    if not bandwidth > 0:
+        bandwidth = peak * 1e3 / TYPICAL_FLOP_PER_BYTE
+    share = matmul_share(catalog, chip.slug, precision)
+    return {"peak_tflops": peak, "matmul_share": share, "memory_bandwidth_gbs": bandwidth}
+
+
+def _lacking_units(chip: Accelerator, precision: str, family: str) -> list[Flaw]:
+    if precision not in ("fp8", "fp4", "tf32") or chip.kind == "cpu" or not math.isnan(chip.peak_tflops(precision)):
+        return []
+    usual = usual_precision(chip, family)
+    return [Flaw("training.precision", f"{chip.slug} has no {precision} matrix units", f"use {usual} on this chip")]
+
+
+def _optimizer_doubts(optimizer: str) -> list[str]:
+    if optimizer in OPTIMIZER_BYTES:
+        return []
+    known = difflib.get_close_matches(optimizer, OPTIMIZER_BYTES, n=1) or sorted(OPTIMIZER_BYTES)
+    return [
+        f"training.optimizer {optimizer!r} is not known, and reckoned with the memory and work of adamw; "
+        f"known: {', '.join(known)}"
+    ]
+
+
+def _precision_doubts(chip: Accelerator, precision: str, family: str) -> list[str]:
+    if precision not in HALF_PRECISIONS or not math.isnan(chip.peak_tflops(precision)):
+        return []
+    usual, other = usual_precision(chip, family), stand_in(chip, precision)
+    return [
+        f"{chip.slug} has no {precision} units: it is reckoned with "
+        f"{'a typical speed' if other is None else f'the speed of {other}'}; {usual} is usual"
+    ]
