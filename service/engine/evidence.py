@@ -7,9 +7,11 @@ elsewhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -52,6 +54,8 @@ LINEAGES_TO_BELIEVE = 1.0
 CORRECTION_FEATURES = [0, 1, 7]
 CLIPPED_AT = 1.5  # natural-log units that one measurement is believed to exceed its prediction by
 DISTANCES_AT_ONCE = 2**20
+NEIGHBOURS = 5  # measurements that an estimate is shown to rest on
+FEW = 64  # rows of which the neighbours are remembered
 SQUARED_PENALTIES = np.array([penalty**2 for _, penalty in NAME_PENALTIES])
 
 
@@ -159,20 +163,20 @@ class Evidence:
 
     def nearest(self, table: Table, k: int) -> list[list[Neighbour]]:
         """The `k` nearest measurements of the same family, nearest first, for every row."""
-        place = _Asked.of(table, self._codes)
-        found: list[list[Neighbour]] = [[] for _ in range(len(place.first))]
-        for some, family in place.by_family(table):
-            points = self._points(family)
-            if points is not None:
-                for one, (rows, squared) in zip(some.tolist(), points.nearest(place.places.take(some), k), strict=True):
-                    found[one] = [self._neighbour(row, far) for row, far in zip(rows.tolist(), squared, strict=True)]
-        return [list(found[one]) for one in place.of_row.tolist()]
+        return [
+            [self._neighbour(row, far) for row, far in zip(rows[:k].tolist(), squared[:k].tolist(), strict=True)]
+            for rows, squared in self._looked_up(table, k)
+        ]
 
     def nearest_distance(self, table: Table, *, sides_of: Sequence[float] = ()) -> FloatArray:
         """Distance of every row to its nearest measurement (infinite if its family has none), shape (n,).
 
-        With `sides_of` it is rough, but lies on the right side of each of these (`Points.distances`).
+        With `sides_of` it may be rough, but lies on the right side of each of these (`Points.distances`).
         """
+        if len(table) <= FEW:
+            return np.sqrt(
+                [squared[0] if len(squared) else np.inf for _, squared in self._looked_up(table, NEIGHBOURS)]
+            )
         place = _Asked.of(table, self._codes)
         result = np.full(len(place.first), np.inf)
         for some, family in place.by_family(table):
@@ -180,6 +184,27 @@ class Evidence:
             if points is not None:
                 result[some] = points.distances(place.places.take(some), sides_of)
         return result[place.of_row]
+
+    def _looked_up(self, table: Table, k: int) -> list[tuple[IntArray, FloatArray]]:
+        """Positions of the `k` nearest measurements, or of more, and their squared distances, for every row.
+
+        What few rows are graded by and what they are shown to rest on is looked up once.
+        """
+        most, found = self._found.get(table, (0, []))
+        if most >= k:
+            return found
+        place = _Asked.of(table, self._codes)
+        nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+        places = [nothing] * len(place.first)
+        for some, family in place.by_family(table):
+            points = self._points(family)
+            if points is not None:
+                for one, near in zip(some.tolist(), points.nearest(place.places.take(some), k), strict=True):
+                    places[one] = near
+        found = [places[one] for one in place.of_row.tolist()]
+        if len(table) <= FEW:
+            self._found[table] = k, found
+        return found
 
     def distance_to_others(self, table: Table) -> FloatArray:
         """Distance of every row to the nearest measurement of another lineage than its own, shape (n,)."""
@@ -207,9 +232,9 @@ class Evidence:
     def _neighbour(self, row: int, squared: float) -> Neighbour:
         return Neighbour(
             str(self.ids[row]),
-            round(float(np.sqrt(squared)), 4),
-            float(np.exp(-self.log_measured[row])),
-            float(np.exp(-self.log_predicted[row])),
+            round(math.sqrt(squared), 4),
+            math.exp(-self.log_measured[row]),
+            math.exp(-self.log_predicted[row]),
         )
 
     @cached_property
@@ -217,6 +242,11 @@ class Evidence:
         """The models that were measured."""
         models = self.names["model"]
         return frozenset(models.vocabulary[code] for code in np.unique(models.codes).tolist())
+
+    @cached_property
+    def _found(self) -> WeakKeyDictionary[Table, tuple[int, list[tuple[IntArray, FloatArray]]]]:
+        """What was looked up of small tables, for as long as these live: how many neighbours, and which."""
+        return WeakKeyDictionary()
 
     @cached_property
     def _codes(self) -> list[dict[str, int]]:
@@ -305,7 +335,7 @@ class _Asked:
         """The places of each family, and its name."""
         families = table.texts["family"]
         codes = families.codes[self.first]
-        for code in np.unique(codes).tolist():
+        for code in sorted(set(codes.tolist())):
             yield np.flatnonzero(codes == code), families.vocabulary[code]
 
 

@@ -21,7 +21,7 @@ from service.engine.calibration import Fit, Mechanics, predict_with, sampled_row
 from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, groupings, jacobian, row_coefficients
-from service.engine.evidence import GRADES, NAME_PENALTIES, Evidence, Neighbour, graded
+from service.engine.evidence import GRADES, NAME_PENALTIES, NEIGHBOURS, Evidence, Neighbour, graded
 from service.engine.judge import Judge
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.memory_fit import OwnMemory, learn_peaks
@@ -262,8 +262,7 @@ class Forecaster:
         # The convention counts attention that a causal mask spares; no chip is used more than wholly.
         limit = allowance(table)
         mfu = Distribution(*(np.minimum(part, limit) for part in (utilisation.p10, utilisation.p50, utilisation.p90)))
-        shape = (len(table), len(MEMORY_COEFFICIENTS))
-        memory = memory_parts(inputs, np.broadcast_to(self.memory_unknowns, shape))
+        memory = memory_parts(inputs, self.memory_unknowns)
         memory_spread = self.memory_sigma * log_spread(memory)
         if self.own_memory is not None:
             memory = {name: gb * np.exp(self.own_memory.log_shift) for name, gb in memory.items()}
@@ -317,7 +316,7 @@ class Forecaster:
         site = "" if self.own is None else OWN_SITE
         return Judge(self.design, self.unknowns, self.memory_unknowns, site)
 
-    def nearest(self, table: Table, k: int = 5) -> list[list[Neighbour]]:
+    def nearest(self, table: Table, k: int = NEIGHBOURS) -> list[list[Neighbour]]:
         """The measurements nearest to each configuration, nearest first."""
         return self.evidence.nearest(table, k)
 

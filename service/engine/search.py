@@ -204,7 +204,7 @@ def _peaks(layouts: _Layouts, judge: Judge, levels: Sequence[str], offload: str)
         inputs = prepare(table)
         for position, level in enumerate(levels):
             held = table.replace(recompute=_all(level, len(table)), offload=_all(offload, len(table)))
-            parts = memory_parts(replace(inputs, table=held), judge.memory_unknowns[None, :])
+            parts = memory_parts(replace(inputs, table=held), judge.memory_unknowns)
             result[position, part] = sum(parts.values())
     return result
 

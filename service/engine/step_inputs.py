@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import FloatArray, Table, filled
+from service.engine.table import FloatArray, Table, clipped, filled
 
 MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
@@ -118,7 +118,7 @@ def prepare(table: Table) -> Inputs:
     layout = _layout(table)
     share = table.mapped("mode", TRAINED_SHARE, 1.0)
     stated = table["trainable_parameters"] / np.maximum(work.parameters, 1.0)
-    trained_share = np.clip(np.where(table["trainable_parameters"] > 0, stated, share), 0.0, 1.0)
+    trained_share = clipped(np.where(table["trainable_parameters"] > 0, stated, share), 0.0, 1.0)
     sparse = np.maximum(work.parameters - work.dense_parameters, 0.0)
     copies = layout.tensor * layout.pipeline
     local_parameters = work.dense_parameters / copies + sparse / (copies * np.maximum(layout.expert, 1.0))
@@ -177,7 +177,7 @@ def _kernels(
     split = layout.tensor * layout.context
     # Where degrees count cores or tiles (two ranks a chip), a rank has its share of the chip; where they multiply to
     # less than the count, the remaining accelerators are taken to share the work.
-    share = np.clip(table["count"] / (split * layout.pipeline * layout.data), 0.25, 4.0)
+    share = clipped(table["count"] / (split * layout.pipeline * layout.data), 0.25, 4.0)
     # Learned efficiencies are fractions of what chips usually reach; one known to reach less starts from that.
     reach = filled(table["matmul_share"] / USUAL_MATMUL_SHARE, 1.0)
     peak = table["peak_tflops"] * 1e12 * share * reach
@@ -197,7 +197,7 @@ def _kernels(
     return {
         "peak": peak,
         "bandwidth": bandwidth,
-        "ridge": np.clip(peak / bandwidth / RIDGE_REFERENCE, 0.02, 20.0),
+        "ridge": clipped(peak / bandwidth / RIDGE_REFERENCE, 0.02, 20.0),
         "tokens": np.maximum(np.where(steps > 1, layout.micro_batch / batched, tokens), 1e-3),
         "width": np.maximum(work.width / layout.tensor, 1.0),
         "gemm": samples * body / split * passes,
@@ -236,7 +236,7 @@ def _domain(table: Table) -> FloatArray:
 
 def _turns(table: Table) -> FloatArray:
     """How many times longer launching takes where one process serves several accelerators, shape (n,), at least 1."""
-    served = np.clip(table["count"], 1.0, _domain(table))
+    served = clipped(table["count"], 1.0, _domain(table))
     single = table.among("variable_update", ("single_process",))
     return np.where(single, 1.0 + SERIAL_SHARE * (served - 1.0), 1.0)
 
@@ -252,7 +252,7 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     # Two all-reduces forward, two backward, two more where the forward pass is repeated.
     reductions = layers * 4.0 * np.where(table.among("recompute", ("full",)), 1.5, 1.0)
     experts = filled(table["experts"], 0.0)
-    active = np.clip(filled(table["experts_per_token"], 0.0), 1.0, NODE_LIMITED_EXPERTS)
+    active = clipped(filled(table["experts_per_token"], 0.0), 1.0, NODE_LIMITED_EXPERTS)
     routed = (expert > 1) & (experts > 1)
     _, key_width = operations.attention_heads_width(table)
     keys = tokens * filled(key_width, 0.0) * MESSAGE_BYTES
@@ -269,13 +269,13 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
         np.where(routed, layers * 4.0, 0.0),
     )
     # A group of ranks that leaves its node has the bandwidth between nodes, else no limit.
-    ranks = np.stack([tensor, expert * tensor, context * tensor, table["count"]])
+    ranks = np.array([tensor, expert * tensor, context * tensor, table["count"]])
     link_inter = np.where(ranks > node, inter, np.inf)
     link_inter[0] *= np.minimum(node, tensor)
     return {
         "intra": table["intra_gbs"] * 1e9,
-        "link_bytes": np.stack([tensor_bytes, expert_bytes, context_bytes, pipeline_bytes]),
-        "link_messages": np.stack([tensor_messages, expert_messages, none, none]),
+        "link_bytes": np.array([tensor_bytes, expert_bytes, context_bytes, pipeline_bytes]),
+        "link_messages": np.array([tensor_messages, expert_messages, none, none]),
         "link_inter": link_inter,
         "stages_waiting": (layout.pipeline - 1.0) / virtual,
     }
@@ -332,7 +332,7 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
     timed_alone = table.among("mode", ("fwd_bwd",))  # forward and backward pass of a batch that lies ready
     units = np.where(table.among("data_input", ("synthetic",)) | timed_alone, 0.0, units)
     samples = layout.micro_batches * layout.micro_batch / (layout.tensor * layout.pipeline * layout.context)
-    together = np.clip(table["count"], 1.0, node)
+    together = clipped(table["count"], 1.0, node)
     return {
         "input_units": units * samples,
         "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
@@ -342,7 +342,7 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
         "host_units": np.where(
             timed_alone & (table["layers"] == 1.0),
             0.0,
-            np.clip(work.kernels / np.where(language, HOST_TRANSFORMER_KERNELS, HOST_KERNELS), 0.01, MOST_HOST_UNITS),
+            clipped(work.kernels / np.where(language, HOST_TRANSFORMER_KERNELS, HOST_KERNELS), 0.01, MOST_HOST_UNITS),
         )
         * _turns(table)
         * _eager_share(table),

@@ -18,7 +18,7 @@ import numpy as np
 
 from service.engine.coefficients import HIGH, INDEX, LOW
 from service.engine.step_inputs import Inputs
-from service.engine.table import BoolArray, FloatArray
+from service.engine.table import BoolArray, FloatArray, clipped
 
 PARTS: tuple[str, ...] = (
     "compute",
@@ -186,7 +186,7 @@ def timed(inputs: Inputs, coefficients: FloatArray) -> Step:
 
 def _physical(coefficients: FloatArray) -> FloatArray:
     """The quantities themselves of n rows, shape (k, n), from the scale that they are learned on, shape (n, k)."""
-    value = np.minimum(np.maximum(coefficients.T, LOW[:, None]), HIGH[:, None])
+    value = clipped(coefficients.T, LOW[:, None], HIGH[:, None])
     result: FloatArray = np.exp(value)
     exposed = INDEX["gradient_exposed"]
     result[exposed] /= 1.0 + result[exposed]
