@@ -64,7 +64,7 @@ def calibrate(data: Measured, *, progress: Progress = _silent, processes: int = 
         progress=lambda share: progress(HOLDING_OUT, FITTED_SHARE + share * (HELD_OUT_SHARE - FITTED_SHARE)),
     )
     progress("scoring", HELD_OUT_SHARE)
-    grades = grade(table, evidence.nearest_distance(table, other_lineages_only=True))
+    grades = grade(table, evidence.distance_to_others(table))
     factors = accuracy.widening(table, log_seconds, held_out, grades)
     # Peaks are fitted with every lineage weighing the same: so far only those that ship have a say.
     measured_memory = np.isfinite(data.peak_memory_gb) & ~submitted
@@ -118,7 +118,7 @@ def hold_out(data: Measured, lineages: Sequence[str], *, processes: int = 2) -> 
     evidence = evidence_of(fitted, data.ids[timed], table, log_seconds)
     asked = np.isin(table.text("lineage").astype(str), list(lineages))
     grades = np.full(len(table), "extrapolated", dtype=object)
-    near = evidence.nearest_distance(table.take(asked), other_lineages_only=True)
+    near = evidence.distance_to_others(table.take(asked))
     grades[asked] = grade(table.take(asked), near)
     # Read as a document: a calibration of another version of the engine still knows its factors.
     factors = json.loads(gzip.decompress(CALIBRATION.read_bytes()))["widening"]

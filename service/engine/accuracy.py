@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from service.engine.distribution import Z90, weighted_quantile
+from service.engine.evidence import GRADES
 from service.engine.held_out import HeldOut
 from service.engine.observed import model_flops_per_sample
 from service.engine.operations import TRANSFORMER_FAMILIES
@@ -22,7 +23,6 @@ LEAST_ROWS = 20  # sources with fewer rows are listed, but not averaged
 NOMINAL_COVERAGE = 0.8
 WIDENING_RANGE = (0.4, 3.0)
 CLASSES = ("transformer", "other")
-GRADES = ("measured", "interpolated", "extrapolated")
 NOMINAL = tuple(round(0.1 * tenth, 1) for tenth in range(1, 10))  # coverages that a reliability diagram asks for
 
 

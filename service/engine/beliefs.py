@@ -75,7 +75,7 @@ class Posterior:
 
 def mean_coefficients(beliefs: list[Belief], combination: IntArray, slopes: FloatArray) -> FloatArray:
     """Mean coefficients of n rows, shape (n, k), from the belief of each one's combination and its covariates."""
-    means = np.stack([belief.mean for belief in beliefs])[combination]
+    means = np.array([belief.mean for belief in beliefs])[combination]
     for offset, (coefficient, _, _) in enumerate(SLOPES, start=len(COEFFICIENTS)):
         means[:, INDEX[coefficient]] += means[:, offset] * slopes[offset - len(COEFFICIENTS)]
     return means[:, : len(COEFFICIENTS)]

@@ -15,10 +15,10 @@ import numpy as np
 from scipy import linalg
 
 from service.engine.beliefs import Posterior, mean_coefficients, variances
-from service.engine.coefficients import HIGH, LOW
 from service.engine.effects import TERMS, Design, covariates, jacobian, make_design, row_coefficients
+from service.engine.step_gradient import log_gradient
 from service.engine.step_inputs import Inputs, prepare
-from service.engine.step_time import PARTS, shifted_parts
+from service.engine.step_time import timed
 from service.engine.table import BoolArray, FloatArray, IntArray, Table
 
 FULL_ROWS = 15.0
@@ -32,10 +32,6 @@ REACH, FIRST_REACH = 2.5, 6.0
 TYPICAL_SIGMA = 0.15
 SIGMA_RANGE = (0.05, 0.5)
 SIGMA_PRIOR_ROWS = 10.0
-LINEARISED_AT_ONCE = (
-    512  # rows whose steps are timed together, once a coefficient: as much as a processor's cache holds
-)
-DERIVATIVE_STEP = 1e-4
 SPREAD_PRIOR_ROWS = 4.0  # how many groups' worth of belief a term's prior spread carries
 SPREAD_FACTOR = 1.6  # how far a learned spread may be from its prior: a few odd groups must not set everyone free
 STEP_LIMIT = 0.7  # natural-log units that an unknown may move in one Gauss-Newton step
@@ -54,24 +50,9 @@ class Fit:
 
 
 def sensitivities(inputs: Inputs, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Log seconds per sample (n,) and its derivative to each coefficient (n, k), by forward differences."""
-    base, derivative, _ = linearised(inputs, coefficients)
-    return base, derivative
-
-
-def linearised(inputs: Inputs, coefficients: FloatArray) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
-    """`sensitivities`, and the seconds of the step by part, shape (n,) each."""
-    count, width = coefficients.shape
-    base, derivative = np.empty(count), np.empty((count, width))
-    blocks: list[dict[str, FloatArray]] = []
-    for begin in range(0, max(count, 1), LINEARISED_AT_ONCE):
-        rows = slice(begin, begin + LINEARISED_AT_ONCE)
-        parts = shifted_parts(inputs, coefficients, DERIVATIVE_STEP, rows)
-        log_seconds = np.log(sum(parts.values()) / inputs.columns["global_batch"][rows])
-        base[rows] = log_seconds[0]
-        derivative[rows] = ((log_seconds[1:] - log_seconds[0]) / DERIVATIVE_STEP).T
-        blocks.append({name: seconds[0] for name, seconds in parts.items()})
-    return base, derivative, {name: np.concatenate([block[name] for block in blocks]) for name in PARTS}
+    """Log seconds per sample (n,) and its derivative to each coefficient (n, k)."""
+    step = timed(inputs, coefficients)
+    return step.log_seconds_per_sample(), log_gradient(step, coefficients)
 
 
 def robust_weights(standardised: FloatArray, reach: float = REACH) -> FloatArray:
@@ -143,8 +124,6 @@ def fit(
         last = iteration == iterations - 1
         coefficients = row_coefficients(positions, multipliers, targets, unknowns)
         predicted, derivative = sensitivities(inputs, coefficients)
-        outside = (coefficients < LOW) | (coefficients > HIGH)
-        derivative[outside] = 0.0
         residual = target - predicted
         weight = base_weight * robust_weights(
             residual / sigma, FIRST_REACH if start is None and iteration < iterations // 3 else REACH
@@ -227,6 +206,8 @@ def predict_with(inputs: Inputs, posterior: Posterior) -> Mechanics:
     beliefs, combination = posterior.beliefs(table)
     slopes = covariates(table)
     coefficients = mean_coefficients(beliefs, combination, slopes)
-    predicted, derivative, parts = linearised(inputs, coefficients)
+    step = timed(inputs, coefficients)
+    derivative = log_gradient(step, coefficients)
     variance = variances(beliefs, combination, slopes, derivative)
-    return Mechanics(table, posterior.design, predicted, variance, coefficients, derivative, parts)
+    median = step.log_seconds_per_sample()
+    return Mechanics(table, posterior.design, median, variance, coefficients, derivative, step.parts())

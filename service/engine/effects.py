@@ -16,7 +16,7 @@ from scipy import sparse
 
 from service.engine.coefficients import COEFFICIENTS, INDEX
 from service.engine.operations import TRANSFORMER_FAMILIES, work
-from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, combinations, filled
+from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, clipped, combinations, filled
 
 SITE_TERMS = ("lineage", "site")
 # Positions of unknowns that are none: a row belongs to no level of a grouping, or to one that the fit hasn't seen.
@@ -164,8 +164,8 @@ def groupings(table: Table) -> dict[str, Names]:
 
 def covariates(table: Table) -> FloatArray:
     """The covariate of each of `SLOPES`, shape (len(SLOPES), n): centred and held to where the data are."""
-    years = np.stack([filled(table[name] - YEAR_CENTRES[name], 0.0) for _, name, _ in SLOPES])
-    return np.clip(years, -MOST_YEARS_BEFORE, MOST_YEARS_AFTER)
+    years = np.array([table[name] - YEAR_CENTRES[name] for _, name, _ in SLOPES])
+    return clipped(filled(years, 0.0), -MOST_YEARS_BEFORE, MOST_YEARS_AFTER)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,15 @@ elsewhere.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from service.engine.nearness import OPEN, UNHEARD, Places, Points
 from service.engine.operations import work
 from service.engine.table import (
     BoolArray,
@@ -27,6 +30,7 @@ from service.engine.table import (
     once_a_table,
 )
 
+GRADES = ("measured", "interpolated", "extrapolated")
 MEASURED_WITHIN = 0.7
 INTERPOLATED_WITHIN = 2.5
 FEATURE_WEIGHTS = (1.0, 0.5, 0.3, 0.4, 0.3, 0.3, 0.25, 0.5)
@@ -50,6 +54,9 @@ LINEAGES_TO_BELIEVE = 1.0
 CORRECTION_FEATURES = [0, 1, 7]
 CLIPPED_AT = 1.5  # natural-log units that one measurement is believed to exceed its prediction by
 DISTANCES_AT_ONCE = 2**20
+NEIGHBOURS = 5  # measurements that an estimate is shown to rest on
+FEW = 64  # rows of which the neighbours are remembered
+SQUARED_PENALTIES = np.array([penalty**2 for _, penalty in NAME_PENALTIES])
 
 
 @dataclass(frozen=True)
@@ -80,45 +87,28 @@ def features(table: Table) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class _Points:
-    """Points to measure distances to: m places in feature space, each with one of c sets of names."""
-
-    coordinates: FloatArray  # (m, features)
-    squares: FloatArray  # (m,), squared lengths of the coordinates
-    kind: IntArray  # (m,), which of the sets of names
-    kinds: list[Names]  # by name of `NAME_PENALTIES`, (c,) each
-
-    @classmethod
-    def of(cls, coordinates: FloatArray, names: Sequence[Names]) -> _Points:
-        first, kind = combinations([column.codes for column in names])
-        kinds = [Names.of(column.text[first]) for column in names]
-        return cls(coordinates, (coordinates**2).sum(axis=1), kind, kinds)
-
-    def squared_distances(self, coordinates: FloatArray, names: Sequence[str]) -> FloatArray:
-        """Squared distances of q places (q, features) that have the same names, "" where left open: shape (q, m)."""
-        differing = np.zeros(len(self.kinds[0].codes))
-        for (_, penalty), column, name in zip(NAME_PENALTIES, self.kinds, names, strict=True):
-            if name:
-                differing += np.where(column.among((name,)), 0.0, penalty**2)
-        squared = (coordinates**2).sum(axis=1)[:, None] + self.squares - 2.0 * coordinates @ self.coordinates.T
-        return np.asarray(np.maximum(squared + differing[self.kind], 0.0))
-
-
-@dataclass(frozen=True, eq=False)
 class _Witnesses:
     """What measurements exceed a new site's prediction by: those that a correction can't tell apart are one point.
 
     Points are ordered by lineage; shapes (m,).
     """
 
-    points: _Points
+    coordinates: FloatArray  # (m, len(CORRECTION_FEATURES))
+    squares: FloatArray  # squared lengths of the coordinates
+    kind: IntArray  # which of the sets of names
+    kinds: IntArray  # (c, len(NAME_PENALTIES)), codes of each set
     count: FloatArray  # measurements of the point
     total: FloatArray  # sum of what they exceed it by
     begins: IntArray  # first point of each lineage
 
-    def correction(self, coordinates: FloatArray, names: Sequence[str]) -> FloatArray:
-        """`Evidence.correction` of q places that have the same names, shape (q,)."""
-        kernel = np.exp(-0.5 / CORRECTION_LENGTH**2 * self.points.squared_distances(coordinates, names))
+    def correction(self, places: Places) -> FloatArray:
+        """`Evidence.correction` of q places, shape (q,)."""
+        many = max(DISTANCES_AT_ONCE // len(self.kind), 1)
+        parts = (places.take(slice(begin, begin + many)) for begin in range(0, len(places.names), many))
+        return np.concatenate([self._correction(part) for part in parts])
+
+    def _correction(self, places: Places) -> FloatArray:
+        kernel = np.exp(-0.5 / CORRECTION_LENGTH**2 * self._squared_distances(places))
         weight = kernel**2
         strength = np.maximum.reduceat(kernel, self.begins, axis=1)
         mean = np.add.reduceat(weight * self.total, self.begins, axis=1) / np.maximum(
@@ -127,14 +117,14 @@ class _Witnesses:
         belief = LINEAGES_TO_BELIEVE + strength.sum(axis=1)
         return np.asarray((strength * np.where(strength > 1e-6, mean, 0.0)).sum(axis=1) / belief)
 
-
-@dataclass(frozen=True, eq=False)
-class _Pool:
-    """The measurements of one family."""
-
-    rows: IntArray  # (m,), their positions among all
-    points: _Points
-    witnesses: _Witnesses | None  # None: none of them says anything
+    def _squared_distances(self, places: Places) -> FloatArray:
+        """Squared distances of q places to the points, shape (q, m)."""
+        first, asked = combinations(list(places.names.T - UNHEARD))
+        names = places.names[first]
+        differing = ((names[:, None, :] != self.kinds) & (names != OPEN)[:, None, :]) @ SQUARED_PENALTIES
+        here = places.coordinates
+        squared = (here**2).sum(axis=1)[:, None] + self.squares - 2.0 * here @ self.coordinates.T
+        return np.asarray(np.maximum(squared + differing[:, self.kind][asked], 0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,31 +163,57 @@ class Evidence:
 
     def nearest(self, table: Table, k: int) -> list[list[Neighbour]]:
         """The `k` nearest measurements of the same family, nearest first, for every row."""
-        answers: list[list[Neighbour]] = [[] for _ in range(len(table))]
-        place = _Places.of(table)
-        found: list[list[Neighbour]] = [[] for _ in range(len(place.first))]
-        for places, pool, names in self._asked(table, place):
-            for part in _blocks(places, pool.points):
-                squared = pool.points.squared_distances(place.coordinates[part], names)
-                for one, far in zip(part.tolist(), squared, strict=True):
-                    found[one] = [self._neighbour(pool.rows[i], far[i]) for i in _smallest(far, k)]
-        for row, one in enumerate(place.of_row.tolist()):
-            answers[row] = found[one]
-        return answers
+        return [
+            [self._neighbour(row, far) for row, far in zip(rows[:k].tolist(), squared[:k].tolist(), strict=True)]
+            for rows, squared in self._looked_up(table, k)
+        ]
 
-    def nearest_distance(self, table: Table, *, other_lineages_only: bool = False) -> FloatArray:
-        """Distance of every row to its nearest measurement (infinite if its family has none), shape (n,)."""
-        place = _Places.of(table, by_lineage=other_lineages_only)
+    def nearest_distance(self, table: Table, *, sides_of: Sequence[float] = ()) -> FloatArray:
+        """Distance of every row to its nearest measurement (infinite if its family has none), shape (n,).
+
+        With `sides_of` it may be rough, but lies on the right side of each of these (`Points.distances`).
+        """
+        if len(table) <= FEW:
+            return np.sqrt(
+                [squared[0] if len(squared) else np.inf for _, squared in self._looked_up(table, NEIGHBOURS)]
+            )
+        place = _Asked.of(table, self._codes)
         result = np.full(len(place.first), np.inf)
-        for places, pool, names in self._asked(table, place):
-            for part in _blocks(places, pool.points):
-                squared = pool.points.squared_distances(place.coordinates[part], names)
-                if other_lineages_only:
-                    lineages = self.lineages.text[pool.rows]
-                    own = table.text("lineage")[place.first[part]][:, None] == lineages[None, :]
-                    squared = np.where(own, np.inf, squared)
-                result[part] = np.sqrt(squared.min(axis=1))
+        for some, family in place.by_family(table):
+            points = self._points(family)
+            if points is not None:
+                result[some] = points.distances(place.places.take(some), sides_of)
         return result[place.of_row]
+
+    def _looked_up(self, table: Table, k: int) -> list[tuple[IntArray, FloatArray]]:
+        """Positions of the `k` nearest measurements, or of more, and their squared distances, for every row.
+
+        What few rows are graded by and what they are shown to rest on is looked up once.
+        """
+        most, found = self._found.get(table, (0, []))
+        if most >= k:
+            return found
+        place = _Asked.of(table, self._codes)
+        nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
+        places = [nothing] * len(place.first)
+        for some, family in place.by_family(table):
+            points = self._points(family)
+            if points is not None:
+                for one, near in zip(some.tolist(), points.nearest(place.places.take(some), k), strict=True):
+                    places[one] = near
+        found = [places[one] for one in place.of_row.tolist()]
+        if len(table) <= FEW:
+            self._found[table] = k, found
+        return found
+
+    def distance_to_others(self, table: Table) -> FloatArray:
+        """Distance of every row to the nearest measurement of another lineage than its own, shape (n,)."""
+        result, lineages = np.empty(len(table)), table.texts["lineage"]
+        for code in np.unique(lineages.codes).tolist():
+            rows = np.flatnonzero(lineages.codes == code)
+            others = self._take(~self.lineages.among((lineages.vocabulary[code],)))
+            result[rows] = others.nearest_distance(table.take(rows))
+        return result
 
     def correction(self, table: Table) -> FloatArray:
         """What near measurements exceed a new site's prediction by, natural log, shape (n,).
@@ -205,34 +221,21 @@ class Evidence:
         Kernel smoothing of residuals (Nadaraya 1964; Watson 1964), first within each lineage, then over lineages with
         shrinkage to zero, so that ten thousand rows of one benchmark are one witness.
         """
-        place = _Places.of(table, CORRECTION_FEATURES)
+        place = _Asked.of(table, self._codes, CORRECTION_FEATURES)
         result = np.zeros(len(place.first))
-        for places, pool, names in self._asked(table, place):
-            if pool.witnesses is not None:
-                for part in _blocks(places, pool.witnesses.points):
-                    result[part] = pool.witnesses.correction(place.coordinates[part], names)
+        for some, family in place.by_family(table):
+            witnesses = self._witnesses(family)
+            if witnesses is not None:
+                result[some] = witnesses.correction(place.places.take(some))
         return result[place.of_row]
 
     def _neighbour(self, row: int, squared: float) -> Neighbour:
         return Neighbour(
             str(self.ids[row]),
-            round(float(np.sqrt(squared)), 4),
-            float(np.exp(-self.log_measured[row])),
-            float(np.exp(-self.log_predicted[row])),
+            round(math.sqrt(squared), 4),
+            math.exp(-self.log_measured[row]),
+            math.exp(-self.log_predicted[row]),
         )
-
-    def _asked(self, table: Table, place: _Places) -> Iterator[tuple[IntArray, _Pool, tuple[str, ...]]]:
-        """Places that have the same family and names, the pool of that family, and those names."""
-        columns = [table.texts[name] for name in ("family", *(name for name, _ in NAME_PENALTIES))]
-        codes = [column.codes[place.first] for column in columns]
-        first, combination = combinations(codes)
-        order = np.argsort(combination, kind="stable")
-        ends = np.cumsum(np.bincount(combination, minlength=len(first)))
-        for one, begin, end in zip(first.tolist(), [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
-            family, *names = (column.vocabulary[code[one]] for column, code in zip(columns, codes, strict=True))
-            pool = self._pools.get(family)
-            if pool is not None:
-                yield order[begin:end], pool, tuple(names)
 
     @cached_property
     def models(self) -> frozenset[str]:
@@ -241,69 +244,105 @@ class Evidence:
         return frozenset(models.vocabulary[code] for code in np.unique(models.codes).tolist())
 
     @cached_property
-    def _pools(self) -> dict[str, _Pool]:
-        rows = ((name, np.flatnonzero(self.families.among((name,)))) for name in self.families.vocabulary)
-        return {name: self._pool(inside) for name, inside in rows if len(inside)}
+    def _found(self) -> WeakKeyDictionary[Table, tuple[int, list[tuple[IntArray, FloatArray]]]]:
+        """What was looked up of small tables, for as long as these live: how many neighbours, and which."""
+        return WeakKeyDictionary()
 
-    def _pool(self, rows: IntArray) -> _Pool:
-        names = [self.names[name].take(rows) for name, _ in NAME_PENALTIES]
-        heard = np.isfinite(self.log_beyond[rows])
-        witnesses = self._witnesses(rows[heard], [column.take(heard) for column in names]) if heard.any() else None
-        return _Pool(rows, _Points.of(self.coordinates[rows], names), witnesses)
+    @cached_property
+    def _codes(self) -> list[dict[str, int]]:
+        """The code of each value, by name of `NAME_PENALTIES`."""
+        return [{value: code for code, value in enumerate(self.names[name].vocabulary)} for name, _ in NAME_PENALTIES]
 
-    def _witnesses(self, rows: IntArray, names: Sequence[Names]) -> _Witnesses:
+    @cached_property
+    def _remembered(self) -> tuple[dict[str, Points | None], dict[str, _Witnesses | None]]:
+        return {}, {}
+
+    def _points(self, family: str) -> Points | None:
+        """The measurements of a family to look for; None if there are none. Indexed when first asked for."""
+        remembered, _ = self._remembered
+        if family not in remembered and family in self.families.vocabulary:
+            rows = np.flatnonzero(self.families.among((family,)))
+            penalties = [penalty for _, penalty in NAME_PENALTIES]
+            names = self._name_codes(rows)
+            remembered[family] = Points.of(rows, self.coordinates[rows], names, penalties) if len(rows) else None
+        return remembered.get(family)
+
+    def _witnesses(self, family: str) -> _Witnesses | None:
+        """The measurements of a family that have a say in corrections; None if there are none."""
+        _, remembered = self._remembered
+        if family not in remembered and family in self.families.vocabulary:
+            rows = np.flatnonzero(self.families.among((family,)) & np.isfinite(self.log_beyond))
+            remembered[family] = self._heard(rows) if len(rows) else None
+        return remembered.get(family)
+
+    def _heard(self, rows: IntArray) -> _Witnesses:
         coordinates, lineages = self.coordinates[rows][:, CORRECTION_FEATURES], self.lineages.codes[rows]
-        alike = [lineages, *(column.codes for column in names), *(coded(column) for column in coordinates.T)]
-        first, point = combinations(alike)
+        names = self._name_codes(rows)
+        first, point = combinations([lineages, *names.T, *(coded(column) for column in coordinates.T)])
         order = np.argsort(lineages[first], kind="stable")
         first, place = first[order], np.argsort(order)[point]
+        kinds, kind = combinations(list(names[first].T))
         beyond = np.clip(self.log_beyond[rows], -CLIPPED_AT, CLIPPED_AT)
         return _Witnesses(
-            _Points.of(coordinates[first], [column.take(first) for column in names]),
+            coordinates[first],
+            (coordinates[first] ** 2).sum(axis=1),
+            kind,
+            names[first][kinds],
             np.bincount(place).astype(np.float64),
             np.bincount(place, beyond).astype(np.float64),
             np.flatnonzero(np.diff(lineages[first], prepend=-1)),
         )
 
+    def _name_codes(self, rows: IntArray) -> IntArray:
+        return np.stack([self.names[name].codes[rows] for name, _ in NAME_PENALTIES], axis=1)
+
+    def _take(self, index: BoolArray) -> Evidence:
+        """The measurements at `index`."""
+        return Evidence(
+            self.ids[index],
+            self.coordinates[index],
+            {name: column.take(index) for name, column in self.names.items()},
+            self.families.take(index),
+            self.lineages.take(index),
+            self.log_measured[index],
+            self.log_predicted[index],
+            self.log_beyond[index],
+        )
+
 
 @dataclass(frozen=True, eq=False)
-class _Places:
+class _Asked:
     """The different places that a table's rows ask about, each of which is looked up once."""
 
     first: IntArray  # (p,), a row of each
-    of_row: IntArray  # (n,)
-    coordinates: FloatArray  # (p, features)
+    of_row: IntArray  # (n,), the place of each row
+    places: Places  # (p,)
 
     @classmethod
-    def of(cls, table: Table, columns: list[int] | slice = slice(None), *, by_lineage: bool = False) -> _Places:
+    def of(cls, table: Table, codes: list[dict[str, int]], columns: list[int] | slice = slice(None)) -> _Asked:
+        """`codes`: of the names in the measurements' vocabularies; `columns`: the features that count."""
         coordinates = features(table)[:, columns]
-        if len(table) == 1:
-            return cls(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), coordinates)
-        names = ["family", *(name for name, _ in NAME_PENALTIES), *(["lineage"] if by_lineage else [])]
-        first, of_row = combinations(
-            [*(table.texts[name].codes for name in names), *(coded(column) for column in coordinates.T)]
-        )
-        return cls(first, of_row, coordinates[first])
+        texts = [table.texts[name] for name, _ in NAME_PENALTIES]
+        numbers = [] if len(table) == 1 else [coded(column) for column in coordinates.T]
+        first, of_row = combinations([table.texts["family"].codes, *(text.codes for text in texts), *numbers])
+        names = np.empty((len(first), len(texts)), dtype=np.int64)
+        for column, (text, known) in enumerate(zip(texts, codes, strict=True)):
+            of_value = [known.get(value, UNHEARD) if value else OPEN for value in text.vocabulary]
+            names[:, column] = np.array(of_value)[text.codes[first]]
+        return cls(first, of_row, Places(coordinates[first], names))
 
-
-def _blocks(places: IntArray, points: _Points) -> Iterator[IntArray]:
-    """The places in as many at once as distances to all points are held of."""
-    many = max(DISTANCES_AT_ONCE // len(points.kind), 1)
-    for begin in range(0, len(places), many):
-        yield places[begin : begin + many]
-
-
-def _smallest(values: FloatArray, k: int) -> IntArray:
-    """Where the `k` smallest values are, smallest first, and of equal ones the earlier first."""
-    if k < len(values):
-        inside = np.flatnonzero(values <= np.partition(values, k - 1)[k - 1])
-        return inside[np.argsort(values[inside], kind="stable")][:k]
-    return np.argsort(values, kind="stable")[:k]
+    def by_family(self, table: Table) -> Iterator[tuple[IntArray, str]]:
+        """The places of each family, and its name."""
+        families = table.texts["family"]
+        codes = families.codes[self.first]
+        for code in sorted(set(codes.tolist())):
+            yield np.flatnonzero(codes == code), families.vocabulary[code]
 
 
 def graded(table: Table, known: BoolArray, witnesses: Sequence[Evidence]) -> TextArray:
     """How well founded a prediction is, shape (n,), by all evidence; `known`: whose work is, shape (n,)."""
-    distances = np.stack([evidence.nearest_distance(table) for evidence in witnesses])
+    limits = (MEASURED_WITHIN, INTERPOLATED_WITHIN)
+    distances = np.stack([evidence.nearest_distance(table, sides_of=limits) for evidence in witnesses])
     result = grade(table, distances.min(axis=0))
     if not known.all():
         # Neither its work nor a measured sibling is known: whatever is near is near to a stand-in.

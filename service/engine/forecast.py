@@ -21,7 +21,7 @@ from service.engine.calibration import Fit, Mechanics, predict_with, sampled_row
 from service.engine.coefficients import COEFFICIENTS
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, groupings, jacobian, row_coefficients
-from service.engine.evidence import NAME_PENALTIES, Evidence, Neighbour, graded
+from service.engine.evidence import GRADES, NAME_PENALTIES, NEIGHBOURS, Evidence, Neighbour, graded
 from service.engine.judge import Judge
 from service.engine.memory import MEMORY_COEFFICIENTS, USABLE_SHARE, log_spread, memory_parts
 from service.engine.memory_fit import OwnMemory, learn_peaks
@@ -262,8 +262,7 @@ class Forecaster:
         # The convention counts attention that a causal mask spares; no chip is used more than wholly.
         limit = allowance(table)
         mfu = Distribution(*(np.minimum(part, limit) for part in (utilisation.p10, utilisation.p50, utilisation.p90)))
-        shape = (len(table), len(MEMORY_COEFFICIENTS))
-        memory = memory_parts(inputs, np.broadcast_to(self.memory_unknowns, shape))
+        memory = memory_parts(inputs, self.memory_unknowns)
         memory_spread = self.memory_sigma * log_spread(memory)
         if self.own_memory is not None:
             memory = {name: gb * np.exp(self.own_memory.log_shift) for name, gb in memory.items()}
@@ -317,7 +316,7 @@ class Forecaster:
         site = "" if self.own is None else OWN_SITE
         return Judge(self.design, self.unknowns, self.memory_unknowns, site)
 
-    def nearest(self, table: Table, k: int = 5) -> list[list[Neighbour]]:
+    def nearest(self, table: Table, k: int = NEIGHBOURS) -> list[list[Neighbour]]:
         """The measurements nearest to each configuration, nearest first."""
         return self.evidence.nearest(table, k)
 
@@ -376,10 +375,14 @@ class Forecaster:
     def widened(self, table: Table, grades: TextArray) -> FloatArray:
         """What held-out predictions have shown the interval of such rows to need, as a factor; shape (n,)."""
         language = table.among("family", TRANSFORMER_FAMILIES)
-        kinds = ("own", "own") if self.own is not None else ("transformer", "other")
-        graded = Names.of(grades)
-        factors = np.array([[self.widening.get(f"{kind}/{name}", 1.0) for name in graded.vocabulary] for kind in kinds])
-        return np.asarray(factors[np.where(language, 0, 1), graded.codes])
+        ours, others = ("own", "own") if self.own is not None else ("transformer", "other")
+        factors = np.ones(len(table))
+        for name in GRADES:
+            of_name = np.where(
+                language, self.widening.get(f"{ours}/{name}", 1.0), self.widening.get(f"{others}/{name}", 1.0)
+            )
+            factors = np.where(grades == name, of_name, factors)
+        return factors
 
 
 def _encode(values: Any, kind: type) -> str:

@@ -26,7 +26,7 @@ class Judge:
     site: str = ""  # whose effects apply
 
     def coefficients(self, table: Table) -> FloatArray:
-        """Coefficients of every row for `step_time.step_parts`, shape (n, len(COEFFICIENTS))."""
+        """Coefficients of every row for `step_time.timed`, shape (n, len(COEFFICIENTS))."""
         site = np.full(len(table), self.site, dtype=object)
         return row_coefficients(*self.design.columns(table.replace(lineage=site, site=site)), self.unknowns)
 

@@ -20,7 +20,7 @@ from service.engine.step_inputs import (
     Inputs,
     prepare,
 )
-from service.engine.table import BoolArray, FloatArray, Table, filled
+from service.engine.table import BoolArray, FloatArray, Table, clipped, filled
 
 MEMORY_COEFFICIENTS: tuple[Coefficient, ...] = (
     Coefficient(
@@ -113,14 +113,12 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
 
     Args:
         inputs: `step_inputs.prepare(table)` of n configurations.
-        coefficients: shape (n, len(MEMORY_COEFFICIENTS)).
+        coefficients: shape (len(MEMORY_COEFFICIENTS),), the same for all.
 
     Returns: `{part: GB}` for each of `MEMORY_PARTS`, shape (n,), of the fullest accelerator.
     """
-    value = np.exp(np.clip(coefficients, MEMORY_LOW, MEMORY_HIGH))
-    activation_scale, eager_scale, logit_scale, vision_scale, state_scale, overhead = (
-        value[:, position] for position in range(len(MEMORY_COEFFICIENTS))
-    )
+    physical = np.exp(clipped(coefficients, MEMORY_LOW, MEMORY_HIGH))
+    activation_scale, eager_scale, logit_scale, vision_scale, state_scale, overhead = physical.tolist()
     half = inputs.table.among("precision", ("fp16", "bf16", "fp8", "fp4"))
     language = inputs.table.among("family", operations.TRANSFORMER_FAMILIES)
     weights, gradients, optimizer = _state_bytes(inputs, half, language)
@@ -134,7 +132,7 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
         "optimizer": state_scale * optimizer * to_gb,
         "activations": scale * activations * to_gb,
         "logits": logit_scale * logits * to_gb,
-        "overhead": overhead,
+        "overhead": np.full(len(inputs.table), overhead),
     }
 
 
@@ -219,5 +217,5 @@ def log_peak_gb(inputs: Inputs, coefficients: FloatArray) -> FloatArray:
 def prior_peak_gb(table: Table) -> FloatArray:
     """Peak GB per accelerator with the coefficients' prior means: for choosing layouts before any calibration."""
     means = np.array([coefficient.prior_mean for coefficient in MEMORY_COEFFICIENTS])
-    result: FloatArray = np.exp(log_peak_gb(prepare(table), np.broadcast_to(means, (len(table), len(means)))))
+    result: FloatArray = np.exp(log_peak_gb(prepare(table), means))
     return result

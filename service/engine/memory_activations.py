@@ -10,7 +10,7 @@ import numpy as np
 
 from service.engine import operations
 from service.engine.step_inputs import ADAPTER_MODES, FUSED_ATTENTION, Inputs
-from service.engine.table import BoolArray, FloatArray, Table, filled
+from service.engine.table import BoolArray, FloatArray, Table, filled, once_a_table
 
 # Frameworks whose layers are fused for pre-training, by hand or by their compiler (XLA).
 FUSED_FRAMEWORKS = (
@@ -49,6 +49,7 @@ LONGEST_OVER_MEAN = 2.5
 FROZEN_KEPT = 0.1  # of the activations, where only what feeds the trained head is kept; judgement, nothing measures it
 
 
+@once_a_table
 def is_fused(table: Table) -> BoolArray:
     """Whether layers run as fused kernels, shape (n,): by framework, and wherever FP8 is, which only such layers have.
 
@@ -61,6 +62,7 @@ def is_fused(table: Table) -> BoolArray:
     return result
 
 
+@once_a_table
 def _is_fp8(table: Table) -> BoolArray:
     return table.among("precision", ("fp8", "fp4"))
 

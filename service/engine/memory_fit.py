@@ -50,7 +50,7 @@ def fit_memory(table: Table, peak_gb: FloatArray) -> MemoryFit:
     for name in np.unique(lineages):
         mask = lineages == name
         values = _solution(table, target, ~mask)
-        parts = memory_parts(prepare(table.take(mask)), np.broadcast_to(values, (int(mask.sum()), len(values))))
+        parts = memory_parts(prepare(table.take(mask)), values)
         predicted[mask], spread[mask] = np.log(sum(parts.values())), log_spread(parts)
     error = np.abs(predicted - target)
     ape = np.abs(np.expm1(predicted - target))
@@ -87,7 +87,7 @@ def learn_peaks(table: Table, peak_gb: FloatArray, unknowns: FloatArray, sigma: 
     if not measured.any():
         return None
     own, count = table.take(measured), int(measured.sum())
-    parts = memory_parts(prepare(own), np.broadcast_to(unknowns, (count, len(unknowns))))
+    parts = memory_parts(prepare(own), unknowns)
     residual = np.log(peak_gb[measured]) - np.log(sum(parts.values()))
     variance = float(np.mean((sigma * log_spread(parts)) ** 2))
     shared, scatter = SOURCE_SHARE * variance, (1.0 - SOURCE_SHARE) * variance
@@ -107,7 +107,7 @@ def _solution(table: Table, target: FloatArray, used: BoolArray) -> FloatArray:
     deviation = np.array([coefficient.prior_sd for coefficient in MEMORY_COEFFICIENTS])
 
     def residuals(values: FloatArray) -> FloatArray:
-        error = log_peak_gb(inputs, np.broadcast_to(values, (len(subset), len(values)))) - aim
+        error = log_peak_gb(inputs, values) - aim
         error = np.clip(error, -RESIDUAL_CLIP, RESIDUAL_CLIP)
         return np.concatenate([weight * error / RESIDUAL_SCALE, (values - prior) / deviation])
 

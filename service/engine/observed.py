@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import FloatArray, Table, TextArray, filled
+from service.engine.table import FloatArray, Table, TextArray, filled, once_a_table
 
 WHOLE_RUN_UNITS = {"hours": 3600.0, "minutes": 60.0, "accelerator_hours": 3600.0}
 UNITS = (
@@ -30,6 +30,7 @@ UNITS = (
 )
 
 
+@once_a_table
 def model_flops_per_sample(table: Table) -> FloatArray:
     """Training FLOPs of one sample by the field's convention, shape (n,): (6 N + 12 L h s) per token, or 6 x MACs."""
     work = operations.work(table)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.table import BoolArray, FloatArray, Table, filled, once_a_table
+from service.engine.table import BoolArray, FloatArray, Table, clipped, filled, once_a_table
 
 TRANSFORMER_FAMILIES = frozenset({"decoder", "encoder", "moe", "encoder_decoder"})
 # Families whose weights are each used once a token, so that their number tells the work.
@@ -80,6 +80,7 @@ class Work:
     known: BoolArray  # False where neither shape, parameters nor GMACs are known: work is a family's typical one
 
 
+@once_a_table
 def attention_heads_width(table: Table) -> tuple[FloatArray, FloatArray]:
     """Columns of the query projection and of one key (or value) projection, shape (n,) each."""
     hidden = table["hidden_size"]
@@ -89,6 +90,7 @@ def attention_heads_width(table: Table) -> tuple[FloatArray, FloatArray]:
     return heads * head_dim, kv_heads * head_dim
 
 
+@once_a_table
 def layer_parameters(table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Weights of one layer: (attention, one dense feed-forward block, one expert), each of shape (n,).
 
@@ -102,6 +104,7 @@ def layer_parameters(table: Table) -> tuple[FloatArray, FloatArray, FloatArray]:
     return hidden * (2.0 * query + 2.0 * key), feed_forward, feed_forward
 
 
+@once_a_table
 def predicted_share(table: Table) -> FloatArray:
     """Share of a sample's tokens that go through the vocabulary's head, shape (n,)."""
     masked = np.where(table.among("mode", ("pretrain",)), MASKED_SHARE, 0.0)
@@ -183,6 +186,7 @@ def is_albert(table: Table) -> BoolArray:
     return models.among({name for name in models.vocabulary if "albert" in name})
 
 
+@once_a_table
 def _all_layers(table: Table) -> FloatArray:
     """Layers of the whole model: encoder plus decoder where both are stated."""
     both = filled(table["encoder_layers"], 0.0) + filled(table["decoder_layers"], 0.0)
@@ -230,7 +234,7 @@ def _transformer_work(table: Table) -> Work:
     shared_layers = is_albert(table)
     scale = np.where(
         guessed & ~shared_layers,
-        np.clip((stated - embeddings) / np.maximum(computed - embeddings, 1.0), 0.4, 2.5),
+        clipped((stated - embeddings) / np.maximum(computed - embeddings, 1.0), 0.4, 2.5),
         1.0,
     )
     expert_weights, body = _held_to_active(table, expert_weights, body, vocabulary)
@@ -353,7 +357,7 @@ def _convolution_work(table: Table) -> Work:
         sequential_steps=np.ones(len(table)),
         stepwise_share=zeros,
         tokens=np.maximum((image / PIXELS_PER_TOKEN) ** 2, 1.0),
-        width=np.clip(1e9 * gmacs / np.maximum(activations, 1.0), 4.0, 4096.0),
+        width=clipped(1e9 * gmacs / np.maximum(activations, 1.0), 4.0, 4096.0),
         parameters=parameters,
         dense_parameters=parameters,
         known=stated | by_parameters,

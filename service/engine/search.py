@@ -2,7 +2,7 @@
 
 Memory is judged before time, and lighter ways of holding states before heavier ones: recomputing more, or keeping the
 optimizer in host memory, only costs time, so that of each layout the least of either that fits is the quickest. What is
-left is timed by the engine's own mechanics (`step_time.step_parts`), all runs in one table.
+left is timed by the engine's own mechanics (`step_time.timed`), all runs in one table.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _peaks(layouts: _Layouts, judge: Judge, levels: Sequence[str], offload: str)
         inputs = prepare(table)
         for position, level in enumerate(levels):
             held = table.replace(recompute=_all(level, len(table)), offload=_all(offload, len(table)))
-            parts = memory_parts(replace(inputs, table=held), judge.memory_unknowns[None, :])
+            parts = memory_parts(replace(inputs, table=held), judge.memory_unknowns)
             result[position, part] = sum(parts.values())
     return result
 

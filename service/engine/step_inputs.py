@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import FloatArray, Table, filled
+from service.engine.table import FloatArray, Table, clipped, filled
 
 MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
@@ -72,6 +72,12 @@ SHARDS_OPTIMIZER = ("zero1", *SHARDS_GRADIENTS)
 # instead of 31, and a step of which the backbone was recorded 1 / 1.7 (Nguyen et al. 2021, "Accelerating PyTorch with
 # CUDA Graphs", pytorch.org/blog, Mask R-CNN of MLPerf v1.0).
 GRAPHED_SHARE = {"full": 0.2, "partial": 0.6}
+LINKS = (
+    "tensor",
+    "expert",
+    "context",
+    "pipeline",
+)  # degrees of parallelism that ranks of one copy of the model talk by
 NODE_LIMITED_EXPERTS = 8.0  # most copies of a token that all-to-all sends; more experts per token share destinations
 
 
@@ -98,7 +104,7 @@ class Inputs:
     layout: Layout
     local_parameters: FloatArray  # stored by one rank of the model's copy
     trained_share: FloatArray  # of all parameters
-    columns: dict[str, FloatArray]
+    columns: dict[str, FloatArray]  # (n,) each; those of links (len(LINKS), n)
 
     @property
     def micro_batches(self) -> FloatArray:
@@ -112,7 +118,7 @@ def prepare(table: Table) -> Inputs:
     layout = _layout(table)
     share = table.mapped("mode", TRAINED_SHARE, 1.0)
     stated = table["trainable_parameters"] / np.maximum(work.parameters, 1.0)
-    trained_share = np.clip(np.where(table["trainable_parameters"] > 0, stated, share), 0.0, 1.0)
+    trained_share = clipped(np.where(table["trainable_parameters"] > 0, stated, share), 0.0, 1.0)
     sparse = np.maximum(work.parameters - work.dense_parameters, 0.0)
     copies = layout.tensor * layout.pipeline
     local_parameters = work.dense_parameters / copies + sparse / (copies * np.maximum(layout.expert, 1.0))
@@ -126,10 +132,9 @@ def prepare(table: Table) -> Inputs:
     columns = {
         **_kernels(table, work, layout, local_parameters, backward, passes),
         **_model_messages(table, work, layout),
-        **_replica_messages(table, layout, local_parameters, trained_share),
+        **_replica_messages(table, layout, local_parameters, trained_share, backward / passes),
         **_surroundings(table, work, layout),
         "micro_batches": layout.micro_batches,
-        "backward_share": backward / passes,
         # Of the 6 N of training from scratch, what frozen weights leave to be done.
         "trained_flops_share": (1.0 + backward) / 3.0,
     }
@@ -172,7 +177,7 @@ def _kernels(
     split = layout.tensor * layout.context
     # Where degrees count cores or tiles (two ranks a chip), a rank has its share of the chip; where they multiply to
     # less than the count, the remaining accelerators are taken to share the work.
-    share = np.clip(table["count"] / (split * layout.pipeline * layout.data), 0.25, 4.0)
+    share = clipped(table["count"] / (split * layout.pipeline * layout.data), 0.25, 4.0)
     # Learned efficiencies are fractions of what chips usually reach; one known to reach less starts from that.
     reach = filled(table["matmul_share"] / USUAL_MATMUL_SHARE, 1.0)
     peak = table["peak_tflops"] * 1e12 * share * reach
@@ -192,7 +197,7 @@ def _kernels(
     return {
         "peak": peak,
         "bandwidth": bandwidth,
-        "ridge": np.clip(peak / bandwidth / RIDGE_REFERENCE, 0.02, 20.0),
+        "ridge": clipped(peak / bandwidth / RIDGE_REFERENCE, 0.02, 20.0),
         "tokens": np.maximum(np.where(steps > 1, layout.micro_batch / batched, tokens), 1e-3),
         "width": np.maximum(work.width / layout.tensor, 1.0),
         "gemm": samples * body / split * passes,
@@ -231,7 +236,7 @@ def _domain(table: Table) -> FloatArray:
 
 def _turns(table: Table) -> FloatArray:
     """How many times longer launching takes where one process serves several accelerators, shape (n,), at least 1."""
-    served = np.clip(table["count"], 1.0, _domain(table))
+    served = clipped(table["count"], 1.0, _domain(table))
     single = table.among("variable_update", ("single_process",))
     return np.where(single, 1.0 + SERIAL_SHARE * (served - 1.0), 1.0)
 
@@ -247,40 +252,37 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     # Two all-reduces forward, two backward, two more where the forward pass is repeated.
     reductions = layers * 4.0 * np.where(table.among("recompute", ("full",)), 1.5, 1.0)
     experts = filled(table["experts"], 0.0)
-    active = np.clip(filled(table["experts_per_token"], 0.0), 1.0, NODE_LIMITED_EXPERTS)
+    active = clipped(filled(table["experts_per_token"], 0.0), 1.0, NODE_LIMITED_EXPERTS)
     routed = (expert > 1) & (experts > 1)
     _, key_width = operations.attention_heads_width(table)
     keys = tokens * filled(key_width, 0.0) * MESSAGE_BYTES
     virtual = np.maximum(filled(table["virtual_pipeline"], 1.0), 1.0)
-
-    def beyond(ranks: FloatArray) -> FloatArray:
-        """Bandwidth between nodes where a group of `ranks` leaves its node, else no limit."""
-        return np.where(ranks > node, inter, np.inf)
-
+    none = np.zeros(len(table))
+    tensor_bytes = np.where(tensor > 1, reductions * activation * 2.0 * (tensor - 1) / tensor, 0.0)
+    # Trees within a node; across nodes gathers and scatters go round a ring, one hop a rank.
+    hops = np.where(tensor > node, tensor - 1.0, np.log2(np.maximum(tensor, 2.0)))
+    expert_bytes = np.where(routed, layers * 4.0 * activation / tensor * active * (expert - 1) / expert, 0.0)
+    context_bytes = np.where(context > 1, layers * 3.0 * 2.0 * keys * (context - 1) / tensor, 0.0)
+    pipeline_bytes = np.where(layout.pipeline > 1, 2.0 * activation / tensor * virtual, 0.0)
+    tensor_messages, expert_messages = (
+        np.where(tensor > 1, reductions * 2.0 * hops, 0.0),
+        np.where(routed, layers * 4.0, 0.0),
+    )
+    # A group of ranks that leaves its node has the bandwidth between nodes, else no limit.
+    ranks = np.array([tensor, expert * tensor, context * tensor, table["count"]])
+    link_inter = np.where(ranks > node, inter, np.inf)
+    link_inter[0] *= np.minimum(node, tensor)
     return {
         "intra": table["intra_gbs"] * 1e9,
-        "tensor_bytes": np.where(tensor > 1, reductions * activation * 2.0 * (tensor - 1) / tensor, 0.0),
-        # Trees within a node; across nodes gathers and scatters go round a ring, one hop a rank.
-        "tensor_messages": np.where(
-            tensor > 1,
-            reductions * 2.0 * np.where(tensor > node, tensor - 1.0, np.log2(np.maximum(tensor, 2.0))),
-            0.0,
-        ),
-        "tensor_inter": beyond(tensor) * np.minimum(node, tensor),
-        "expert_bytes": np.where(routed, layers * 4.0 * activation / tensor * active * (expert - 1) / expert, 0.0),
-        "expert_messages": np.where(routed, layers * 4.0, 0.0),
-        "expert_inter": beyond(expert * tensor),
-        "context_bytes": np.where(context > 1, layers * 3.0 * 2.0 * keys * (context - 1) / tensor, 0.0),
-        "context_inter": beyond(context * tensor),
-        "pipeline_bytes": np.where(layout.pipeline > 1, 2.0 * activation / tensor * virtual, 0.0),
-        "pipeline_inter": beyond(table["count"]),
-        "pipeline": layout.pipeline,
-        "virtual": virtual,
+        "link_bytes": np.array([tensor_bytes, expert_bytes, context_bytes, pipeline_bytes]),
+        "link_messages": np.array([tensor_messages, expert_messages, none, none]),
+        "link_inter": link_inter,
+        "stages_waiting": (layout.pipeline - 1.0) / virtual,
     }
 
 
 def _replica_messages(
-    table: Table, layout: Layout, local_parameters: FloatArray, trained_share: FloatArray
+    table: Table, layout: Layout, local_parameters: FloatArray, trained_share: FloatArray, backward_share: FloatArray
 ) -> dict[str, FloatArray]:
     """Bytes between copies of the model, and of the optimizer, per step."""
     sharded, hybrid = table.among("sharding", SHARDS_WEIGHTS), table.among("sharding", ("hsdp",))
@@ -306,7 +308,8 @@ def _replica_messages(
         "gradient_messages": np.where(replicas > 1, 2.0 * np.log2(np.maximum(replicas, 2.0)) * rounds, 0.0),
         "data_inter": np.where(across, table["inter_gbs"] * 1e9 * links, np.inf),
         "node_bytes": np.where(hybrid, gathered, 0.0),
-        "data_is_sharded": sharded.astype(np.float64),
+        # Of a micro-batch's work, what traffic may overlap with: all of all micro-batches, or the last backward pass.
+        "overlappable": np.where(sharded, layout.micro_batches, backward_share),
         "optimizer_bytes": np.where(table.among("mode", ("fwd_bwd",)), 0.0, states * optimizer_bytes),
         "offload_bytes": states * offload_bytes,
     }
@@ -329,7 +332,7 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
     timed_alone = table.among("mode", ("fwd_bwd",))  # forward and backward pass of a batch that lies ready
     units = np.where(table.among("data_input", ("synthetic",)) | timed_alone, 0.0, units)
     samples = layout.micro_batches * layout.micro_batch / (layout.tensor * layout.pipeline * layout.context)
-    together = np.clip(table["count"], 1.0, node)
+    together = clipped(table["count"], 1.0, node)
     return {
         "input_units": units * samples,
         "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
@@ -339,7 +342,7 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
         "host_units": np.where(
             timed_alone & (table["layers"] == 1.0),
             0.0,
-            np.clip(work.kernels / np.where(language, HOST_TRANSFORMER_KERNELS, HOST_KERNELS), 0.01, MOST_HOST_UNITS),
+            clipped(work.kernels / np.where(language, HOST_TRANSFORMER_KERNELS, HOST_KERNELS), 0.01, MOST_HOST_UNITS),
         )
         * _turns(table)
         * _eager_share(table),

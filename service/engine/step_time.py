@@ -6,18 +6,19 @@ tensor parallel as in Narayanan et al. 2021, arXiv 2104.04473, section 3.2; ZeRO
 arXiv 1910.02054, section 7), the pipeline bubble (Narayanan et al. 2021, section 2.2), optimizer, input pipeline, host.
 
 `step_inputs.py` counts what a step must do, `coefficients.py` says what is learned and `calibration.py` learns it; this
-module only turns the two into seconds.
+module only turns the two into seconds, and `step_gradient.py` says how those depend on what is learned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from service.engine.coefficients import HIGH, INDEX, LOW
 from service.engine.step_inputs import Inputs
-from service.engine.table import FloatArray
+from service.engine.table import BoolArray, FloatArray, clipped
 
 PARTS: tuple[str, ...] = (
     "compute",
@@ -44,116 +45,157 @@ OFFLOAD_BYTES_PER_SECOND = 1.0e10
 # over layers of the slower is more than the slower of the sums, as early layers are busy where late ones wait.
 
 
-def step_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray]:
-    """Seconds of one optimizer step by part.
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One optimizer step of n configurations, taken apart; seconds, shape (n,), unless said otherwise.
+
+    Of what runs anew for every micro-batch it tells one micro-batch.
+    """
+
+    columns: Mapping[str, FloatArray]  # `step_inputs.Inputs.columns`
+    physical: FloatArray  # (k, n), the quantities that `COEFFICIENTS` are learned of
+    dense: FloatArray  # matrix products, those of routed experts aside, at full speed
+    dense_slowed: FloatArray  # and as slow as their shapes make them
+    expert: FloatArray  # those of routed experts
+    expert_slowed: FloatArray
+    attention: FloatArray
+    memory: FloatArray
+    launch: FloatArray  # the host's, whether or not the device waits for it
+    sent: FloatArray  # (len(LINKS), n), between ranks of one copy of the model
+    within: BoolArray  # (len(LINKS), n), whether the link within the node sets the pace
+    waited: FloatArray  # (len(LINKS), n), latencies
+    device: FloatArray  # kernels and collectives
+    micro: FloatArray  # the device, and what it waits for the host
+    bubble: FloatArray
+    reduction: FloatArray  # of gradients, and gathering of weights, whether or not the backward pass hides it
+    reduced_within: BoolArray  # (n,), whether the link within the node sets its pace
+    window: FloatArray  # that it may hide in
+    hidden: FloatArray  # what of it would be, were all of it overlapped
+    optimizer: FloatArray
+    offload: FloatArray
+    host: FloatArray
+    step: FloatArray  # all of these
+    feed: FloatArray  # the input pipeline's, most of which runs meanwhile
+    fed: FloatArray  # the step, and what it waits for input
+    straggling: FloatArray  # share of that by which stragglers make it longer, no seconds
+
+    def of(self, coefficient: str) -> FloatArray:
+        """The physical quantity of a coefficient, shape (n,)."""
+        return np.asarray(self.physical[INDEX[coefficient]])
+
+    def log_seconds_per_sample(self) -> FloatArray:
+        """Natural log of seconds per sample of the whole job, shape (n,)."""
+        return np.log(self.fed * (1.0 + self.straggling) / self.columns["global_batch"])
+
+    def parts(self) -> dict[str, FloatArray]:
+        """`{part: seconds}` for each of `PARTS`, shape (n,) each, non-negative; their sum is the step."""
+        m = self.columns["micro_batches"]
+        tensor, expert, context, pipeline = m * (self.sent + self.waited)
+        return {
+            "compute": m * (self.dense_slowed + self.expert_slowed),
+            "attention": m * self.attention,
+            "memory": m * self.memory,
+            "launch": m * (self.micro - self.device),
+            "tensor_communication": tensor,
+            "expert_communication": expert,
+            "context_communication": context,
+            "pipeline_communication": pipeline,
+            "bubble": self.bubble,
+            "data_communication": self.reduction - (1.0 - self.of("gradient_exposed")) * self.hidden,
+            "optimizer": self.optimizer,
+            "offload": self.offload,
+            "input": self.fed - self.step,
+            "host": self.host,
+            "stragglers": self.straggling * self.fed,
+        }
+
+
+def timed(inputs: Inputs, coefficients: FloatArray) -> Step:
+    """One optimizer step of every configuration.
 
     Args:
         inputs: `step_inputs.prepare(table)` of n configurations.
         coefficients: shape (n, len(COEFFICIENTS)), on the scale of `COEFFICIENTS`.
-
-    Returns: `{part: seconds}` for each of `PARTS`, shape (n,) each, non-negative; their sum is the step.
     """
-    return _parts(inputs.columns, _physical(coefficients))
+    c, physical = inputs.columns, _physical(coefficients)
+    p = {name: physical[position] for name, position in INDEX.items()}
+    exposed, work, latency = p["gradient_exposed"], p["work"], p["collective_latency_seconds"]
+    m = c["micro_batches"]
+    speed = c["peak"] * p["compute_efficiency"] / work
+    rows_half, width_half = p["gemm_rows_half"] * c["ridge"], p["gemm_width_half"] * c["ridge"]
+    dense, expert = c["gemm"] / speed, c["expert_flops"] / speed
+    dense_slowed = dense * (1.0 + rows_half / c["tokens"] + width_half / c["width"])
+    expert_slowed = expert * (1.0 + rows_half / c["expert_rows"] + width_half / c["expert_width"])
+    attention = c["attention"] / speed * p["attention_slowdown"]
+    memory = work * (p["memory_traffic"] * c["traffic"] + c["weight_traffic"]) / c["bandwidth"]
+    busy = dense_slowed + expert_slowed + attention + memory
+    launch = c["launches"] * p["launch_seconds"]
 
+    intra, across = c["intra"] / p["intra_node_slowdown"], p["inter_node_slowdown"]
+    beyond = c["link_inter"] / across
+    sent = c["link_bytes"] / np.minimum(intra, beyond)
+    sent[1:] *= exposed  # a layer waits for all of its tensor-parallel reductions
+    waited = c["link_messages"] * latency
+    # The host runs ahead of the device, kernels and collectives alike, unless it is the slower of the two: some layers
+    # wait for the host, others for the device.
+    device = busy + (sent + waited).sum(axis=0)
+    micro = np.hypot(device, launch)
+    # One-forward-one-backward: the slowest stage does all micro-batches, the others fill and drain the pipe once.
+    bubble = c["stages_waiting"] * np.maximum(micro - dense_slowed * c["head_share"], 0.0)
 
-def shifted_parts(inputs: Inputs, coefficients: FloatArray, shift: float, rows: slice) -> dict[str, FloatArray]:
-    """`step_parts` of m rows as it is, then with each coefficient in turn greater by `shift`: shape (1 + k, m) each."""
-    here, there = _physical(coefficients[rows]), _physical(coefficients[rows] + shift)
-    width, count = here.shape
-    values = np.empty((width, 1 + width, count))
-    values[:] = here[:, None, :]
-    each = np.arange(width)
-    values[each, 1 + each] = there
-    parts = _parts({name: column[rows] for name, column in inputs.columns.items()}, values)
-    # No coefficient is in some parts.
-    return {
-        name: seconds if seconds.ndim == 2 else np.broadcast_to(seconds, (1 + width, count))
-        for name, seconds in parts.items()
-    }
+    apart = c["data_inter"] / across
+    reduction = (
+        c["gradient_bytes"] / np.minimum(intra, apart) + c["node_bytes"] / intra + c["gradient_messages"] * latency
+    )
+    window = c["overlappable"] * (busy + micro - device)
+    hidden = _faster(reduction, window)
+    optimizer = p["optimizer_traffic"] * c["optimizer_bytes"] / c["bandwidth"]
+    offload = c["offload_bytes"] / OFFLOAD_BYTES_PER_SECOND
+    host = p["step_overhead_seconds"] * c["host_units"]
+    step = m * micro + bubble + reduction - (1.0 - exposed) * hidden + optimizer + offload + host
+    feed = c["input_units"] * p["input_seconds"]
+    return Step(
+        columns=c,
+        physical=physical,
+        dense=dense,
+        dense_slowed=dense_slowed,
+        expert=expert,
+        expert_slowed=expert_slowed,
+        attention=attention,
+        memory=memory,
+        launch=launch,
+        sent=sent,
+        within=intra <= beyond,
+        waited=waited,
+        device=device,
+        micro=micro,
+        bubble=bubble,
+        reduction=reduction,
+        reduced_within=intra <= apart,
+        window=window,
+        hidden=hidden,
+        optimizer=optimizer,
+        offload=offload,
+        host=host,
+        step=step,
+        feed=feed,
+        fed=_slower(step, feed),
+        straggling=p["scale_loss"] * c["log_nodes"],
+    )
 
 
 def _physical(coefficients: FloatArray) -> FloatArray:
     """The quantities themselves of n rows, shape (k, n), from the scale that they are learned on, shape (n, k)."""
-    value = np.clip(np.ascontiguousarray(coefficients.T), LOW[:, None], HIGH[:, None])
+    value = clipped(coefficients.T, LOW[:, None], HIGH[:, None])
     result: FloatArray = np.exp(value)
     exposed = INDEX["gradient_exposed"]
-    result[exposed] = 1.0 / (1.0 + np.exp(-value[exposed]))
+    result[exposed] /= 1.0 + result[exposed]
     return result
-
-
-def _parts(columns: Mapping[str, FloatArray], values: FloatArray) -> dict[str, FloatArray]:
-    """`step_parts` of quantities in the order of `COEFFICIENTS`, shape (k, ..., n)."""
-    c = columns
-    physical = {name: values[position] for name, position in INDEX.items()}
-    exposed = physical["gradient_exposed"]
-    m = c["micro_batches"]
-    speed = c["peak"] * physical["compute_efficiency"]
-    rows_half, width_half = physical["gemm_rows_half"] * c["ridge"], physical["gemm_width_half"] * c["ridge"]
-    work = physical["work"]
-
-    gemm = c["gemm"] / speed * (1.0 + rows_half / c["tokens"] + width_half / c["width"])
-    expert = c["expert_flops"] / speed * (1.0 + rows_half / c["expert_rows"] + width_half / c["expert_width"])
-    compute = work * (gemm + expert)
-    attention = work * c["attention"] / speed * physical["attention_slowdown"]
-    memory = work * (physical["memory_traffic"] * c["traffic"] + c["weight_traffic"]) / c["bandwidth"]
-    busy = compute + attention + memory
-    launch = c["launches"] * physical["launch_seconds"]
-    intra = c["intra"] / physical["intra_node_slowdown"]
-    across = physical["inter_node_slowdown"]
-    latency = physical["collective_latency_seconds"]
-    tensor = c["tensor_bytes"] / np.minimum(intra, c["tensor_inter"] / across) + c["tensor_messages"] * latency
-    experts = (
-        exposed * c["expert_bytes"] / np.minimum(intra, c["expert_inter"] / across) + c["expert_messages"] * latency
-    )
-    context = exposed * c["context_bytes"] / np.minimum(intra, c["context_inter"] / across)
-    pipe = exposed * c["pipeline_bytes"] / np.minimum(intra, c["pipeline_inter"] / across)
-
-    # The host runs ahead of the device, kernels and collectives alike, unless it is the slower of the two.
-    device = busy + tensor + experts + context + pipe
-    launch_exposed = np.hypot(device, launch) - device  # some layers wait for the host, others for the device
-    micro = device + launch_exposed
-    # One-forward-one-backward: the slowest stage does all micro-batches, the others fill and drain the pipe once.
-    bubble = (c["pipeline"] - 1.0) / c["virtual"] * np.maximum(micro - work * gemm * c["head_share"], 0.0)
-
-    between = np.minimum(intra, c["data_inter"] / across)
-    reduction = c["gradient_bytes"] / between + c["node_bytes"] / intra + c["gradient_messages"] * latency
-    window = (
-        np.where(c["data_is_sharded"] > 0, m, 1.0)
-        * (busy + launch_exposed)
-        * np.where(c["data_is_sharded"] > 0, 1.0, c["backward_share"])
-    )
-    data = reduction - (1.0 - exposed) * _faster(reduction, window)
-    optimizer = physical["optimizer_traffic"] * c["optimizer_bytes"] / c["bandwidth"]
-    offload = c["offload_bytes"] / OFFLOAD_BYTES_PER_SECOND
-    host = physical["step_overhead_seconds"] * c["host_units"]
-    step = m * micro + bubble + data + optimizer + offload + host
-    feed = c["input_units"] * physical["input_seconds"]
-    input_exposed = _slower(step, feed) - step
-    stragglers = physical["scale_loss"] * c["log_nodes"] * (step + input_exposed)
-    return {
-        "compute": m * compute,
-        "attention": m * attention,
-        "memory": m * memory,
-        "launch": m * launch_exposed,
-        "tensor_communication": m * tensor,
-        "expert_communication": m * experts,
-        "context_communication": m * context,
-        "pipeline_communication": m * pipe,
-        "bubble": bubble,
-        "data_communication": data,
-        "optimizer": optimizer,
-        "offload": offload,
-        "input": input_exposed,
-        "host": host,
-        "stragglers": stragglers,
-    }
 
 
 def log_seconds_per_sample(inputs: Inputs, coefficients: FloatArray) -> FloatArray:
     """Natural log of seconds per sample of the whole job, shape (n,)."""
-    step = sum(step_parts(inputs, coefficients).values())
-    result: FloatArray = np.log(step / inputs.columns["global_batch"])
-    return result
+    return timed(inputs, coefficients).log_seconds_per_sample()
 
 
 def _slower(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -262,6 +262,11 @@ def filled(column: FloatArray, value: float) -> FloatArray:
     return np.where(missing, value, column) if missing.any() else column
 
 
+def clipped(column: FloatArray, least: FloatArray | float, most: FloatArray | float) -> FloatArray:
+    """The column held between two bounds, shape (n,); several times quicker than `np.clip` of a few numbers."""
+    return np.minimum(np.maximum(column, least), most)
+
+
 def coded(column: FloatArray) -> IntArray:
     """Codes that equal numbers share, shape (n,)."""
     if not len(column) or (column == column[0]).all():

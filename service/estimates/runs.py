@@ -14,7 +14,7 @@ from service.catalog.resolution import Resolved
 from service.engine.distribution import Distribution, FloatArray, product
 from service.engine.economics import Energy, Goodput, GoodputOverrides, carbon_kg_co2e, cost_usd, energy_kwh, goodput
 from service.engine.embodied import embodied_kg_co2e
-from service.engine.evidence import Neighbour
+from service.engine.evidence import NEIGHBOURS, Neighbour
 from service.engine.forecast import Forecast
 from service.engine.table import IntArray, Table
 from service.estimates.rates import RatesOfRuns
@@ -22,8 +22,6 @@ from service.estimates.remedies import find_remedies
 from service.estimates.scaling import quicker_counts
 from service.estimates.schemas import EstimateRequest, Remedy
 from service.sites.standpoint import Standpoint
-
-NEIGHBOURS = 5
 
 
 @dataclass(frozen=True, eq=False)

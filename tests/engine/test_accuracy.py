@@ -7,6 +7,7 @@ import pytest
 
 from service.engine import accuracy
 from service.engine.accuracy_report import report
+from service.engine.evidence import GRADES
 from service.engine.held_out import HeldOut
 from service.engine.table import Table, TextArray
 
@@ -74,7 +75,7 @@ def held_out(predicted: Any, warm: Any) -> HeldOut:
 
 
 def whole_report(table: Table, predictions: HeldOut) -> dict[str, Any]:
-    factors = {f"{kind}/{level}": 1.0 for kind in (*accuracy.CLASSES, "own") for level in accuracy.GRADES}
+    factors = {f"{kind}/{level}": 1.0 for kind in (*accuracy.CLASSES, "own") for level in GRADES}
     grades = np.full(len(table), "interpolated", dtype=object)
     runs = np.array([f"{index // 2}" for index in range(len(table))], dtype=object)
     measured = np.tile([0.0, 0.1], len(table) // 2)

@@ -16,6 +16,7 @@ from service.engine.evidence import (
 )
 from service.engine.forecast import Forecaster
 from service.engine.table import FloatArray, IntArray, Table
+from tests.engine.conftest import LLAMA, TableOf
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,62 @@ def test_the_nearest_are_those_that_a_scan_finds(forecaster: Forecaster, runs: T
         _, far = scanned(evidence, runs, row, every)
         assert [one.distance for one in near[row]] == pytest.approx(np.sort(far)[:5], abs=1e-4)
         assert distance[row] == pytest.approx(far.min(), abs=1e-5)
+
+
+def crowd(evidence: Evidence, copies: int) -> Evidence:
+    """As if so many sites had measured what is known, each a little apart from the others."""
+    rows = np.tile(np.arange(len(evidence.ids)), copies)
+    moved = np.random.default_rng(0).normal(0.0, 0.1, (len(rows), evidence.coordinates.shape[1]))
+    return Evidence(
+        evidence.ids[rows],
+        evidence.coordinates[rows] + moved,
+        {name: column.take(rows) for name, column in evidence.names.items()},
+        evidence.families.take(rows),
+        evidence.lineages.take(rows),
+        evidence.log_measured[rows],
+        evidence.log_predicted[rows],
+        evidence.log_beyond[rows],
+    )
+
+
+def test_among_many_more_the_nearest_are_still_those_that_a_scan_finds(forecaster: Forecaster, runs: Table) -> None:
+    evidence, every = crowd(forecaster.evidence, 8), list(range(features(runs).shape[1]))
+    for k in (1, 5, 40):
+        near = evidence.nearest(runs, k)
+        for row in range(len(runs)):
+            _, far = scanned(evidence, runs, row, every)
+            assert [one.distance for one in near[row]] == pytest.approx(np.sort(far)[:k], abs=1e-4)
+
+
+def test_many_runs_of_one_kind_are_graded_as_each_alone(forecaster: Forecaster, table_of: TableOf) -> None:
+    generator = np.random.default_rng(0)
+
+    def powers(least: int, most: int) -> FloatArray:
+        return np.asarray(2.0 ** generator.integers(least, most, 400), dtype=np.float64)
+
+    table = (
+        table_of(LLAMA)
+        .take(np.zeros(400, dtype=np.int64))
+        .replace(
+            count=powers(0, 12), global_batch=powers(4, 16), sequence_length=powers(6, 20), micro_batch=powers(0, 8)
+        )
+    )
+    grades = forecaster.predict(table).grade
+    assert set(grades) == {"measured", "interpolated", "extrapolated"}
+    distances = forecaster.evidence.nearest_distance(table)
+    for row in range(len(table)):
+        alone = table.take(slice(row, row + 1))
+        assert forecaster.predict(alone).grade[0] == grades[row]
+        assert forecaster.evidence.nearest_distance(alone)[0] == pytest.approx(distances[row], abs=1e-9)
+
+
+def test_the_nearest_of_other_lineages_leave_a_runs_own_out(forecaster: Forecaster, runs: Table) -> None:
+    evidence, every = forecaster.evidence, list(range(features(runs).shape[1]))
+    distance = evidence.distance_to_others(runs)
+    for row in range(len(runs)):
+        pool, far = scanned(evidence, runs, row, every)
+        others = far[evidence.lineages.text[pool] != runs.text("lineage")[row]]
+        assert distance[row] == pytest.approx(others.min(initial=np.inf), abs=1e-5)
 
 
 def test_a_correction_weighs_all_measurements_of_each_lineage(forecaster: Forecaster, runs: Table) -> None:

@@ -104,7 +104,7 @@ def test_no_way_of_holding_states_that_is_skipped_is_quicker(
     offload = np.full(len(rows), "none", dtype=object)
     table = table.replace(**{name: column[rows] for name, column in divided.columns.items()}, **texts, offload=offload)
     inputs = prepare(table)
-    peak = sum(memory_parts(inputs, np.tile(judge.memory_unknowns, (len(table), 1))).values())
+    peak = sum(memory_parts(inputs, judge.memory_unknowns).values())
     seconds = log_seconds_per_sample(inputs, judge.coefficients(table))
     least = np.min(seconds[runs & (peak <= HEAD_ROOM * table["memory_gb"])])
     assert best.log_seconds == pytest.approx(least, abs=0.01)
