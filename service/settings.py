@@ -75,8 +75,8 @@ class Settings(BaseSettings):
     anonymous_budget_per_hour: int = Field(
         2_000_000,
         ge=1,
-        description="What an address without a key may spend an hour on batches (1 a line), saving (20), learning "
-        "(50 a row) and plans (30 for each number of each chip), at each replica.",
+        description="What an address without a key may spend an hour on batches (1 a line), saving (20), offers (10), "
+        "learning (50 a row) and plans (30 for each number of each chip), at each replica.",
     )
     key_budget_per_hour: int = Field(100_000_000, ge=1, description="The same of one key.")
 
