@@ -7,8 +7,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.requests import ClientDisconnect
 
-from service.problems import InsufficientStorage, NotReady, Problem, render
+from service.problems import BadRequest, InsufficientStorage, NotReady, Problem, render
 
 RETRY_AFTER_SECONDS = 2
 """When a caller should try again: a database restart takes a few seconds, a lock less."""
@@ -38,7 +39,7 @@ def problem_of(error: Exception) -> Problem | None:
 
 
 def add_failure_handlers(app: FastAPI) -> None:
-    """Makes the app answer failures of database and disk with 503 and 507 instead of 500."""
+    """Makes the app answer failures of database and disk with 503 and 507 instead of 500, who hangs up with 400."""
 
     async def on_failure(request: Request, error: Exception) -> JSONResponse:
         problem = problem_of(error)
@@ -46,8 +47,12 @@ def add_failure_handlers(app: FastAPI) -> None:
             raise error
         return render(request, problem)
 
+    async def on_hanging_up(request: Request, error: Exception) -> JSONResponse:
+        return render(request, BadRequest("The connection ended before the body did."))
+
     for kind in (SQLAlchemyError, OSError):
         app.add_exception_handler(kind, on_failure)
+    app.add_exception_handler(ClientDisconnect, on_hanging_up)
 
 
 def _is_disk_full(error: Exception) -> bool:

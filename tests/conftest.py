@@ -17,7 +17,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.connections import GuardedProtocol
 from service.database import Database
 from service.seed import prepare
 from service.settings import Settings
@@ -150,9 +149,7 @@ def seeded_database(databases: Databases) -> str:
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """Serves an app over HTTP on a free port of this machine; gives its URL."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http=GuardedProtocol, ws="none", log_level="warning", lifespan="on"
-    )
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, http="h11", ws="none", log_level="warning", lifespan="on")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli.words import fail, settings_of_environment
 
 if TYPE_CHECKING:
-    import asyncio
-
     from service.settings import Settings
 
+LARGEST_HEADERS = 64 * 1024
+"""Bytes of a request's line and headers."""
 KEEP_ALIVE_SECONDS = 75
 """How long an idle connection is kept: longer than a proxy's own (nginx: 60 s), so that it sends into no closed one."""
 
@@ -60,8 +60,11 @@ def serve(
         access_log=False,
         proxy_headers=True,
         forwarded_allow_ips=settings.trusted_proxies,
-        http=_http(),
+        # httptools would read a request faster, but knows no largest head, and drops the body of one that offers
+        # another protocol (`Upgrade: h2c`, which some clients send first).
+        http="h11",
         ws="none",
+        h11_max_incomplete_event_size=LARGEST_HEADERS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
@@ -115,15 +118,6 @@ def dashboard() -> None:
     from service.dashboard import main as write
 
     write()
-
-
-def _http() -> type[asyncio.Protocol] | Literal["h11"]:
-    """What reads requests; where httptools cannot be installed, uvicorn's slower h11 with its own limit of a head."""
-    try:
-        from service.connections import GuardedProtocol
-    except ImportError:
-        return "h11"
-    return GuardedProtocol
 
 
 def _first_key(settings: Settings) -> None:

@@ -15,6 +15,8 @@ from service.estimates.remedies import COUNTED_DEGREES
 from service.sites.standpoint import Standpoint
 
 SHARES = (2, 4, 8, 16)
+# A micro-batch that is stated is held: with a larger one, the count that is asked for may be quicker too.
+FREED = {*COUNTED_DEGREES, "hardware.nodes"} - {"training.micro_batch"}
 # Judgement: a job most of whose step is work that more accelerators share out, with several samples for each replica,
 # is not quicker on fewer, and looking for one only costs time.
 MOST_UNSHARED = 0.5
@@ -80,7 +82,7 @@ def _past_half(table: Table, forecast: Forecast) -> BoolArray:
 def _smaller(flat: Mapping[str, object]) -> Iterator[tuple[int, dict[str, object]]]:
     """The configuration on a half, a quarter, ... of its accelerators, degrees left to be chosen where stated."""
     count = float(str(flat.get("hardware.count") or 1))
-    kept = {name: value for name, value in flat.items() if name not in (*COUNTED_DEGREES, "hardware.nodes")}
+    kept = {name: value for name, value in flat.items() if name not in FREED}
     for share in SHARES:
         fewer = count / share
         if fewer >= 1 and fewer.is_integer():

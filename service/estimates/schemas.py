@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, S
 from pydantic_core import PydanticCustomError
 
 from service.configuration import Configuration, flatten
-from service.field_types import WHOLE
+from service.field_types import NO_NUL, WHOLE
 
 # Strict as the numbers of a configuration are: `true` and `"12"` are none.
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -118,7 +118,7 @@ _ANY_PRICE, _ANYWHERE, _AS_PUBLISHED = Pricing(), Location(), GoodputAssumptions
 class EstimateRequest(Configuration):
     """A configuration, how much to train on, and what the answer should reckon with."""
 
-    site: str | None = Field(
+    site: Annotated[str, NO_NUL] | None = Field(
         None,
         max_length=200,
         description="Whose learned effects to use; a name that has none is predicted as a new site.",

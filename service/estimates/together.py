@@ -1,6 +1,6 @@
 """Estimates that are asked for at the same time, computed as one table: the engine takes hardly longer for many rows.
 
-Nothing waits for company. What is asked for while a table is computed makes the next one.
+Nothing waits for company that has not arrived. What is asked for while a table is computed makes the next one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from service.sites.standpoint import Standpoint
 
 MOST_AT_ONCE = 64
 """Requests of one table: enough to share what a table costs, few enough that none waits long for the others."""
+TURNS = 4
+"""Of the event loop, that a request which has arrived takes to be read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +49,23 @@ class Together:
             self._working = asyncio.create_task(self._work())
         return await asked.answer
 
+    async def _joined(self) -> None:
+        """Lets requests that have arrived be read, as long as they go on to join."""
+        there = 0
+        while there < len(self._waiting) < MOST_AT_ONCE:
+            there = len(self._waiting)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+
     async def _work(self) -> None:
         try:
             while self._waiting:
+                await self._joined()
                 taken, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
-                answers = await run_in_threadpool(_answered, taken, self.catalog)
+                try:
+                    answers = await run_in_threadpool(_answered, taken, self.catalog)
+                except Exception as error:  # else, whoever asked would wait for ever
+                    answers = [error] * len(taken)
                 for asked, answer in zip(taken, answers, strict=True):
                     if asked.answer.done():  # whoever asked has gone away
                         continue

@@ -144,11 +144,13 @@ async def list_sources(
     New measurements count at once; that one was withdrawn, or its quarantine lifted, within seconds, or a minute where
     there are a million.
     """
+    # Counted over a connection of its own, before this session has one: who held one and waited for another could be
+    # all that the pool has.
+    rows, errors = await counts.rows(), source_errors(forecaster)
     try:
         found, following = await SourceRepository(session).page(limit=limit, cursor=cursor)
     except BadCursorError as error:
         raise _bad_cursor(error) from None
-    rows, errors = await counts.rows(), source_errors(forecaster)
     return SourcePage(
         items=[SourceEntry.from_row(source, rows.get(source.name, 0), errors.get(source.name)) for source in found],
         next_cursor=following,

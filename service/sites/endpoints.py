@@ -43,6 +43,7 @@ async def get_site(
     rows = sum(known.values()) if site == caller.team_name else known.get(site)
     if rows is None:
         raise NotFound(f"The team has no measurements of a site {site!r}; GET /v1/sites lists those it has.")
+    await session.commit()  # learning takes connections of its own, and must not wait for them with one in hand
     standpoint = await sites.standpoint(forecaster, site=site, team_id=caller.team_id, team_name=caller.team_name)
     ratio = await run_in_threadpool(standpoint.time_ratio, forecaster)
     return LearnedSite(

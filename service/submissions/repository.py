@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, exists, insert, or_, select, update
+from sqlalchemy import delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -103,9 +103,14 @@ class SubmissionRepository:
         of different teams, whose deviations from the forecast are no farther apart than that (natural log)."""
         found: dict[str, None] = {}
         for start in range(0, len(ids), MOST_PARAMETERS):
+            chunk = ids[start : start + MOST_PARAMETERS]
+            contested = await self._contested(chunk)
+            if not contested:
+                continue
             new, other = aliased(MeasurementRow), aliased(MeasurementRow)
             asked = (
-                new.id.in_(ids[start : start + MOST_PARAMETERS]),
+                new.id.in_(chunk),
+                new.agreement_key.in_(contested),
                 new.status == "quarantined",
                 new.visibility == "shared",
             )
@@ -115,12 +120,30 @@ class SubmissionRepository:
                 other.team_id != new.team_id,
                 other.visibility == "shared",
             )
+            # One that agrees is enough: all pairs of two teams' thousands of runs of a kind would be millions.
             witnessed = exists().where(*agree, other.status.in_(("quarantined", "accepted")))
             confirmed = select(new.id).where(*asked, witnessed.correlate(new))
-            vouched = select(other.id).where(*asked, *agree, other.status == "quarantined").distinct()
+            vouched = select(other.id).where(
+                other.agreement_key.in_(contested),
+                other.status == "quarantined",
+                exists().where(*asked, *agree).correlate(other),
+            )
             for query in (confirmed, vouched):
                 found |= dict.fromkeys(await self.session.scalars(query))
         return list(found)
+
+    async def _contested(self, ids: Sequence[str]) -> list[str]:
+        """Kinds of run of these measurements that more than one team has shared rows of."""
+        kinds = select(MeasurementRow.agreement_key).where(
+            MeasurementRow.id.in_(ids), MeasurementRow.status == "quarantined"
+        )
+        query = (
+            select(MeasurementRow.agreement_key)
+            .where(MeasurementRow.agreement_key.in_(kinds), MeasurementRow.visibility == "shared")
+            .group_by(MeasurementRow.agreement_key)
+            .having(func.count(MeasurementRow.team_id.distinct()) > 1)
+        )
+        return [str(key) for key in await self.session.scalars(query)]
 
     async def accept(self, ids: Sequence[str], reason: str) -> None:
         """Accepts quarantined rows."""

@@ -290,6 +290,25 @@ def test_a_narrow_fit_says_how_likely_it_is_and_what_would_help(client: httpx.Cl
     assert any(fits[micro] and not certain[micro] for micro in fits), "one of these sizes must be a narrow fit"
 
 
+def test_a_micro_batch_that_is_stated_is_held_where_fewer_chips_are_tried(client: httpx.Client) -> None:
+    run = {
+        "model": {"name": "resnet-50"},
+        "data": {"name": "imagenet-1k", "epochs": 1},
+        "training": {"precision": "fp16", "global_batch": 512, "micro_batch": 8},
+    }
+    answers = [estimate(client, run, hardware={"accelerator": "A100-SXM4-80GB", "count": n}) for n in (8, 4, 2)]
+    steps = [answer["step_seconds"]["p50"] for answer in answers]
+    assert steps == sorted(steps), "the more the quicker"
+    assert not any("strong scaling" in text for text in answers[0]["warnings"])
+
+
+def test_a_site_is_named_without_nul_characters(client: httpx.Client) -> None:
+    run = {"model": {"name": "resnet-50"}, "hardware": {"accelerator": "T4"}, "site": "a\0b", "save": True}
+    refused = client.post("/v1/estimates", json=run)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["field"] == "site"
+
+
 def test_more_chips_than_make_it_quick_are_answered_with_how_many_do(client: httpx.Client) -> None:
     request = {
         "model": {"name": "bert-base"},

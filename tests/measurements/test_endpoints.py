@@ -2,12 +2,16 @@
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
+from service.app import create_app
 from service.codec import read_rows
+from service.settings import Settings
+from tests.conftest import serving
 
 
 def get(client: httpx.Client, path: str, **parameters: Any) -> dict[str, Any]:
@@ -31,6 +35,13 @@ def test_measurements_are_paged_without_gaps_or_repeats(client: httpx.Client) ->
         parameters["cursor"] = page["next_cursor"]
     assert paged == [item["id"] for item in whole["items"]]
     assert len(set(paged)) == len(paged) > 7
+
+
+def test_sources_are_told_to_more_callers_than_the_pool_has_connections(seeded_database: str) -> None:
+    app = create_app(Settings(database_url=seeded_database, database_pool=2))
+    with serving(app) as url, httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(12) as callers:
+        answers = list(callers.map(lambda _: client.get("/v1/sources", params={"limit": 1}).status_code, range(36)))
+    assert answers == [200] * 36
 
 
 @pytest.mark.parametrize(
