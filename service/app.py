@@ -31,7 +31,7 @@ from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
 from service.measurements.counts import SourceCounts
 from service.metrics import Metrics
-from service.middleware import Allowance, BodyLimit, RequestContext
+from service.middleware import BodyAllowance, BodyLimit, RequestContext
 from service.offers import endpoints as offers
 from service.openapi import describe
 from service.plans import endpoints as plans
@@ -110,8 +110,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The one added last is outermost: a refused body still has an id and is counted.
     app.add_middleware(
         BodyLimit,
-        whole=Allowance(int(settings.body_limit_mb * 1e6), settings.body_seconds),
-        stream=Allowance(int(settings.stream_limit_mb * 1e6), settings.stream_seconds),
+        whole=BodyAllowance(int(settings.body_limit_mb * 1e6), settings.body_seconds),
+        stream=BodyAllowance(int(settings.stream_limit_mb * 1e6), settings.stream_seconds),
         stall_seconds=settings.stall_seconds,
         streamed=STREAMED,
     )

@@ -102,7 +102,7 @@ class RequestContext:
 
 
 @dataclass(frozen=True)
-class Allowance:
+class BodyAllowance:
     """What a body may be: its largest size in bytes, and how long it may take to arrive, seconds."""
 
     size_bytes: int
@@ -120,8 +120,8 @@ class BodyLimit:
     def __init__(
         self,
         app: ASGIApp,
-        whole: Allowance,
-        stream: Allowance,
+        whole: BodyAllowance,
+        stream: BodyAllowance,
         stall_seconds: float,
         streamed: Mapping[str, frozenset[str]],
     ) -> None:
@@ -185,6 +185,6 @@ class BodyLimit:
         return content_type in self.streamed.get(scope["path"], ())
 
     @staticmethod
-    def _too_large(allowed: Allowance) -> HTTPException:
+    def _too_large(allowed: BodyAllowance) -> HTTPException:
         megabytes = allowed.size_bytes / 1e6
         return HTTPException(413, f"The body is larger than {megabytes:g} MB; send many rows as application/x-ndjson.")

@@ -216,11 +216,12 @@ class Budgets:
         self.per_key = Allowance(RateLimitItemPerHour(settings.key_budget_per_hour))
         self.per_address = Allowance(RateLimitItemPerHour(settings.anonymous_budget_per_hour))
 
-    async def spend(self, caller: Caller, cost: int, what: str) -> None:
+    def spend(self, caller: Caller, cost: int, what: str) -> None:
         """Counts the cost of a call before it is incurred.
 
         Raises:
-            TooManyRequests: The caller's budget of this hour does not cover it.
+            Unprocessable: No hour's budget of the caller covers it.
+            TooManyRequests: What is left of this hour's does not.
         """
         limit = self.per_address if caller.key_id is None else self.per_key
         limit.spend(caller.account, cost, what)

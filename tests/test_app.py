@@ -163,6 +163,20 @@ def test_a_client_that_stalls_is_let_go_and_holds_up_nobody(seeded_database: str
 ASKED = {"model": {"name": "resnet-50"}, "hardware": {"accelerator": "V100-SXM2-16GB", "count": 8}}
 
 
+@pytest.mark.parametrize("path", ["/v1/estimates/batch", "/v1/evaluations"])
+def test_who_hangs_up_while_sending_is_no_failure_of_the_service(client: httpx.Client, path: str) -> None:
+    address = str(client.base_url.host), client.base_url.port
+    with socket.create_connection(address, timeout=30) as connection:
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ncontent-length: 1000\r\n\r\n"
+        connection.sendall(head.encode() + b"{")
+    counted = f'traincast_requests_total{{method="POST",route="{path}",status="'
+    deadline = time.monotonic() + 30
+    while f'{counted}400"}}' not in (metrics := client.get("/metrics").text) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert f'{counted}400"}}' in metrics
+    assert f'{counted}500"}}' not in metrics
+
+
 def until_closed(client: httpx.Client, *sent: bytes) -> bytes:
     """What the service answers before it closes a connection over which these are sent."""
     address = str(client.base_url.host), client.base_url.port

@@ -58,7 +58,7 @@ def main() -> None:
 
 
 async def _rows() -> tuple[list[FittedRow], int]:
-    """The measurements to fit, and how many teams have submitted."""
+    """The measurements to fit, and how many of them teams have submitted."""
     database = Database(get_settings().database)
     try:
         async with database.sessions() as session:

@@ -72,12 +72,8 @@ SHARDS_OPTIMIZER = ("zero1", *SHARDS_GRADIENTS)
 # instead of 31, and a step of which the backbone was recorded 1 / 1.7 (Nguyen et al. 2021, "Accelerating PyTorch with
 # CUDA Graphs", pytorch.org/blog, Mask R-CNN of MLPerf v1.0).
 GRAPHED_SHARE = {"full": 0.2, "partial": 0.6}
-LINKS = (
-    "tensor",
-    "expert",
-    "context",
-    "pipeline",
-)  # degrees of parallelism that ranks of one copy of the model talk by
+# Degrees of parallelism that ranks of one copy of the model talk by.
+LINKS = ("tensor", "expert", "context", "pipeline")
 NODE_LIMITED_EXPERTS = 8.0  # most copies of a token that all-to-all sends; more experts per token share destinations
 
 
@@ -264,10 +260,8 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     expert_bytes = np.where(routed, layers * 4.0 * activation / tensor * active * (expert - 1) / expert, 0.0)
     context_bytes = np.where(context > 1, layers * 3.0 * 2.0 * keys * (context - 1) / tensor, 0.0)
     pipeline_bytes = np.where(layout.pipeline > 1, 2.0 * activation / tensor * virtual, 0.0)
-    tensor_messages, expert_messages = (
-        np.where(tensor > 1, reductions * 2.0 * hops, 0.0),
-        np.where(routed, layers * 4.0, 0.0),
-    )
+    tensor_messages = np.where(tensor > 1, reductions * 2.0 * hops, 0.0)
+    expert_messages = np.where(routed, layers * 4.0, 0.0)
     # A group of ranks that leaves its node has the bandwidth between nodes, else no limit.
     ranks = np.array([tensor, expert * tensor, context * tensor, table["count"]])
     link_inter = np.where(ranks > node, inter, np.inf)

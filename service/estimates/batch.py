@@ -123,12 +123,12 @@ async def spool(request: Request) -> tuple[IO[bytes], int]:
     wait for us while we wait for it.
     """
     body = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 -- closed by whoever reads it
-    lines = 0
+    lines, end = 0, b"\n"
     async for chunk in request.stream():
-        lines += chunk.count(b"\n")
+        lines, end = lines + chunk.count(b"\n"), chunk[-1:] or end
         await run_in_threadpool(body.write, chunk)
     body.seek(0)
-    return body, lines
+    return body, lines + (end != b"\n")
 
 
 async def answer_lines(body: IO[bytes], batch: Batch) -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Query, Request, Response, status
 from fastapi import Path as InPath
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from service.database import Database
 from service.dependencies import (
@@ -89,17 +90,17 @@ async def get_desk(request: Request) -> Desk:
 
 async def get_fields(
     fields: Annotated[
-        str | None,
+        list[Annotated[str, Field(max_length=2_000)]] | None,
         Query(
             description="Members to answer with, comma-separated; those of `throughput`, `memory`, `goodput` and "
-            "`evidence` one by one too. What is not asked for is not computed.",
-            max_length=2_000,
-            examples=["duration_hours,cost_usd,throughput.samples_per_second,memory.fits"],
+            "`evidence` one by one too. What only others need is not computed.",
+            max_length=100,
+            examples=[["duration_hours,cost_usd,throughput.samples_per_second,memory.fits"]],
         ),
     ] = None,
 ) -> Collection[Path]:
     """Which members of an estimate are wanted; all by default."""
-    return WHOLE if fields is None else chosen_fields(fields)
+    return WHOLE if fields is None else chosen_fields(",".join(fields))
 
 
 FieldsDependency = Annotated[Collection[Path], Depends(get_fields)]
@@ -139,7 +140,7 @@ async def create_estimate(
         raise cannot_run(answer)
     desk.metrics.predicted([answer.grade])
     if asked.save:
-        await desk.budgets.spend(caller, COST_OF_SAVING, "saved estimates")
+        desk.budgets.spend(caller, COST_OF_SAVING, "saved estimates")
         # A session of its own: as a dependency, it would cost those that save nothing too.
         async with desk.database.sessions() as session:
             row = await EstimateRepository(session).add(
@@ -205,12 +206,12 @@ async def create_estimates(
     batch = Batch(catalog, standpoints, metrics.predicted, request_id, fields)
     if content == NDJSON:
         body, lines = await spool(request)
-        await budgets.spend(caller, lines * COST_OF_LINE, "lines in batches")
+        budgets.spend(caller, lines * COST_OF_LINE, "lines in batches")
         return StreamingResponse(answer_lines(body, batch), media_type=NDJSON)
     if content != "application/json":
         raise UnsupportedMediaType(f"{content!r} is not read here: send application/json or {NDJSON}.")
     raw = await _list_of_requests(request)
-    await budgets.spend(caller, len(raw) * COST_OF_LINE, "lines in batches")
+    budgets.spend(caller, len(raw) * COST_OF_LINE, "lines in batches")
     answers = await answer_all(raw, batch)
     return Response(b"[" + b",".join(answers) + b"]", media_type="application/json")
 

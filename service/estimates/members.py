@@ -178,9 +178,8 @@ def _remedies(runs: Runs) -> list[Documents]:
 
 
 def _nearest(neighbours: list[list[Neighbour]]) -> list[Documents]:
-    """Neighbours as documents; rows that ask about the same place share them."""
-    places = {id(near): near for near in neighbours}
-    each = [one for near in places.values() for one in near]
+    """Neighbours of each row as documents."""
+    each = [one for near in neighbours for one in near]
     columns: dict[str, Column] = {
         "id": [one.id for one in each],
         "distance": np.array([one.distance for one in each]),
@@ -188,5 +187,4 @@ def _nearest(neighbours: list[list[Neighbour]]) -> list[Documents]:
         "predicted": known(np.array([one.predicted_samples_per_second for one in each])),
     }
     shown = documents(columns, len(each))
-    written = {place: [next(shown) for _ in near] for place, near in places.items()}
-    return [written[id(near)] for near in neighbours]
+    return [[next(shown) for _ in near] for near in neighbours]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from service.estimates.schemas import Estimate, EstimateRequest
 from service.estimates.targets import aim, sized
 from service.problems import FieldError
 from service.sites.standpoint import Standpoint
+
+T = TypeVar("T")
 
 
 class Estimated(NamedTuple):
@@ -52,12 +54,13 @@ class Computed:
 
     def answers(self, fields: Collection[Path] = WHOLE) -> list[Answer]:
         """An answer for each request, in order."""
-        found = map(Estimated, self.documents(fields), self.grades())
-        return [self.refused.get(index) or next(found) for index in range(len(self.computed) + len(self.refused))]
+        return self._in_order(map(Estimated, self.documents(fields), self.grades()))
 
     def estimates(self) -> list[Estimate | list[FieldError]]:
         """An answer for each request, in order, for who goes on computing with it."""
-        found = map(Estimate.model_validate, self.documents())
+        return self._in_order(map(Estimate.model_validate, self.documents()))
+
+    def _in_order(self, found: Iterator[T]) -> list[T | list[FieldError]]:
         return [self.refused.get(index) or next(found) for index in range(len(self.computed) + len(self.refused))]
 
 

@@ -20,7 +20,8 @@ from service.sites.standpoint import Standpoint
 MOST_AT_ONCE = 64
 """Requests of one table: enough to share what a table costs, few enough that none waits long for the others."""
 TURNS = 4
-"""Of the event loop, that a request which has arrived takes to be read."""
+"""Of the event loop, that a request which has arrived is given to be read. Chosen by trial: with none, sixteen callers
+at once were answered a fifth more slowly, and with twelve no faster."""
 
 
 @dataclass(frozen=True, eq=False)

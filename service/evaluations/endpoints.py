@@ -98,7 +98,7 @@ async def create_evaluation(
     else:
         raise UnsupportedMediaType(f"{content!r} is not read here: send {', '.join((*CONTENTS, FORM))}.")
     cost = len(file.rows) * COST_OF_LINE + (len(learned.rows) * COST_OF_LEARNING if learned else 0)
-    await budgets.spend(caller, cost, "rows in evaluations")
+    budgets.spend(caller, cost, "rows in evaluations")
     return await run_in_threadpool(_evaluated, file, learned, by, catalog, forecaster)
 
 

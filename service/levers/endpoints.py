@@ -36,7 +36,7 @@ async def create_levers(
     `POST /v1/estimates` with its `change`. What no forecast of speed can tell (how much fine-tuning suffices, how much
     of the data could go) is the caller's `assume`, or an assumption that the lever states.
     """
-    await budgets.spend(caller, COST_OF_LEVERS, "levers")
+    budgets.spend(caller, COST_OF_LEVERS, "levers")
     standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
     found = await run_in_threadpool(find_levers, asked, catalog, standpoint)
     if not isinstance(found, Levers):

@@ -55,7 +55,7 @@ async def create_offers(
     `usd_per_accelerator_hour` is one more. Grid and facility are those of each region, unless `location` states its own
     figures. `save` is not heeded.
     """
-    await budgets.spend(caller, COST_OF_OFFERS, "offers")
+    budgets.spend(caller, COST_OF_OFFERS, "offers")
     standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
     answer = await run_in_threadpool(offers, asked, catalog, standpoint)
     if not isinstance(answer, Offers):

@@ -35,7 +35,7 @@ async def create_plans(
     of each are forecast as `POST /v1/estimates` does and ranked. `rejected` counts what fell out and why;
     `nearest_feasible` says what would work where nothing does.
     """
-    await budgets.spend(caller, asked.forecasts() * COST_OF_PLACE, "plans")
+    budgets.spend(caller, asked.forecasts() * COST_OF_PLACE, "plans")
     standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
     answer = await run_in_threadpool(make_plans, asked, catalog, standpoint)
     if not isinstance(answer, PlanAnswer):

@@ -1,13 +1,12 @@
 """Queries that store and change measurements; those that read them are in ``measurements``."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from service.database import insert_or_pass
 from service.estimates.tables import EstimateRow
@@ -26,6 +25,17 @@ class Held:
 
     id: str
     visibility: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A quarantined or accepted row as independent teams see each other's."""
+
+    id: str
+    team_id: str
+    status: str
+    agreement_key: str
+    deviation_log: float
 
 
 class SubmissionRepository:
@@ -58,10 +68,10 @@ class SubmissionRepository:
     async def held(self, team_id: str, keys: Sequence[str]) -> dict[str, Held]:
         """A team's rows by duplicate key."""
         found: dict[str, Held] = {}
-        for start in range(0, len(keys), MOST_PARAMETERS):
+        for some in _parts(keys):
             query = select(MeasurementRow.duplicate_key, MeasurementRow.id, MeasurementRow.visibility).where(
                 MeasurementRow.team_id == team_id,
-                MeasurementRow.duplicate_key.in_(keys[start : start + MOST_PARAMETERS]),
+                MeasurementRow.duplicate_key.in_(some),
             )
             found |= {str(key): Held(*held) for key, *held in await self.session.execute(query)}
         return found
@@ -69,8 +79,7 @@ class SubmissionRepository:
     async def put(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Stores rows as they were exported, in place of those of the same ids."""
         ids = [row["id"] for row in rows]
-        for start in range(0, len(ids), MOST_PARAMETERS):
-            chunk = ids[start : start + MOST_PARAMETERS]
+        for chunk in _parts(ids):
             await self.session.execute(
                 delete(MeasurementRow).where(MeasurementRow.id.in_(chunk)).execution_options(synchronize_session=False)
             )
@@ -98,61 +107,56 @@ class SubmissionRepository:
         await self.session.delete(row)
         await self.session.flush()
 
-    async def agreeing(self, ids: Sequence[str], within: float) -> list[str]:
-        """Quarantined ones among these measurements and those that they vouch for: shared rows of the same kind of run,
-        of different teams, whose deviations from the forecast are no farther apart than that (natural log)."""
-        found: dict[str, None] = {}
-        for start in range(0, len(ids), MOST_PARAMETERS):
-            chunk = ids[start : start + MOST_PARAMETERS]
-            contested = await self._contested(chunk)
-            if not contested:
-                continue
-            new, other = aliased(MeasurementRow), aliased(MeasurementRow)
-            asked = (
-                new.id.in_(chunk),
-                new.agreement_key.in_(contested),
-                new.status == "quarantined",
-                new.visibility == "shared",
-            )
-            agree = (
-                other.agreement_key == new.agreement_key,
-                other.deviation_log.between(new.deviation_log - within, new.deviation_log + within),
-                other.team_id != new.team_id,
-                other.visibility == "shared",
-            )
-            # One that agrees is enough: all pairs of two teams' thousands of runs of a kind would be millions.
-            witnessed = exists().where(*agree, other.status.in_(("quarantined", "accepted")))
-            confirmed = select(new.id).where(*asked, witnessed.correlate(new))
-            vouched = select(other.id).where(
-                other.agreement_key.in_(contested),
-                other.status == "quarantined",
-                exists().where(*asked, *agree).correlate(other),
-            )
-            for query in (confirmed, vouched):
-                found |= dict.fromkeys(await self.session.scalars(query))
-        return list(found)
+    async def claims(self, ids: Sequence[str], within: float) -> list[Claim]:
+        """These quarantined measurements and what may confirm them or be confirmed by them, by kind, then by deviation.
 
-    async def _contested(self, ids: Sequence[str]) -> list[str]:
-        """Kinds of run of these measurements that more than one team has shared rows of."""
-        kinds = select(MeasurementRow.agreement_key).where(
-            MeasurementRow.id.in_(ids), MeasurementRow.status == "quarantined"
+        Args:
+            ids: new measurements.
+            within: how far beyond the deviations of theirs from the forecast others are looked for, natural log.
+
+        Returns:
+            Shared rows, quarantined or accepted, of the kinds of run that more than one team has.
+        """
+        row = MeasurementRow
+        shared = (
+            row.visibility == "shared",
+            row.status.in_(("quarantined", "accepted")),
+            row.team_id.is_not(None),
+            row.deviation_log.is_not(None),
         )
-        query = (
-            select(MeasurementRow.agreement_key)
-            .where(MeasurementRow.agreement_key.in_(kinds), MeasurementRow.visibility == "shared")
-            .group_by(MeasurementRow.agreement_key)
-            .having(func.count(MeasurementRow.team_id.distinct()) > 1)
-        )
-        return [str(key) for key in await self.session.scalars(query)]
+        spans: dict[str, list[float]] = {}
+        for some in _parts(ids):
+            least, most = func.min(row.deviation_log).label("least"), func.max(row.deviation_log).label("most")
+            query = select(row.agreement_key, least, most)
+            asked = (row.id.in_(some), row.status == "quarantined", row.agreement_key.is_not(None))
+            for one in await self.session.execute(query.where(*asked, *shared).group_by(row.agreement_key)):
+                of_kind = spans.setdefault(one._mapping["agreement_key"], [])
+                of_kind += (one._mapping["least"], one._mapping["most"])
+        claims: list[Claim] = []
+        for kind in sorted(await self._of_several_teams(list(spans), shared)):
+            near = row.deviation_log.between(min(spans[kind]) - within, max(spans[kind]) + within)
+            columns = select(row.id, row.team_id, row.status, row.agreement_key, row.deviation_log)
+            found = await self.session.execute(
+                columns.where(row.agreement_key == kind, near, *shared).order_by(row.deviation_log)
+            )
+            claims += [Claim(**one._mapping) for one in found]
+        return claims
+
+    async def _of_several_teams(self, kinds: Sequence[str], conditions: Iterable[ColumnElement[bool]]) -> list[str]:
+        """Those of the kinds of run that rows of more than one team pass the conditions for."""
+        kind, team = MeasurementRow.agreement_key, MeasurementRow.team_id
+        found: list[str] = []
+        for some in _parts(kinds):
+            query = select(kind).where(kind.in_(some), *conditions).group_by(kind)
+            found += [str(one) for one in await self.session.scalars(query.having(func.min(team) < func.max(team)))]
+        return found
 
     async def accept(self, ids: Sequence[str], reason: str) -> None:
         """Accepts quarantined rows."""
-        for start in range(0, len(ids), MOST_PARAMETERS):
+        for some in _parts(ids):
             await self.session.execute(
                 update(MeasurementRow)
-                .where(
-                    MeasurementRow.id.in_(ids[start : start + MOST_PARAMETERS]), MeasurementRow.status == "quarantined"
-                )
+                .where(MeasurementRow.id.in_(some), MeasurementRow.status == "quarantined")
                 .values(status="accepted", status_reason=reason)
                 .execution_options(synchronize_session=False)
             )
@@ -161,9 +165,9 @@ class SubmissionRepository:
         """Saved estimates of those ids: those that the team saved, and those saved without a key."""
         wanted = sorted(set(estimate_ids))
         found: list[EstimateRow] = []
-        for start in range(0, len(wanted), MOST_PARAMETERS):
+        for some in _parts(wanted):
             query = select(EstimateRow).where(
-                EstimateRow.id.in_(wanted[start : start + MOST_PARAMETERS]),
+                EstimateRow.id.in_(some),
                 or_(EstimateRow.team.is_(None), EstimateRow.team == team_id),
             )
             found += await self.session.scalars(query)
@@ -189,3 +193,9 @@ class FirstAnswerRepository:
     async def forget(self, before: timedelta) -> None:
         """Forgets answers that are older than that."""
         await self.session.execute(delete(FirstAnswerRow).where(FirstAnswerRow.created_at < datetime.now(UTC) - before))
+
+
+def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The values, so many at once as a statement has parameters for."""
+    for start in range(0, len(values), MOST_PARAMETERS):
+        yield values[start : start + MOST_PARAMETERS]

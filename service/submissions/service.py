@@ -22,7 +22,7 @@ from service.measurements.repository import columns_of
 from service.measurements.tables import MeasurementRow
 from service.problems import Conflict, FieldError, NotFound
 from service.submissions.forecasts import SavedForecast
-from service.submissions.repository import Held, SubmissionRepository
+from service.submissions.repository import Claim, Held, SubmissionRepository
 from service.submissions.schemas import ImportedRow
 from service.submissions.vetting import Fields, Refusal, Verdict, vet
 from service.teams.repository import Actor, AuditRepository
@@ -135,10 +135,37 @@ async def lift(session: AsyncSession, ids: Sequence[str]) -> None:
     Private rows vouch for nothing: that a status changed would tell others of them.
     """
     repository = SubmissionRepository(session)
-    confirmed = await repository.agreeing(ids, AGREEMENT_LOG)
+    confirmed = agreeing(await repository.claims(ids, AGREEMENT_LOG))
     if confirmed:
         await repository.accept(confirmed, AGREED)
         await AuditRepository(session).add(Actor(), "measurement.accept", confirmed, {"reason": AGREED})
+
+
+def agreeing(claims: Sequence[Claim]) -> list[str]:
+    """The quarantined ones among claims that a claim of another team, of the same kind of run, agrees with.
+
+    Of what has a smaller deviation, and of what has a greater one, the nearest of another team tells: one look through
+    the claims either way. `claims`: by kind, then by deviation.
+    """
+    found: dict[str, None] = {}
+    for ordered in (claims, claims[::-1]):
+        latest: Claim | None = None  # of the claims before, and the latest one of a team other than its
+        other: Claim | None = None
+        for claim in ordered:
+            if latest is None or latest.agreement_key != claim.agreement_key:
+                latest, other = claim, None
+                continue
+            if latest.team_id != claim.team_id:
+                latest, other = claim, latest
+            else:
+                latest = claim
+            if (
+                claim.status == "quarantined"
+                and other is not None
+                and abs(claim.deviation_log - other.deviation_log) <= AGREEMENT_LOG
+            ):
+                found[claim.id] = None
+    return list(found)
 
 
 async def decide(session: AsyncSession, row: MeasurementRow, status: str, reason: str | None, actor: Actor) -> None:

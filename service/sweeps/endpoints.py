@@ -61,7 +61,7 @@ async def create_sweep(
     of its estimate. `remedies` are not looked for, and `save` is not heeded: ask for the estimate of that one point.
     """
     curves = expand(asked)
-    await budgets.spend(caller, sum(map(len, curves)) * COST_OF_LINE, "points of sweeps")
+    budgets.spend(caller, sum(map(len, curves)) * COST_OF_LINE, "points of sweeps")
     standpoint = await sites.standpoint(forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name)
     request_id = getattr(request.state, "request_id", None)
     return await run_in_threadpool(sweep, curves, catalog, standpoint, request_id=request_id)

@@ -111,6 +111,11 @@ def test_an_unknown_member_is_refused_with_those_there_are(asked: str) -> None:
     assert all(field in error.hint for field in FIELDS)
 
 
+def test_fields_may_be_repeated(client: httpx.Client) -> None:
+    answer = client.post("/v1/estimates", params={"fields": ["mfu", "memory.fits,warnings"]}, json=GOOD[1])
+    assert set(answer.json()) == {"mfu", "memory", "warnings"}
+
+
 def test_fields_over_http(client: httpx.Client) -> None:
     asked = {"fields": "duration_hours,throughput.samples_per_second,memory.fits"}
     whole = client.post("/v1/estimates", json=GOOD[1]).json()

@@ -150,6 +150,9 @@ def test_what_costs_much_has_a_budget(seeded_database: str) -> None:
         assert http.post("/v1/estimates/batch", json=[run] * 4).status_code == 200
         refused = http.post("/v1/estimates/batch", json=[run] * 4)
         assert problem(refused, 429)["detail"]
+        lines = b"\n".join([json.dumps(run).encode()] * 46)
+        unfinished = http.post("/v1/estimates/batch", content=lines, headers={"content-type": "application/x-ndjson"})
+        assert "46" in problem(unfinished, 422)["detail"], "a last line without its end counts too"
         too_dear = http.post("/v1/levers", json=run)
         assert "smaller parts" in problem(too_dear, 422)["detail"], "to wait would not help"
         assert http.post("/v1/offers", json=run | {"data": {"name": "imagenet-1k", "epochs": 1}}).status_code == 429
