@@ -2,20 +2,37 @@
 
 import math
 import time
+from dataclasses import dataclass
 
-from limits import RateLimitItem
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
+from cachetools import TTLCache
 
 from service.problems import TooManyRequests, Unprocessable
 
+MOST_ACCOUNTS = 100_000
+"""Accounts whose windows are held, some 30 MB: the one that has not asked for longest makes room, for addresses are
+more than memory."""
+
+
+@dataclass(slots=True)
+class _Window:
+    ends: float  # by the monotonic clock, seconds
+    left: int
+
 
 class Allowance:
-    """So much for each account in each window of time."""
+    """So much for each account in each window of time, which begins with the account's first call; for one thread.
 
-    def __init__(self, limit: RateLimitItem) -> None:
-        self.limit = limit
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+    Args:
+        amount: what calls of one window may cost together.
+        each: what the window is called.
+        seconds: how long it is.
+    """
+
+    def __init__(self, amount: int, each: str, seconds: float) -> None:
+        self.amount = amount
+        self.each = each
+        self.seconds = seconds
+        self._windows: TTLCache[str, _Window] = TTLCache(MOST_ACCOUNTS, seconds)
 
     def spend(self, account: str, cost: int, what: str) -> None:
         """Counts a call before it is answered.
@@ -27,22 +44,22 @@ class Allowance:
 
         Raises:
             Unprocessable: no window covers it, so that waiting does not help.
-            TooManyRequests: what is left of the account's window does not cover it.
+            TooManyRequests: what is left of the account's window does not cover it. A refused call costs nothing, so
+                that a large one does not use up what a small one could have had.
         """
-        each = self.limit.GRANULARITY.name
-        if cost > self.limit.amount:
+        if cost > self.amount:
             raise Unprocessable(
-                f"Too many {what} for one call: it costs {cost}, and {self.limit.amount} are allowed each {each}; ask "
+                f"Too many {what} for one call: it costs {cost}, and {self.amount} are allowed each {self.each}; ask "
                 "in smaller parts, or with a key that is allowed more."
             )
-        # A refused call costs nothing, so that a large one does not use up what a small one could have had: one of 1
-        # is refused only where no other fits either.
-        fits = cost == 1 or self._limiter.test(self.limit, account, cost=cost)
-        if fits and self._limiter.hit(self.limit, account, cost=cost):
+        window = self._windows.get(account)
+        if window is None:
+            window = self._windows[account] = _Window(time.monotonic() + self.seconds, self.amount)
+        if cost <= window.left:
+            window.left -= cost
             return
-        reset = self._limiter.get_window_stats(self.limit, account).reset_time
-        wait = max(1, math.ceil(reset - time.time()))
+        wait = max(1, math.ceil(window.ends - time.monotonic()))
         raise TooManyRequests(
-            f"Too many {what}: {self.limit.amount} are allowed each {each}; try again in {wait} s.",
+            f"Too many {what}: {self.amount} are allowed each {self.each}; try again in {wait} s.",
             headers={"retry-after": str(wait)},
         )

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 from cachetools import TTLCache
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
-from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -91,8 +90,8 @@ class Gate:
         self.open = ALWAYS_OPEN | pages
         self.open_reading = settings.open_reading
         self.keys = KeyRing(database)
-        self.per_key = Allowance(RateLimitItemPerMinute(settings.key_requests_per_minute))
-        self.per_address = Allowance(RateLimitItemPerMinute(settings.anonymous_requests_per_minute))
+        self.per_key = Allowance(settings.key_requests_per_minute, "minute", 60.0)
+        self.per_address = Allowance(settings.anonymous_requests_per_minute, "minute", 60.0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -213,8 +212,8 @@ class Budgets:
     """What expensive calls may cost an hour, in units of about a millisecond of one core."""
 
     def __init__(self, settings: Settings) -> None:
-        self.per_key = Allowance(RateLimitItemPerHour(settings.key_budget_per_hour))
-        self.per_address = Allowance(RateLimitItemPerHour(settings.anonymous_budget_per_hour))
+        self.per_key = Allowance(settings.key_budget_per_hour, "hour", 3600.0)
+        self.per_address = Allowance(settings.anonymous_budget_per_hour, "hour", 3600.0)
 
     def spend(self, caller: Caller, cost: int, what: str) -> None:
         """Counts the cost of a call before it is incurred.

@@ -55,9 +55,21 @@ class Forecast:
     flops_per_sample: FloatArray
     grade: TextArray
 
+    def take(self, index: slice) -> Forecast:
+        """The rows at `index`."""
+
+        def some(column: Any) -> Any:
+            if isinstance(column, dict):
+                return {name: values[index] for name, values in column.items()}
+            return column.take(index) if isinstance(column, Distribution) else column[index]
+
+        return Forecast(*(some(getattr(self, one.name)) for one in fields(Forecast)))
+
 
 def concatenate(forecasts: Sequence[Forecast]) -> Forecast:
     """One forecast of the configurations of all, in order."""
+    if len(forecasts) == 1:
+        return forecasts[0]
 
     def columns(parts: Sequence[Any]) -> Any:
         if isinstance(parts[0], dict):

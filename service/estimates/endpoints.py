@@ -1,5 +1,6 @@
 """Estimates over HTTP: one, many, and one that was saved."""
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +44,7 @@ from service.problems import (
 )
 from service.security import COST_OF_LINE, COST_OF_SAVING, Budgets, BudgetsDependency, Caller, CallerDependency
 from service.sites.service import Sites
+from service.sites.standpoint import Standpoint, Written
 
 router = APIRouter(prefix="/v1/estimates", tags=["estimates"])
 
@@ -68,6 +70,7 @@ class Desk:
     caller: Caller
     budgets: Budgets
     metrics: Metrics
+    body: bytes  # of the request
 
 
 async def get_desk(request: Request) -> Desk:
@@ -85,6 +88,7 @@ async def get_desk(request: Request) -> Desk:
         caller=request.state.caller,
         budgets=held.budgets,
         metrics=held.metrics,
+        body=await request.body(),
     )
 
 
@@ -135,25 +139,41 @@ async def create_estimate(
     standpoint = await desk.sites.standpoint(
         desk.forecaster, site=asked.site, team_id=caller.team_id, team_name=caller.team_name
     )
+    if asked.save:
+        return await _saved(asked, await _estimated(asked, desk, standpoint, fields), desk, standpoint)
+    words = (hashlib.blake2b(desk.body).digest(), fields)
+    known = standpoint.written.get(words)
+    if known is None:
+        answer = await _estimated(asked, desk, standpoint, fields)
+        known = Written(written(answer.document), answer.grade)
+        standpoint.written.keep(words, known)
+    else:
+        desk.metrics.predicted([known.grade])
+    return Response(known.json, media_type="application/json")
+
+
+async def _estimated(asked: EstimateRequest, desk: Desk, standpoint: Standpoint, fields: Collection[Path]) -> Estimated:
     answer = await desk.together.estimate(asked, standpoint, fields)
     if not isinstance(answer, Estimated):
         raise cannot_run(answer)
     desk.metrics.predicted([answer.grade])
-    if asked.save:
-        desk.budgets.spend(caller, COST_OF_SAVING, "saved estimates")
-        # A session of its own: as a dependency, it would cost those that save nothing too.
-        async with desk.database.sessions() as session:
-            row = await EstimateRepository(session).add(
-                asked.model_dump(mode="json", exclude_unset=True),
-                answer.document,
-                calibration=standpoint.forecaster.calibration_version,
-                team_id=caller.team_id,
-            )
-            await session.commit()
-        saved = answer.document | {"id": row.id, "created_at": row.created_at}
-        created = {"location": f"/v1/estimates/{row.id}"}
-        return Response(written(saved), status.HTTP_201_CREATED, headers=created, media_type="application/json")
-    return Response(written(answer.document), media_type="application/json")
+    return answer
+
+
+async def _saved(asked: EstimateRequest, answer: Estimated, desk: Desk, standpoint: Standpoint) -> Response:
+    desk.budgets.spend(desk.caller, COST_OF_SAVING, "saved estimates")
+    # A session of its own: as a dependency, it would cost those that save nothing too.
+    async with desk.database.sessions() as session:
+        row = await EstimateRepository(session).add(
+            asked.model_dump(mode="json", exclude_unset=True),
+            answer.document,
+            calibration=standpoint.forecaster.calibration_version,
+            team_id=desk.caller.team_id,
+        )
+        await session.commit()
+    saved = answer.document | {"id": row.id, "created_at": row.created_at}
+    created = {"location": f"/v1/estimates/{row.id}"}
+    return Response(written(saved), status.HTTP_201_CREATED, headers=created, media_type="application/json")
 
 
 @router.post(

@@ -15,13 +15,13 @@ from service.engine.distribution import Distribution, FloatArray, product
 from service.engine.economics import Energy, Goodput, GoodputOverrides, carbon_kg_co2e, cost_usd, energy_kwh, goodput
 from service.engine.embodied import embodied_kg_co2e
 from service.engine.evidence import NEIGHBOURS, Neighbour
-from service.engine.forecast import Forecast
+from service.engine.forecast import Forecast, concatenate
 from service.engine.table import IntArray, Table
 from service.estimates.rates import RatesOfRuns
 from service.estimates.remedies import find_remedies
 from service.estimates.scaling import quicker_counts
 from service.estimates.schemas import EstimateRequest, Remedy
-from service.sites.standpoint import Standpoint
+from service.sites.standpoint import ASKED_TOGETHER, Recalled, Standpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,18 @@ class Runs:
     @cached_property
     def forecast(self) -> Forecast:
         """Speed and memory."""
-        return self.standpoint.predict(self.table)
+        if self._recalled is None:
+            return self.standpoint.predict(self.table)
+        return concatenate([one.forecast for one in self._recalled])
+
+    @cached_property
+    def _recalled(self) -> list[Recalled] | None:
+        """What the standpoint may say from memory; None of so many that each is reckoned sooner than it is found."""
+        if len(self.resolved) > ASKED_TOGETHER:
+            return None
+        # It depends on these alone, and not on how much is trained, where, or at what price.
+        keys = [tuple(resolution.values.items()) for resolution in self.resolved]
+        return self.standpoint.recalled(self.table, keys)
 
     @cached_property
     def samples(self) -> FloatArray:
@@ -110,7 +121,9 @@ class Runs:
 
     def nearest(self) -> list[list[Neighbour]]:
         """The nearest measurements of each, nearest first."""
-        return self.standpoint.nearest(self.table, NEIGHBOURS)
+        if self._recalled is None:
+            return self.standpoint.nearest(self.table, NEIGHBOURS)
+        return [one.nearest for one in self._recalled]
 
     @cached_property
     def remedies(self) -> dict[int, list[Remedy]]:

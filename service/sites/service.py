@@ -54,6 +54,7 @@ class Sites:
         self.database = database
         self.catalog = catalog
         self._held: LRUCache[SiteKey, _Held] = LRUCache(MOST_SITES, getsizeof=_size)
+        self._anybody: Standpoint | None = None
         self._checking: dict[SiteKey, asyncio.Task[_Held]] = {}
         # One at a time: learning takes the memory of a few covariances and all of a processor.
         self._learning = asyncio.Lock()
@@ -74,7 +75,7 @@ class Sites:
         """
         key = self._key(site, team_id, team_name)
         if key is None:
-            return Standpoint(forecaster)
+            return self._of_anybody(forecaster)
         held = self._held.get(key)
         if held is not None and held.calibration != forecaster.calibration_version:
             held = None
@@ -95,6 +96,12 @@ class Sites:
             site: await self.standpoint(forecaster, site=site, team_id=team_id, team_name=team_name)
             for site in dict.fromkeys(sites)
         }
+
+    def _of_anybody(self, forecaster: Forecaster) -> Standpoint:
+        """The standpoint of who is known to nobody: one for each calibration, so that it remembers."""
+        if self._anybody is None or self._anybody.forecaster is not forecaster:
+            self._anybody = Standpoint(forecaster)
+        return self._anybody
 
     def _key(self, site: str | None, team_id: str | None, team_name: str | None) -> SiteKey | None:
         if site is not None and site in self.catalog.sources:

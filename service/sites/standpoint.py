@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from service.calibrations.shipped import measured
 from service.catalog.catalog import Catalog
 from service.engine.distribution import Z90, Distribution
-from service.engine.evidence import Evidence, Neighbour, graded
+from service.engine.evidence import NEIGHBOURS, Evidence, Neighbour, graded
 from service.engine.forecast import Forecast, Forecaster
 from service.engine.held_out import as_new_site
 from service.engine.operations import work
 from service.engine.table import Table
+from service.sites.remembered import Remembered
+
+MOST_REMEMBERED = 1024
+"""Forecasts, and whole answers, that a standpoint keeps: some 10 kB each."""
+ASKED_TOGETHER = 64
+"""Rows up to which it pays to look what is kept: larger tables cost less a row than that."""
+
+
+class Recalled(NamedTuple):
+    """What is said of one configuration."""
+
+    forecast: Forecast
+    nearest: list[Neighbour]
+
+
+class Written(NamedTuple):
+    """An estimate as JSON, and how well founded it is (`evidence.grade`)."""
+
+    json: bytes
+    grade: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +47,9 @@ class Standpoint:
     own: Evidence | None = None
     measured: Table | None = None
     """The configurations of the site's own measurements that say a speed."""
+    written: Remembered[Written] = field(default_factory=lambda: Remembered(MOST_REMEMBERED))
+    """Estimates as they were written, by what was asked in which words."""
+    _recalled: Remembered[Recalled] = field(default_factory=lambda: Remembered(MOST_REMEMBERED))
 
     def predict(self, table: Table) -> Forecast:
         """The forecast; a site's own measurements count among those that are near."""
@@ -41,6 +65,21 @@ class Standpoint:
             return shared
         mine = self.own.nearest(table, most)
         return [_merged(near, far, most) for near, far in zip(mine, shared, strict=True)]
+
+    def recalled(self, table: Table, keys: Sequence[Hashable]) -> list[Recalled]:
+        """The forecast of each row, and its nearest measurements, of which is reckoned what was not a moment ago.
+
+        Args:
+            table: configurations, at most `ASKED_TOGETHER`.
+            keys: what each row says; equal where rows are.
+        """
+
+        def found(rows: list[int]) -> list[Recalled]:
+            asked = table if len(rows) == len(table) else table.take(np.array(rows))
+            forecast, nearest = self.predict(asked), self.nearest(asked, NEIGHBOURS)
+            return [Recalled(forecast.take(slice(row, row + 1)), near) for row, near in enumerate(nearest)]
+
+        return self._recalled.of(keys, found)
 
     def time_ratio(self, shared: Forecaster) -> Distribution | None:
         """Time of another run like those that the site measured, over what a site that nobody knows is predicted.
