@@ -269,7 +269,7 @@ class Provenance(Section):
     )
     locator: Text | None = Field(None, description="Where in the source.", examples=["docs/perf.md#L40"])
     measured_on: Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = Field(
-        None, description="Year, month or day.", examples=["2024-05"]
+        None, description="Year, month or day; not one to come.", examples=["2024-05"]
     )
     evidence: Literal["vendor", "paper", "independent", "log"] | None = Field(
         None, description="Kind of evidence.", examples=["log"]

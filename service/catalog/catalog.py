@@ -133,6 +133,10 @@ class Catalog:
             found = self._found("models", name)
         return self._untuned(name) if found is None else self.models[found]
 
+    def spellings(self, model: CatalogModel) -> list[str]:
+        """The model's name and aliases as they are written, but for those that mean another model."""
+        return [name for name in (model.name, *model.aliases) if self.model(name) is model]
+
     def _untuned(self, name: str) -> CatalogModel | None:
         """The language model that ``name`` is a tuned, quantised or dated edition of; None if there is none.
 

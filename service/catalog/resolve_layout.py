@@ -14,6 +14,7 @@ from service.catalog.resolution import LAYOUT_FIELDS, Assumption, Flat, Items, P
 from service.engine import layout as layouts
 from service.engine.judge import Judge, prior_judge
 from service.engine.layout import Flaw
+from service.engine.layout_space import batch_follows
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.search import Candidate, search
 
@@ -176,7 +177,10 @@ def stated_layout(flat: Flat) -> frozenset[str]:
 
 
 def assume_batch(flat: Flat, resolved: Resolved) -> frozenset[str]:
-    """Fills in the global batch where nobody states one; the fields of the layout that are fixed then."""
+    """Fills in the global batch where nobody states one; the fields of the layout that are fixed then.
+
+    One that follows from the replicas isn't: what is filled in then is that of the most replicas there could be.
+    """
     values, stated = resolved.values, stated_layout(flat)
     if "global_batch" not in stated:
         language = str(values["family"]) in TRANSFORMER_FAMILIES
@@ -184,7 +188,7 @@ def assume_batch(flat: Flat, resolved: Resolved) -> frozenset[str]:
         resolved.assumptions.append(
             Assumption("training.global_batch", values["global_batch"], _batch_reason(stated, language))
         )
-    return stated | {"global_batch"}
+    return stated if batch_follows(stated) else stated | {"global_batch"}
 
 
 def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Sequence[Assumption]) -> Part:
@@ -206,17 +210,15 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
     )
     if not math.isclose(steps, round(steps), rel_tol=1e-9):
         reason += "; the batch doesn't divide by the replicas, so some do more than others"
-    assumptions = [*batch]
+    assumptions = [
+        replace(made, value=values["global_batch"]) if made.field == "training.global_batch" else made for made in batch
+    ]
     for name in CHOSEN_FIELDS:
         trivial = name in ("virtual_pipeline", "context_parallel") and values[name] == 1.0
         trivial = trivial or (name == "expert_parallel" and family != "moe")
         if name not in stated and not trivial and (count > 1 or name in ("micro_batch", "recompute")):
             assumptions.append(Assumption(f"training.{name}", values[name], reason))
-    layout: Values = {
-        **best.layout,
-        "global_batch": values["global_batch"],
-        "gradient_accumulation": float(math.ceil(steps - 1e-9)),
-    }
+    layout: Values = {**best.layout, "gradient_accumulation": float(math.ceil(steps - 1e-9))}
     return Part(given, layout, assumptions, fits=best.fits)
 
 
@@ -238,7 +240,9 @@ def _with_defaults(values: Values) -> Values:
         filled.setdefault(name, 1.0)
     model = float(filled["tensor_parallel"]) * float(filled["pipeline_parallel"]) * float(filled["context_parallel"])
     filled.setdefault("data_parallel", max(float(filled["count"]), 1.0) / model)
-    filled.setdefault("micro_batch", 1.0)
+    steps = float(filled["data_parallel"]) * max(number(filled, "gradient_accumulation", 1.0), 1.0)
+    accumulated = max(math.ceil(number(filled, "global_batch", 1.0) / steps - 1e-9), 1.0)
+    filled.setdefault("micro_batch", accumulated if "gradient_accumulation" in filled else 1.0)
     return filled
 
 
@@ -247,18 +251,24 @@ def _assumed_batch(values: Values, stated: Collection[str], count: float, langua
         number(values, name, 1.0) for name in ("tensor_parallel", "pipeline_parallel", "context_parallel")
     )
     data = number(values, "data_parallel", 1.0) if "data_parallel" in stated else max(count / model, 1.0)
+    accumulated = number(values, "gradient_accumulation", 1.0)
     if "micro_batch" in stated:
-        return float(values["micro_batch"]) * data * number(values, "gradient_accumulation", 1.0)
+        return float(values["micro_batch"]) * data * accumulated
     if not language:
-        return TYPICAL_BATCH.get(str(values["family"]), 32.0) * max(count, 1.0)
+        return _accumulating(TYPICAL_BATCH.get(str(values["family"]), 32.0), accumulated) * max(count, 1.0)
     length = number(values, "sequence_length", 2048.0)
     if mode in ("finetune", "lora", "qlora", "frozen", "fwd_bwd") or values["family"] == "encoder":
         per_rank = max(1.0, 2.0 ** round(math.log2(max(TOKENS_PER_MICRO_BATCH / length, 1.0))))
-        return per_rank * data
+        return _accumulating(per_rank, accumulated) * data
     parameters = number(values, "parameters", 1e9)
     tokens = next(tokens for limit, tokens in TOKENS_PER_STEP if parameters <= limit)
     per_rank = max(1.0, 2.0 ** round(math.log2(max(tokens / length / data, 1.0))))
-    return per_rank * data
+    return _accumulating(per_rank, accumulated) * data
+
+
+def _accumulating(samples: float, steps: float) -> float:
+    """About so many samples of a replica, in as many micro-batches as are stated."""
+    return steps * max(round(samples / steps), 1.0)
 
 
 def _batch_reason(stated: Collection[str], language: bool) -> str:

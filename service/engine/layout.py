@@ -73,7 +73,8 @@ def flaws(row: Row) -> list[Flaw]:
     """What keeps one fully stated layout from running; an empty list if nothing does.
 
     Checked: degrees multiply to the accelerator count; pipeline stages divide the layers; tensor ranks divide the
-    attention heads; micro-batches divide the global batch; expert ranks divide the experts.
+    attention heads; micro-batches divide the global batch, into as many as are accumulated; expert ranks divide the
+    experts.
     """
     found: list[Flaw] = []
     count = number(row, "count", 1.0)
@@ -124,7 +125,19 @@ def flaws(row: Row) -> list[Flaw]:
     batch, micro = number(row, "global_batch", math.nan), number(row, "micro_batch", math.nan)
     if batch > 0 and micro > 0 and data > 0:
         share = batch / (data * micro)
-        if share < 1.0 - 1e-9 or not math.isclose(share, round(share), rel_tol=1e-9):
+        steps, accumulated = math.ceil(share - 1e-9), number(row, "gradient_accumulation", math.nan)
+        if accumulated > 0 and not math.isclose(steps, accumulated):
+            found.append(
+                Flaw(
+                    "gradient_accumulation",
+                    f"gradient_accumulation is {accumulated:g}, but global_batch / (data_parallel x micro_batch) is "
+                    f"{batch:g} / ({data:g} x {micro:g}) = {share:.4g}",
+                    f"give gradient_accumulation = {steps:g}, or global_batch = "
+                    f"{max(round(accumulated), 1) * data * micro:g}, or leave one of gradient_accumulation, "
+                    "micro_batch and global_batch out",
+                )
+            )
+        elif share < 1.0 - 1e-9 or not math.isclose(share, round(share), rel_tol=1e-9):
             fitting = max(1.0, round(share)) * data * micro
             found.append(
                 Flaw(

@@ -1,8 +1,8 @@
 """Which parallel layouts a run could take: every combination of degrees and micro-batch, and why most can't run.
 
-A layout is a tensor, pipeline (with interleaving), context, expert and data degree and a micro-batch; how states are
-held (sharding, recomputation, offload) comes on top. Counts are of whole configurations, so that what is considered is
-what is rejected and what is kept.
+A layout is a tensor, pipeline (with interleaving), context, expert and data degree, a micro-batch and the global batch
+(that of the run, unless it follows from the replicas); how states are held (sharding, recomputation, offload) comes on
+top. Counts are of whole configurations, so that what is considered is what is rejected and what is kept.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ DEGREES = (
     "expert_parallel",
     "data_parallel",
     "micro_batch",
+    "global_batch",
 )
 # All of a run that its space depends on.
 DIVIDED_BY = (
     *DEGREES,
     "gradient_accumulation",
-    "global_batch",
     "sharding",
     "recompute",
     "family",
@@ -141,6 +141,15 @@ def policies(row: Row, stated: Collection[str], *, piped: bool, replicated: bool
     return Policies(("zero1", "zero2", "fsdp", "hsdp"), 5, recompute)
 
 
+def batch_follows(stated: Collection[str]) -> bool:
+    """Whether each number of replicas has a global batch of its own: what one does in a step is fixed, the whole isn't.
+
+    Args:
+        stated: engine names of the fields that are fixed.
+    """
+    return "global_batch" not in stated and {"micro_batch", "gradient_accumulation"} <= set(stated)
+
+
 def number(row: Row, name: str, default: float) -> float:
     """A value of a row, or the default where it is unknown."""
     value = row.get(name, math.nan)
@@ -167,6 +176,7 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
         weight[alike] = policies(row, stated, piped=piped, replicated=replicated).count(offloads)
     options = _micro_options(row, stated) if batch > 0 else np.ones(1)
     micros = len(options)
+    follows = batch > 0 and batch_follows(stated)
     considered = int(weight.sum()) * len(experts) * micros
 
     def put_aside(reason: str, bad: BoolArray, weights: IntArray, each: int = 1) -> None:
@@ -175,17 +185,22 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
 
     whole = _is_whole(data) & (np.abs(data * model - count) <= TOLERANCE * count) & (data >= 1)
     put_aside(DOES_NOT_DIVIDE, ~whole, weight, len(experts) * micros)
-    small = whole & (data > batch) if batch > 0 else np.zeros_like(whole)
+    small = whole & (data > batch) if batch > 0 and not follows else np.zeros_like(whole)
     put_aside(BATCH_TOO_SMALL, small, weight, len(experts) * micros)
     kept = np.flatnonzero(whole & ~small)
 
     slots, expert, option = _mesh(kept, experts, options)
     chosen = slots.astype(np.int64)
-    share = batch / data[chosen] if batch > 0 else np.ones(len(chosen))
+    if follows:
+        share = np.full(len(chosen), number(row, "micro_batch", 1.0) * number(row, "gradient_accumulation", 1.0))
+    else:
+        share = batch / data[chosen] if batch > 0 else np.ones(len(chosen))
     micro = _micro_batch(row, stated, share, option)
     steps = share / micro
     # Uneven, some replicas have a micro-batch or a sample more than others.
     divides = _is_whole(steps) & (steps >= 1 - 1e-9) if even else micro < share + 1.0
+    if batch > 0 and "gradient_accumulation" in stated:
+        divides &= np.isclose(np.ceil(steps - 1e-9), number(row, "gradient_accumulation", 1.0))
     put_aside(BATCH_DOES_NOT_DIVIDE, ~divides, weight[chosen])
     interleaved = virtual[chosen] > 1
     filled = ~interleaved | ("virtual_pipeline" in stated) | _divides(pipeline[chosen], steps)
@@ -202,6 +217,7 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
         "expert_parallel": expert[good],
         "data_parallel": data[chosen],
         "micro_batch": micro[good],
+        "global_batch": share[good] * data[chosen] if follows else np.full(len(chosen), batch),
     }
     return Space(columns, columns["data_parallel"] * columns["context_parallel"] > 1, considered, rejected)
 
@@ -299,7 +315,8 @@ def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: F
     if "micro_batch" in stated:
         return np.full_like(share, number(row, "micro_batch", 1.0))
     if "gradient_accumulation" in stated:
-        return np.maximum(share / max(number(row, "gradient_accumulation", 1.0), 1.0), 1e-6)
+        steps = max(number(row, "gradient_accumulation", 1.0), 1.0)
+        return np.maximum(np.ceil(share / steps - 1e-9), 1.0)
     return option if _is_language(row) else np.maximum(np.ceil(share / option - 1e-9), 1.0)
 
 

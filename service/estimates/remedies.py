@@ -71,14 +71,18 @@ def _changes(flat: Flat, catalog: Catalog) -> Iterator[Change]:
     """Changes worth trying, from the one that costs least to the one that asks for other hardware."""
     stated = [name for name in LAYOUT if name in flat]
     yield from ({name: None} for name in stated)
+    smallest: Change = {"training.micro_batch": 1}
+    if {"training.global_batch", "training.gradient_accumulation"} <= flat.keys():
+        # Of the same batch there are more then.
+        smallest = {**smallest, "training.gradient_accumulation": None}
     savings: list[Change] = [
         {"training.recompute": "full"},
-        {"training.micro_batch": 1},
+        smallest,
         {"training.sharding": "zero1"},
         {"training.sharding": "zero3"},
     ]
     yield from savings
-    together: Change = {"training.sharding": "zero3", "training.recompute": "full", "training.micro_batch": 1}
+    together: Change = {"training.sharding": "zero3", "training.recompute": "full", **smallest}
     yield together
     if stated:
         yield dict.fromkeys(stated)

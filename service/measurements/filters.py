@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from service.catalog.catalog import load_catalog
 from service.catalog.normalise import normalise
 from service.codec import format_value, parse_value
 from service.configuration import CONFIGURATION_FIELDS, FIELDS, SECTIONS, suggest_field
@@ -13,6 +14,12 @@ from service.problems import FieldError, Unprocessable
 RESERVED = frozenset({"limit", "cursor", "format", "complete"})
 OPERATORS: tuple[Operator, ...] = ("at_least", "at_most", "contains")
 SHORT = {"source": "provenance.source"}
+MEANT = {
+    "model.name": ", or any other name or alias that the catalog (`/v1/models`) has for the same model",
+    "hardware.accelerator": ", in any spelling that the catalog (`/v1/accelerators`) has for the same chip",
+    "data.name": ", in any spelling that the catalog (`/v1/datasets`) has for the same data set",
+}
+"""What else a name finds."""
 FILTERED = (*CONFIGURATION_FIELDS, *(name for name in FIELDS if name.startswith(("provenance.", "result."))))
 
 
@@ -20,7 +27,8 @@ def read_filters(parameters: Iterable[tuple[str, str]]) -> list[Filter]:
     """The filters of a query string; repeated fields mean any of their values.
 
     Spellings are folded as those of measurements are, so that `hardware.accelerator=NVIDIA A100-SXM4-80GB` finds the
-    rows of that chip.
+    rows of that chip. Models are stored under the names that their sources give them: one that the catalog knows means
+    any of its names.
 
     Raises:
         Unprocessable: A parameter is no field, or its value not one of the field's.
@@ -32,14 +40,15 @@ def read_filters(parameters: Iterable[tuple[str, str]]) -> list[Filter]:
             continue
         field, operator = _split(name)
         try:
-            values.setdefault((field, operator), []).append(_value(field, operator, text))
+            wanted = _value(field, operator, text)
+            values.setdefault((field, operator), []).extend(_names(field, operator, wanted))
         except ValueError as error:
             meant = None if field in FILTERED else suggest_field(field)
             message = str(error).removeprefix(f"{field}: ")
             errors.append(FieldError(field=name, message=message, hint=f"did you mean {meant!r}?" if meant else None))
     if errors:
         raise Unprocessable(f"{errors[0].field}: {errors[0].message}", errors)
-    return [Filter(field, tuple(wanted), operator) for (field, operator), wanted in values.items()]
+    return [Filter(field, tuple(dict.fromkeys(any_of)), operator) for (field, operator), any_of in values.items()]
 
 
 def filter_parameters() -> list[dict[str, Any]]:
@@ -48,7 +57,9 @@ def filter_parameters() -> list[dict[str, Any]]:
         ("status", f"Status: {', '.join(STATUSES)}.", "accepted"),
         ("source", "Source; short for `provenance.source`.", "megatron-sc21-paper"),
     ]
-    described += [(name, f"Measurements whose `{name}` is this value.", _example(name)) for name in FILTERED]
+    described += [
+        (name, f"Measurements whose `{name}` is this value{MEANT.get(name, '')}.", _example(name)) for name in FILTERED
+    ]
     return [
         {
             "name": name,
@@ -67,6 +78,13 @@ def _example(name: str) -> str:
     section, _, field = name.partition(".")
     (example, *_) = SECTIONS[section].model_fields[field].examples or ("",)
     return format_value(example)
+
+
+def _names(field: str, operator: Operator, value: Scalar) -> list[Scalar]:
+    """The value, and of a model all names that the catalog has for it."""
+    catalog = load_catalog()
+    known = catalog.model(str(value)) if field == "model.name" and operator == "equals" else None
+    return [value] if known is None else [value, *catalog.spellings(known)]
 
 
 def _split(name: str) -> tuple[str, Operator]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, Subquery, func, insert, or_, select, true, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.cursors import BadCursorError, decode_cursor, encode_cursor
@@ -38,7 +38,9 @@ TYPED_COLUMNS = {
 """Fields that a column of their own holds; every other field is looked up in the JSON object of all fields."""
 
 INDEXED = ("provenance.source", "model.name", "hardware.accelerator", "model.family", "status")
-"""Fields by one value of which rows are found in order of arrival, the one that usually leaves fewest first."""
+"""Fields by values of which rows are found in order of arrival, the one that usually leaves fewest first."""
+MOST_VALUES = 100
+"""Values of one field whose rows an index gives: each is looked up by itself. A model has up to some thirty names."""
 LOOKED_AT = 28_000
 """Rows that one page looks through at most for those that pass filters that no index answers, however many rows there
 are: all that ship, and what a small team adds. A page may so be short, even empty, and still say where the next one
@@ -107,33 +109,38 @@ class MeasurementRepository:
         """
         start = 0 if cursor is None else await self._position(cursor, team_id)
         by_index, others = _divided(filters)
-        ordered = (*by_index, MeasurementRow.sequence > start)
-        last = None
-        if others:
-            last = await self._last_looked_at(ordered, team_id, looked_at)
-            if last is not None:
-                ordered = (*ordered, MeasurementRow.sequence <= last.sequence)
-            # Of its own, so that no database takes it into its head to begin with the other conditions.
-            ordered = (MeasurementRow.sequence.in_(select(MeasurementRow.sequence).where(*ordered)),)
-        query = select(MeasurementRow).where(_visible_to(team_id), *ordered, *others)
+        following = [
+            select(MeasurementRow.sequence, MeasurementRow.id)
+            .where(_visible_to(team_id), condition, MeasurementRow.sequence > start)
+            .order_by(MeasurementRow.sequence)
+            for condition in by_index
+        ]
+        last = await self._last_looked_at(following, looked_at) if others else None
+        if last is not None:
+            following = [each.where(MeasurementRow.sequence <= last.sequence) for each in following]
+        elif not others:
+            following = [each.limit(limit + 1) for each in following]
+        # Of its own, so that no database takes it into its head to begin with the other conditions, and so that each
+        # value's rows are taken as its index orders them.
+        ordered = select(_any_of(following).c.sequence)
+        query = select(MeasurementRow).where(MeasurementRow.sequence.in_(ordered), *others)
         rows = (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit + 1))).all()
         items = rows[:limit]
         if len(rows) > limit:
             return Page(items, encode_cursor(items[-1].id))
         return Page(items, None if last is None else encode_cursor(last.id))
 
-    async def _last_looked_at(
-        self, conditions: Iterable[ColumnElement[bool]], team_id: str | None, looked_at: int
-    ) -> _Place | None:
-        """The last of so many rows that pass conditions which an index answers; None if there are fewer."""
-        query = (
-            select(MeasurementRow.sequence, MeasurementRow.id)
-            .where(_visible_to(team_id), *conditions)
-            .order_by(MeasurementRow.sequence)
-            .offset(looked_at - 1)
-            .limit(1)
-        )
-        found = (await self.session.execute(query)).one_or_none()
+    async def _last_looked_at(self, following: Sequence[Select[int, str]], looked_at: int) -> _Place | None:
+        """The last of about so many rows that an index gives, all that came before it among them; None if there are
+        fewer.
+
+        Args:
+            following: the rows of each value in order of arrival, which has its share of those that are looked at.
+            looked_at: rows to look at.
+        """
+        share = max(looked_at // len(following), 1)
+        ends = _any_of([each.offset(share - 1).limit(1) for each in following])
+        found = (await self.session.execute(select(ends).order_by(ends.c.sequence).limit(1))).one_or_none()
         return None if found is None else _Place(*found)
 
     async def _position(self, cursor: str, team_id: str | None) -> int:
@@ -277,11 +284,21 @@ def _matching(filters: Iterable[Filter], team_id: str | None) -> Select[Measurem
 
 
 def _divided(filters: Iterable[Filter]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """The condition whose rows an index gives in order of arrival, if there is one, and the other conditions."""
+    """Conditions of which an index gives the rows of each in order of arrival, any of which must hold, and the other
+    conditions, all of which must."""
     wanted = list(filters)
-    single = {one.field: one for one in wanted if one.operator == "equals" and len(one.values) == 1}
-    first = next((single[field] for field in INDEXED if field in single), None)
-    return [_condition(one) for one in wanted if one is first], [_condition(one) for one in wanted if one is not first]
+    few = {one.field: one for one in wanted if one.operator == "equals" and len(one.values) <= MOST_VALUES}
+    first = next((few[field] for field in INDEXED if field in few), None)
+    others = [_condition(one) for one in wanted if one is not first]
+    if first is None:
+        return [true()], others
+    return [_compare(_value(first.field, value), "equals", value) for value in first.values], others
+
+
+def _any_of(selects: Sequence[Select[int, str]]) -> Subquery:
+    """What any of some ordered selects gives."""
+    parts = [select(each.subquery()) for each in selects]
+    return (union_all(*parts) if len(parts) > 1 else parts[0]).subquery()
 
 
 def _visible_to(team_id: str | None) -> ColumnElement[bool]:

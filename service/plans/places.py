@@ -78,7 +78,7 @@ def places(request: PlanRequest, counts: Sequence[float], catalog: Catalog) -> P
     for name in dict.fromkeys(request.hardware.accelerators):
         for count in counts:
             flat, batch = _flat(request, name, count), None
-            if made.found and _is_pretraining(made.found[0]):
+            if made.found and _is_pretraining(made.found[0]) and "global_batch" in made.found[0].stated:
                 # The same training everywhere: a batch that grew with the job would flatter large ones.
                 batch = made.found[0].assumed("training.global_batch")
             try:
@@ -92,13 +92,12 @@ def places(request: PlanRequest, counts: Sequence[float], catalog: Catalog) -> P
 
 def estimate_request(request: PlanRequest, place: Place, layout: dict[str, float | str]) -> EstimateRequest:
     """The request for an estimate of a layout at a place: answered alone, it says what the plan says."""
-    steps = float(place.values["global_batch"]) / (float(layout["data_parallel"]) * float(layout["micro_batch"]))
+    steps = float(layout["global_batch"]) / (float(layout["data_parallel"]) * float(layout["micro_batch"]))
     uneven = abs(steps - round(steps)) > 1e-9
     chosen = {
         name: value
         for name, value in {
             "precision": place.values["precision"],
-            "global_batch": place.values["global_batch"],
             **layout,
         }.items()
         # A stated micro-batch has to divide the batch; left open, the same one is chosen again.

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
@@ -28,6 +29,7 @@ Fields = Mapping[str, object]
 # what errs, so that the row is kept aside instead of refused.
 DECISIVE = frozenset({"hardware.count", "training.precision", "model", "model.family"})
 DECISIVE_PER_SAMPLE = DECISIVE | {"data.sequence_length"}
+ELSEWHERE = timedelta(days=1)  # where it is tomorrow already, and for clocks that are fast
 AGREES_ON = ("family", "model", "accelerator", "mode", "precision", "framework")
 
 
@@ -71,7 +73,7 @@ def vet(
     verdicts: list[Verdict | Refusal | None] = [None] * len(rows)
     known: list[tuple[int, dict[str, object]]] = []
     for position, row in enumerate(rows):
-        errors = flaws(row, estimates)
+        errors = [*flaws(row, estimates), *_misdated(row)]
         fields = normalise(row) if not errors else {}
         errors = errors or _of_another_run(fields, catalog, estimates)
         if errors:
@@ -125,6 +127,23 @@ def flaws(row: Fields, estimates: Mapping[str, SavedForecast]) -> list[FieldErro
             )
         )
     return found
+
+
+def _misdated(row: Fields) -> list[FieldError]:
+    """Whether a row was measured on no day there is, or on one to come."""
+    stated = row.get("provenance.measured_on")
+    if stated is None:
+        return []
+    try:
+        since = date.fromisoformat(f"{stated}-01-01"[:10])
+    except ValueError:
+        message = f"{stated!r} is no day, month or year of the calendar"
+    else:
+        if since <= (datetime.now(UTC) + ELSEWHERE).date():
+            return []
+        message = f"{stated} is yet to come"
+    hint = "say when it was measured: 2024, 2024-05 or 2024-05-17"
+    return [FieldError(field="provenance.measured_on", message=message, hint=hint)]
 
 
 def _of_another_run(

@@ -65,3 +65,11 @@ def test_a_whole_run_says_how_much_it_trained_on() -> None:
         for line, values in values_of(path):
             if values.get("result.unit") in whole_runs:
                 assert {"data.samples", "data.tokens"} & set(values), f"{path.stem}, line {line}"
+
+
+def test_models_are_found_by_the_names_that_the_catalog_has_for_them() -> None:
+    catalog = load_catalog()
+    measured = {str(values.get("model.name", "")) for path in FILES for _, values in values_of(path)}
+    known = {name: model for name in measured if (model := catalog.model(name)) is not None}
+    unlisted = {name for name, model in known.items() if name not in catalog.spellings(model)}
+    assert unlisted == {"GPT-2 2B"}  # without punctuation it is another model's GPT 22B

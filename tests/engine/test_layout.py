@@ -28,6 +28,30 @@ def test_what_is_given_is_kept(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
+    "given",
+    [
+        {"gradient_accumulation": 16, "micro_batch": 1, "global_batch": 256},
+        {"gradient_accumulation": 16, "micro_batch": 1},
+        {"gradient_accumulation": 16, "global_batch": 1536},
+        {"gradient_accumulation": 5},
+    ],
+)
+def test_stated_accumulation_is_kept_and_agrees_with_the_batch(catalog: Catalog, given: dict[str, int]) -> None:
+    asked = {name: value for name, value in GPT3.items() if not name.startswith("training.")}
+    layout = resolve({**asked, **{f"training.{name}": value for name, value in given.items()}}, catalog).layout
+    assert {name: layout[name] for name in given} == given
+    replica = float(layout["micro_batch"]) * float(layout["gradient_accumulation"])
+    assert layout["micro_batch"] == round(float(layout["micro_batch"]))
+    assert layout["global_batch"] == replica * float(layout["data_parallel"])
+
+
+def test_accumulation_of_a_measured_run_is_taken_as_it_was(catalog: Catalog) -> None:
+    odd = {"training.gradient_accumulation": 3, "training.micro_batch": 1, "training.global_batch": 64}
+    layout = resolve({**LLAMA, **odd}, catalog, measured=True).layout
+    assert (layout["gradient_accumulation"], layout["global_batch"]) == (3, 64)
+
+
+@pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"training.tensor_parallel": 3}, "training.tensor_parallel"),

@@ -375,6 +375,12 @@ def test_there_is_no_estimate_that_was_not_saved(client: httpx.Client) -> None:
         pytest.param(
             {"training": {"tensor_parallel": 3}}, "training.tensor_parallel", "divisor", id="heads do not divide"
         ),
+        pytest.param(
+            {"training": {"global_batch": 512, "micro_batch": 8, "gradient_accumulation": 3}},
+            "training.gradient_accumulation",
+            "gradient_accumulation = 8, or global_batch = 192",
+            id="steps that the batch does not have",
+        ),
         pytest.param({"training": {"seq_len": 3}}, "training.seq_len", None, id="misspelt field"),
         pytest.param({"training": {"mode": "full"}}, "training.mode", "finetune", id="mode that says little"),
         pytest.param(

@@ -70,6 +70,20 @@ def test_every_field_filters(client: httpx.Client, parameters: dict[str, Any], h
     assert all(holds(item) for item in items)
 
 
+@pytest.mark.parametrize("path", ["measurements", "measurements/export"])
+def test_a_model_is_found_by_any_name_that_the_catalog_has_for_it(client: httpx.Client, path: str) -> None:
+    found = []
+    for name in ("resnet-50", "ResNet50 v1.5", "resnet 50"):
+        wanted = {"model.name": name, "hardware.count.at_least": 64, "limit": 1000, "format": "ndjson"}
+        answer = client.get(f"/v1/{path}", params=wanted)
+        assert answer.status_code == 200, answer.text
+        items = answer.json()["items"] if path == "measurements" else [json.loads(row) for row in answer.iter_lines()]
+        found.append(items)
+    assert found[0] == found[1] == found[2]
+    assert len({item["model"]["name"] for item in found[0]}) > 3
+    assert {item["model"]["family"] for item in found[0]} == {"cnn"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("model.famly", "rnn"), ("model.family", "fish"), ("status", "lost"), ("model.name.at_least", "a")],

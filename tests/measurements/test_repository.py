@@ -79,19 +79,27 @@ async def test_all_filters_must_hold(session: AsyncSession) -> None:
     assert {(row.model_family, row.precision) for row in page.items} == {("moe", "fp8")}
 
 
-async def test_pages_join_into_the_whole_without_gap_or_repeat(session: AsyncSession) -> None:
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [Filter("provenance.source", ("dgxc-benchmarking",))],
+        [Filter("model.name", ("Wide-ResNet-50", "EfficientNet-B4", "efficientnet-b4", "no such model"))],
+    ],
+    ids=["one value", "several values"],
+)
+async def test_pages_join_into_the_whole_without_gap_or_repeat(session: AsyncSession, wanted: list[Filter]) -> None:
     repository = MeasurementRepository(session)
-    wanted = [Filter("provenance.source", ("dgxc-benchmarking",))]
     everything = [row.id async for row in repository.stream(wanted)]
     paged: list[str] = []
     cursor = None
     while True:
-        page = await repository.page(wanted, limit=100, cursor=cursor)
+        page = await repository.page(wanted, limit=40, cursor=cursor)
         paged += [row.id for row in page.items]
         cursor = page.next_cursor
         if cursor is None:
             break
     assert paged == everything
+    assert len(paged) > 40
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ async def test_pages_join_into_the_whole_without_gap_or_repeat(session: AsyncSes
     [
         [Filter("training.tensor_parallel", (8,))],
         [Filter("model.family", ("decoder",)), Filter("training.tensor_parallel", (8,))],
-        [Filter("model.family", ("moe", "gnn"))],
+        [Filter("model.family", ("moe", "gnn", "segmentation")), Filter("training.precision", ("bf16",))],
     ],
     ids=["no index", "an index narrows", "several values"],
 )

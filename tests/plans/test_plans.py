@@ -71,6 +71,9 @@ def changed(request: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
             },
             id="a batch that does not divide",
         ),
+        pytest.param(
+            {"training": {"micro_batch": 1, "gradient_accumulation": 16}}, id="a batch that follows from the replicas"
+        ),
     ],
 )
 def test_a_plan_says_what_an_estimate_of_it_says(client: httpx.Client, changes: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +147,23 @@ def test_what_cannot_be_compared_is_kept_aside(ours: Team) -> None:
         ({"estimate_id": "e_unknown"}, "estimate_id"),
         ({"modell": {}}, "modell"),
         ({"model": {"huggingface_config": {"a": "\0"}}}, "model.huggingface_config"),
+        ({"provenance": {"measured_on": "2023-13-45"}}, "provenance.measured_on"),
+        ({"provenance": {"measured_on": "2023-02-29"}}, "provenance.measured_on"),
+        ({"provenance": {"measured_on": "2999-05"}}, "provenance.measured_on"),
     ],
 )
 def test_what_is_wrong_is_named(ours: Team, change: dict[str, Any], field: str) -> None:
     answer = ours.http.post(PATH, json=sample(**change))
     assert answer.status_code == 422
     assert field in {error["field"] or "body" for error in answer.json()["errors"]}
+
+
+@pytest.mark.parametrize("day", ["2023", "2024-02", "2024-02-29", "today"])
+def test_a_day_a_month_or_a_year_will_do(ours: Team, day: str) -> None:
+    day = datetime.now(UTC).date().isoformat() if day == "today" else day
+    submitted = sample()
+    submitted["provenance"]["measured_on"] = day
+    assert stored(ours.http.post(PATH, json=submitted))["provenance"]["measured_on"] == day
 
 
 def test_a_deeply_nested_body_is_refused(ours: Team) -> None:
