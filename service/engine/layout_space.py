@@ -28,6 +28,7 @@ BATCH_DOES_NOT_DIVIDE = "batch_does_not_divide"
 TOO_FEW_MICRO_BATCHES = "micro_batches_do_not_fill_interleaved_pipeline"
 EXPERTS_DO_NOT_DIVIDE = "experts_do_not_divide"
 
+# Of a language model, each or else the largest number of samples above half of it that divides the replica's share.
 MICRO_BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 # Vision and speech rarely accumulate: a replica's whole share of the batch, or an even part of it.
 SHARES_OF_BATCH = (1, 2, 4, 8, 16)
@@ -195,7 +196,7 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
         share = np.full(len(chosen), number(row, "micro_batch", 1.0) * number(row, "gradient_accumulation", 1.0))
     else:
         share = batch / data[chosen] if batch > 0 else np.ones(len(chosen))
-    micro = _micro_batch(row, stated, share, option)
+    micro = _micro_batch(row, stated, share, option, even=even)
     steps = share / micro
     # Uneven, some replicas have a micro-batch or a sample more than others.
     divides = _is_whole(steps) & (steps >= 1 - 1e-9) if even else micro < share + 1.0
@@ -310,14 +311,28 @@ def _micro_options(row: Row, stated: Collection[str]) -> FloatArray:
     return np.array(MICRO_BATCHES if _is_language(row) else SHARES_OF_BATCH, dtype=np.float64)
 
 
-def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: FloatArray) -> FloatArray:
+def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: FloatArray, *, even: bool) -> FloatArray:
     """Samples of a micro-batch by the replica's share of the batch and the option, shape (n,)."""
     if "micro_batch" in stated:
         return np.full_like(share, number(row, "micro_batch", 1.0))
     if "gradient_accumulation" in stated:
         steps = max(number(row, "gradient_accumulation", 1.0), 1.0)
         return np.maximum(np.ceil(share / steps - 1e-9), 1.0)
-    return option if _is_language(row) else np.maximum(np.ceil(share / option - 1e-9), 1.0)
+    if not _is_language(row):
+        return np.maximum(np.ceil(share / option - 1e-9), 1.0)
+    if not even or not len(share):
+        return option
+    shares, place = np.unique(share, return_inverse=True)
+    sizes, size = np.unique(option, return_inverse=True)
+    return np.array([[_dividing(one, most) for most in sizes.tolist()] for one in shares.tolist()])[place, size]
+
+
+@lru_cache(maxsize=4096)
+def _dividing(share: float, most: float) -> float:
+    """The largest divisor of a replica's share above half of `most` and up to it, or `most` if there is none."""
+    whole = round(share)
+    parts = range(int(most), int(most / 2), -1) if abs(share - whole) <= TOLERANCE * share else ()
+    return next((float(part) for part in parts if whole % part == 0), most)
 
 
 @lru_cache(maxsize=1024)

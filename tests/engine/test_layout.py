@@ -27,6 +27,20 @@ def test_what_is_given_is_kept(catalog: Catalog) -> None:
     assert (layout["tensor_parallel"], layout["pipeline_parallel"], layout["micro_batch"]) == (4, 16, 2)
 
 
+def test_a_batch_that_is_no_power_of_two_is_split_as_well_as_one_that_is(catalog: Catalog) -> None:
+    """480 samples over 8 replicas, 60 each: micro-batches of 4 would keep the host from running ahead."""
+    asked = {
+        "model.name": "gpt2",
+        "hardware.accelerator": "A100-SXM4-40GB",
+        "hardware.count": 8,
+        "data.sequence_length": 1024,
+        "training.precision": "bf16",
+    }
+    odd, even = (resolve({**asked, "training.global_batch": batch}, catalog).layout for batch in (480, 512))
+    assert float(odd["micro_batch"]) in (6, 15, 30, 60)
+    assert (odd["pipeline_parallel"], odd["data_parallel"]) == (even["pipeline_parallel"], even["data_parallel"])
+
+
 @pytest.mark.parametrize(
     "given",
     [
