@@ -5,6 +5,7 @@ that this machine does in the same run: calls of NumPy, or the least that FastAP
 """
 
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -44,6 +45,7 @@ LAID_OUT = {
     "tensor_parallel": 1, "pipeline_parallel": 1, "micro_batch": 1, "sharding": "fsdp", "recompute": "full",
 }  # fmt: skip
 REQUESTS = 1500
+STEPS = 300
 ROUNDS = 3
 CALLERS = 16
 LINES = 20_000
@@ -150,10 +152,14 @@ def answers(url: str) -> bool:
         return False
 
 
-def side_by_side(ours: str, theirs: str, bodies: list[bytes], callers: int) -> tuple[Load, Load]:
-    """What callers meet at both, in turn, so that what else this machine does meets both alike."""
+def side_by_side(ours: str, theirs: str, fresh: Callable[[], list[bytes]], callers: int) -> tuple[Load, Load]:
+    """What callers meet at both, in turn, so that what else this machine does meets both alike.
+
+    `fresh` gives the bodies of a round: what was asked in another is remembered.
+    """
     found: tuple[list[Load], list[Load]] = ([], [])
     for _ in range(ROUNDS):
+        bodies = fresh()
         for url, met in zip((ours, theirs), found, strict=True):
             met.append(load(f"{url}/v1/estimates", bodies, callers))
     first, second = (
@@ -163,24 +169,41 @@ def side_by_side(ours: str, theirs: str, bodies: list[bytes], callers: int) -> t
     return first, second
 
 
+def asked(**sections: Any) -> bytes:
+    """The body of a request like `QUESTION`, but for some of its sections."""
+    return json.dumps(QUESTION | sections).encode()
+
+
+def amounts(first: int, count: int) -> list[bytes]:
+    """Requests about the same step and different amounts of data."""
+    return [asked(data={**QUESTION["data"], "tokens": 1e12 + 1e9 * (first + index)}) for index in range(count)]
+
+
+def steps(first: int, count: int) -> list[bytes]:
+    """Requests about different steps, whose layouts are to be searched."""
+    training = QUESTION["training"]
+    return [asked(training={**training, "global_batch": 256 + first + index}) for index in range(count)]
+
+
 def http(table: RichTable, service: str, folder: Path) -> None:
     """Rows about the service beside the least that FastAPI takes."""
-    varied = [
-        json.dumps({**QUESTION, "data": {"tokens": 1e12 + 1e9 * index, "sequence_length": 8192}}).encode()
-        for index in range(REQUESTS)
-    ]
-    load(f"{service}/v1/estimates", varied[:CALLERS], CALLERS)
+    new = itertools.count(step=REQUESTS)
+    kinds: dict[str, Callable[[], list[bytes]]] = {
+        "each another step": lambda: steps(next(new), STEPS),
+        "the same step, other data": lambda: amounts(next(new), REQUESTS),
+        "the same words": lambda: [asked()] * REQUESTS,
+    }
     with bare(httpx.post(f"{service}/v1/estimates", json=QUESTION).content, folder) as least:
-        for callers in (1, CALLERS):
-            ours, theirs = side_by_side(service, least, varied, callers)
+        for (kind, fresh), callers in itertools.product(kinds.items(), (1, CALLERS)):
+            ours, theirs = side_by_side(service, least, fresh, callers)
             middle, high = (statistics.quantiles(met.seconds, n=100)[49:99:49] for met in (ours, theirs))
             table.add_row(
-                f"POST /v1/estimates, {callers} at once",
+                f"POST /v1/estimates, {kind}, {callers} at once",
                 f"{ours.per_second:.0f} per second, median {middle[0] * 1e3:.1f} ms, p99 {middle[1] * 1e3:.1f} ms: "
                 f"{ours.per_second / theirs.per_second:.0%} of a bare endpoint's {theirs.per_second:.0f}, "
                 f"p99 {middle[1] / high[1]:.1f} times its {high[1] * 1e3:.1f} ms",
             )
-    content = b"".join(varied[index % REQUESTS] + b"\n" for index in range(LINES))
+    content = b"\n".join(amounts(0, LINES))
     headers = {"content-type": "application/x-ndjson"}
 
     def stream() -> None:
