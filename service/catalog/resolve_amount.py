@@ -36,6 +36,13 @@ def add_amount(flat: Flat, catalog: Catalog, resolved: Resolved) -> None:
             f"data.name {str(name)!r} is not in the catalog"
             + (f"; did you mean {', '.join(near[:3])}?" if near else "")
         )
+    if tokens > 0 and not length > 0:
+        why = "is trained on images" if number(values, "image_size") > 0 else "has samples of no known length in tokens"
+        counted = f"{tokens:g} tokens are given, and {values['model'] or 'the model'} {why}"
+        if samples > 0:
+            resolved.warnings.append(f"{counted}: data.tokens is left out of account beside data.samples")
+        else:
+            resolved.uncounted = counted
     if tokens > 0 and length > 0:
         if samples > 0 and not math.isclose(samples * length, tokens, rel_tol=SAME_AMOUNT):
             resolved.warnings.append(
