@@ -46,6 +46,7 @@ def warnings_of(runs: Runs) -> list[list[str]]:
             "tried)."
         )
     say(~trained, lambda row: _no_amount(runs.resolved[row].uncounted))
+    say(runs.samples < (1.0 - 1e-9) * table["global_batch"], lambda row: _less_than_a_step(runs, row))
     say(trained & _interrupted(runs.course), lambda row: _hardly_known(runs.course.share, row))
     say(trained & ~np.isfinite(runs.rates.column("price").p50), lambda row: _no_price(runs.rates.of(row).price))
     say(trained & ~np.isfinite(table["tdp_w"]), lambda row: _no_power(str(table.text("accelerator")[row])))
@@ -74,6 +75,14 @@ def _no_amount(uncounted: str) -> str:
     if not uncounted:
         return NO_AMOUNT
     return f"{_sentence(uncounted)}, so duration, cost, energy and carbon are left out: {COUNTED_WAYS}."
+
+
+def _less_than_a_step(runs: Runs, row: int) -> str:
+    samples, batch = runs.samples[row], runs.table["global_batch"][row]
+    return (
+        f"There are {samples:,.6g} samples to train on, and training.global_batch is {batch:,.6g}: that is not one "
+        "whole step; give a smaller batch, more data, or data.epochs."
+    )
 
 
 def _interrupted(course: Goodput) -> BoolArray:
