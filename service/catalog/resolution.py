@@ -74,6 +74,7 @@ class Resolved:
     warnings: list[str] = field(default_factory=list)
     samples_to_train: float = math.nan
     tokens_to_train: float = math.nan
+    uncounted: str = ""  # why the amount that is given is no number of samples
     fits: bool = True
     amount_factor: float = 1.0  # how uncertain the amount is: its 90th percentile over its median
 

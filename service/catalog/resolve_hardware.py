@@ -44,7 +44,7 @@ def resolve_hardware(catalog: Catalog, stated: Items, measured: bool) -> Part:
         "per_node": per_node,
         **_wired(flat, catalog, chip, per_node, count, assumptions),
     }
-    return Part(stated, values, assumptions, flaws=flaws)
+    return Part(stated, values, assumptions, [] if measured else _counting_doubts(flat), flaws)
 
 
 def _accelerator(flat: Flat, catalog: Catalog, flaws: list[Flaw]) -> Accelerator | None:
@@ -89,6 +89,17 @@ def _counts(flat: Flat) -> list[Flaw]:
             )
         )
     return flaws
+
+
+def _counting_doubts(flat: Flat) -> list[str]:
+    """What is odd about how many there are, though it can be."""
+    count, per_node = stated_number(flat, "hardware.count"), stated_number(flat, "hardware.per_node")
+    if not count > per_node > 0 or math.isclose(count / per_node, round(count / per_node)):
+        return []
+    return [
+        f"hardware.count is {count:g}, no multiple of hardware.per_node = {per_node:g}: one machine is taken to be "
+        "used in part; give whole machines, or what each of them holds"
+    ]
 
 
 def _counted(flat: Flat, assumptions: list[Assumption]) -> tuple[float, float]:

@@ -48,6 +48,11 @@ _PROPORTIONAL = {"windowed_layers", "attention_layers"}
 FEWEST_PARAMETERS = 1e4  # judgement: smaller counts are billions or millions that lost their unit
 
 
+# What says that another size of the named model is meant, or gives its work.
+SHAPED_BY = ("layers", "hidden_size", "experts", "forward_gmacs", "huggingface_config")
+OTHER_SIZE = 2.0  # judgement: times the catalog's count, beyond what heads, towers and rounding make of a model
+
+
 @dataclass(frozen=True, slots=True)
 class ReadConfig:
     """A pasted config.json as far as it is understood; equal for files that say the same of the shape."""
@@ -356,6 +361,14 @@ def _size_doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogMod
             f"model.parameters is {parameters:g}: plain counts are expected, not billions or millions; "
             f"{parameters:g} billion is {parameters * 1e9:g}"
         )
+    other = entry is not None and _is_other(flat, parameters, entry)
+    if entry is not None and other:
+        known = number(values, "forward_gmacs") > 0
+        taken = f"the work of {entry.name} stands all the same" if known else "another of its kind is reckoned with"
+        found.append(
+            f"model.parameters is {parameters:.4g}, but {entry.name} has {entry.parameters:.4g} in the catalog: "
+            f"{taken}; leave model.parameters out for {entry.name}, or give another model.name"
+        )
     sizes = ["forward_gmacs"]
     if values["family"] in COUNTED_BY_PARAMETERS and number(values, "sequence_length") > 0:
         sizes.append("parameters")
@@ -364,6 +377,7 @@ def _size_doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogMod
     if not any(number(values, key) > 0 for key in sizes):
         name = flat.get("model.name")
         what = "has no known size" if entry is not None else "is not in the catalog and no size is given"
+        what = f"of {parameters:.4g} parameters does no known work" if other else what
         which = f"model {str(name)!r} {what}" if name else "what is given of the model does not say how much work it is"
         near = catalog.suggest("models", str(name)) if name and entry is None else []
         meant = f"did you mean {', '.join(near[:3])}? Else give" if near else "give"
@@ -372,6 +386,14 @@ def _size_doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogMod
             "model.forward_gmacs, or of sequences model.parameters, of Transformers a shape or model.huggingface_config"
         )
     return found
+
+
+def _is_other(flat: Flat, parameters: float, entry: CatalogModel) -> bool:
+    """Whether the stated count is that of another model than the one named, and nothing else says that one is meant."""
+    if not (parameters >= FEWEST_PARAMETERS and entry.parameters > 0):
+        return False
+    shaped = any(flat.get(f"model.{name}") is not None for name in SHAPED_BY)
+    return not shaped and not 1.0 / OTHER_SIZE <= parameters / entry.parameters <= OTHER_SIZE
 
 
 def fold(name: str) -> str:

@@ -23,6 +23,7 @@ NO_AMOUNT = (
     "The request says no amount of data, so duration, cost, energy and carbon are left out: "
     "give data.tokens, data.samples or a known data.name."
 )
+COUNTED_WAYS = "give data.samples, or a data.name whose samples are counted"
 NARROW_FIT = "It is likely to fit, not certain"  # how the warning of that begins
 
 
@@ -44,7 +45,8 @@ def warnings_of(runs: Runs) -> list[list[str]]:
             f"{table['count'][row]:g} is predicted to be {times - 1.0:.0%} quicker (the quickest of the smaller counts "
             "tried)."
         )
-    say(~trained, lambda _: NO_AMOUNT)
+    say(~trained, lambda row: _no_amount(runs.resolved[row].uncounted))
+    say(runs.samples < (1.0 - 1e-9) * table["global_batch"], lambda row: _less_than_a_step(runs, row))
     say(trained & _interrupted(runs.course), lambda row: _hardly_known(runs.course.share, row))
     say(trained & ~np.isfinite(runs.rates.column("price").p50), lambda row: _no_price(runs.rates.of(row).price))
     say(trained & ~np.isfinite(table["tdp_w"]), lambda row: _no_power(str(table.text("accelerator")[row])))
@@ -67,6 +69,20 @@ def _misfit(runs: Runs, row: int) -> str:
 def _narrow_fit(runs: Runs, row: int) -> str:
     savings = ", or ".join(_savings(runs.resolved[row]))
     return f"{NARROW_FIT} ({runs.forecast.fits_probability[row]:.0%}). If memory runs out: {savings}."
+
+
+def _no_amount(uncounted: str) -> str:
+    if not uncounted:
+        return NO_AMOUNT
+    return f"{_sentence(uncounted)}, so duration, cost, energy and carbon are left out: {COUNTED_WAYS}."
+
+
+def _less_than_a_step(runs: Runs, row: int) -> str:
+    samples, batch = runs.samples[row], runs.table["global_batch"][row]
+    return (
+        f"There are {samples:,.6g} samples to train on, and training.global_batch is {batch:,.6g}: that is not one "
+        "whole step; give a smaller batch, more data, or data.epochs."
+    )
 
 
 def _interrupted(course: Goodput) -> BoolArray:

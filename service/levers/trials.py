@@ -16,7 +16,7 @@ from service.estimates.targets import leaves_size_open
 from service.levers.schemas import Assume, Basis, Group
 
 Change = Mapping[str, JsonValue]
-NO_AMOUNT = "the request says no amount of data"
+NO_AMOUNT = "the request does not say how many samples are trained on"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from service.estimates.quantities import rounded
 from service.estimates.remedies import LAYOUT
 from service.estimates.schemas import Assumption, Estimate, EstimateRequest, Quantity
 from service.estimates.service import estimate_many
-from service.estimates.warnings import CERTAIN_ENOUGH, NARROW_FIT
+from service.estimates.warnings import CERTAIN_ENOUGH, COUNTED_WAYS, NARROW_FIT
 from service.plans.places import Place, estimate_request, places, plain, unknown_chips
 from service.plans.schemas import LARGEST_JOB, MOST_FORECASTS, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
 from service.problems import FieldError
@@ -36,11 +36,6 @@ UNKNOWN_PRICE = "price_unknown"
 UNKNOWN_POWER = "power_unknown"
 BELOW_LIMIT = "ranked_below_limit"
 LEAST_WITHIN = "the least number that keeps to the limits"
-NO_AMOUNT = FieldError(
-    field="data.tokens",
-    message="says no amount of data, without which nothing has a duration",
-    hint="give data.tokens, data.samples or a known data.name",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +136,7 @@ def _search(
         return _Searched([], list(made.refused[0]), 0, Counter())
     first = made.found[0]
     if not math.isfinite(first.resolved.samples_to_train):
-        return _Searched([], [NO_AMOUNT], 0, Counter())
+        return _Searched([], [_no_amount(first.resolved.uncounted)], 0, Counter())
     offloads = [str(first.values["offload"])] if "offload" in first.stated else ["none", "cpu"]
     found = search(
         [place.values for place in made.found],
@@ -174,6 +169,15 @@ def _search(
     rejected = Counter(found.rejected)
     rejected[CANNOT_RUN] = len(made.refused) + len(refused)
     return _Searched(finalists, [], found.considered + len(made.refused), rejected)
+
+
+def _no_amount(uncounted: str) -> FieldError:
+    """Why nothing has a duration: there is no amount of data, or none that counts samples."""
+    return FieldError(
+        field="data.tokens",
+        message=uncounted or "says no amount of data, without which nothing has a duration",
+        hint=COUNTED_WAYS if uncounted else "give data.tokens, data.samples or a known data.name",
+    )
 
 
 def _refusal(request: PlanRequest, estimate: Estimate) -> str | None:
