@@ -31,7 +31,7 @@ from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
 from service.measurements.counts import SourceCounts
 from service.metrics import Metrics
-from service.middleware import BodyAllowance, BodyLimit, RequestContext
+from service.middleware import BodyAllowance, BodyLimit, HeadAsGet, RequestContext
 from service.offers import endpoints as offers
 from service.openapi import describe
 from service.plans import endpoints as plans
@@ -108,6 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.forecaster = None
 
     # The one added last is outermost: a refused body still has an id and is counted.
+    app.add_middleware(HeadAsGet)
     app.add_middleware(
         BodyLimit,
         whole=BodyAllowance(int(settings.body_limit_mb * 1e6), settings.body_seconds),

@@ -201,7 +201,8 @@ def _methods(request: Request) -> list[str]:
         if path in described
         else [methods for template, methods in described.items() if compile_path(template)[0].match(path)]
     )
-    return sorted({method.upper() for methods in matching for method in methods})
+    found = {method.upper() for methods in matching for method in methods}
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 def _from_http(error: HTTPException) -> Problem:
