@@ -47,7 +47,7 @@ class Problem(Exception):  # noqa: N818 -- what RFC 9457 calls it
         self.errors = list(errors)
         self.headers = dict(headers or {})
 
-    def document(self, request_id: str | None = None) -> dict[str, Any]:
+    def document(self, request_id: str | None = None, line: int | None = None) -> dict[str, Any]:
         """The problem document, ready for JSON."""
         return ProblemDocument(
             type=f"urn:traincast:problem:{self.slug}",
@@ -55,6 +55,7 @@ class Problem(Exception):  # noqa: N818 -- what RFC 9457 calls it
             status=self.status,
             detail=self.detail,
             request_id=request_id,
+            line=line,
             errors=self.errors,
         ).model_dump(exclude_none=True)
 
