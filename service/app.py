@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
@@ -34,6 +34,7 @@ from service.metrics import Metrics
 from service.middleware import BodyAllowance, BodyLimit, HeadAsGet, RequestContext
 from service.offers import endpoints as offers
 from service.openapi import describe
+from service.parameters import only_declared
 from service.plans import endpoints as plans
 from service.problems import add_handlers
 from service.security import Budgets, Gate
@@ -98,6 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("traincast"),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         root_path=settings.root_path,
+        dependencies=[Depends(only_declared)],
         # Generated clients name their functions by it.
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
