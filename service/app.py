@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
@@ -31,9 +31,10 @@ from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
 from service.measurements.counts import SourceCounts
 from service.metrics import Metrics
-from service.middleware import BodyAllowance, BodyLimit, RequestContext
+from service.middleware import BodyAllowance, BodyLimit, HeadAsGet, RequestContext
 from service.offers import endpoints as offers
 from service.openapi import describe
+from service.parameters import only_declared
 from service.plans import endpoints as plans
 from service.problems import add_handlers
 from service.security import Budgets, Gate
@@ -98,6 +99,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("traincast"),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         root_path=settings.root_path,
+        dependencies=[Depends(only_declared)],
         # Generated clients name their functions by it.
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
@@ -108,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.forecaster = None
 
     # The one added last is outermost: a refused body still has an id and is counted.
+    app.add_middleware(HeadAsGet)
     app.add_middleware(
         BodyLimit,
         whole=BodyAllowance(int(settings.body_limit_mb * 1e6), settings.body_seconds),

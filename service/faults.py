@@ -36,4 +36,9 @@ class ProblemDocument(BaseModel):
     request_id: str | None = Field(
         None, description="Names this request in the server's log.", examples=["6f1c2b7e9d0a4c58b3e2f1a09c8d7e6f"]
     )
+    line: int | None = Field(
+        None,
+        description="In a batch: the line of NDJSON, or the place in the list, that it is about, counted from 1.",
+        examples=[17],
+    )
     errors: list[FieldError] = Field(default_factory=list, description="The fields at fault.")

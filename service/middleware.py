@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from anyio import CancelScope
+from anyio.lowlevel import checkpoint
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -99,6 +101,37 @@ class RequestContext:
                 "address": scope["client"][0] if scope.get("client") else None,
             },
         )
+
+
+class HeadAsGet:
+    """Answers HEAD as GET would be, without the body (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        # Another scope: by the method in its own, the server knows that no body follows.
+        asked = {**scope, "method": "GET"}
+
+        async def send_head(message: Message) -> None:
+            if message["type"] != "http.response.body":
+                await send(message)
+                return
+            await send({"type": "http.response.body", "body": b""})
+            if message.get("more_body", False):
+                # Nobody waits for the rest of an export.
+                rest.cancel()
+                await checkpoint()
+
+        try:
+            with CancelScope() as rest:
+                await self.app(asked, receive, send_head)
+        finally:
+            if "route" in asked:
+                scope["route"] = asked["route"]
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Problem(Exception):  # noqa: N818 -- what RFC 9457 calls it
         self.errors = list(errors)
         self.headers = dict(headers or {})
 
-    def document(self, request_id: str | None = None) -> dict[str, Any]:
+    def document(self, request_id: str | None = None, line: int | None = None) -> dict[str, Any]:
         """The problem document, ready for JSON."""
         return ProblemDocument(
             type=f"urn:traincast:problem:{self.slug}",
@@ -55,6 +55,7 @@ class Problem(Exception):  # noqa: N818 -- what RFC 9457 calls it
             status=self.status,
             detail=self.detail,
             request_id=request_id,
+            line=line,
             errors=self.errors,
         ).model_dump(exclude_none=True)
 
@@ -201,7 +202,8 @@ def _methods(request: Request) -> list[str]:
         if path in described
         else [methods for template, methods in described.items() if compile_path(template)[0].match(path)]
     )
-    return sorted({method.upper() for methods in matching for method in methods})
+    found = {method.upper() for methods in matching for method in methods}
+    return sorted(found | {"HEAD"} if "GET" in found else found)
 
 
 def _from_http(error: HTTPException) -> Problem:

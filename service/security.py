@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address, IPv6Network
 from typing import Annotated, Any
 
 from cachetools import TTLCache
@@ -61,7 +62,21 @@ class Caller:
     @property
     def account(self) -> str:
         """Whose limits and budgets its requests count against."""
-        return self.key_id or f"address {self.address}"
+        return self.key_id or f"address {network_of(self.address)}"
+
+
+def network_of(address: str) -> str:
+    """What a caller has to itself: its IPv4 address, or the /64 of its IPv6 address, the least that a site is given
+    (RFC 6177), from any address of which it may call."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = IPv6Address(address)
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(IPv6Network((int(parsed), 64), strict=False))
 
 
 @dataclass(frozen=True, slots=True)

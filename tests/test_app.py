@@ -73,6 +73,18 @@ def test_the_committed_description_is_what_is_served() -> None:
     assert render(create_app()) == committed, "the API changed: run `make openapi` and commit openapi/openapi.json"
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/v1/models?q=bert", "/v1/models/no", "/v1/measurements/export?model.name=bert-large"]
+)
+def test_head_is_answered_as_get_without_the_body(client: httpx.Client, path: str) -> None:
+    head, got = client.head(path), client.get(path)
+    assert head.status_code == got.status_code
+    assert head.content == b""
+    own = {"date", "x-request-id"}
+    told, expected = ({k: v for k, v in of.headers.items() if k not in own} for of in (head, got))
+    assert told == expected
+
+
 def test_metrics_count_requests_by_route(client: httpx.Client) -> None:
     def count() -> float:
         line = re.search(

@@ -132,4 +132,4 @@ def test_an_invalid_parameter_says_that_it_is_one(bicycles: httpx.Client) -> Non
 def test_a_wrong_method_is_answered_with_all_that_there_are(client: httpx.Client) -> None:
     answer = client.put("/v1/calibrations")
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"

@@ -50,44 +50,49 @@ class Batch:
     fields: Collection[Path] = WHOLE
 
 
-async def answer_all(raw: Iterable[object], batch: Batch) -> list[bytes]:
+async def answer_all(raw: Iterable[tuple[int, object]], batch: Batch) -> list[bytes]:
     """An answer for each request, in order: its estimate, or its problem document, as JSON.
 
     Args:
-        raw: requests as parsed from JSON; a `Problem` stands for one that could not even be parsed.
+        raw: requests as parsed from JSON, each with its line; a `Problem` stands for one that could not even be parsed.
         batch: what answers them.
     """
     read = await run_in_threadpool(_read_all, raw)
-    placed = await batch.standpoints({request.site for request in read if isinstance(request, EstimateRequest)})
+    placed = await batch.standpoints({request.site for _, request in read if isinstance(request, EstimateRequest)})
     return await run_in_threadpool(_answered, read, placed, batch)
 
 
-def _read_all(raw: Iterable[object]) -> list[EstimateRequest | Problem]:
-    return [request if isinstance(request, Problem) else read_request(request) for request in raw]
+def _read_all(raw: Iterable[tuple[int, object]]) -> list[tuple[int, EstimateRequest | Problem]]:
+    return [(line, request if isinstance(request, Problem) else read_request(request)) for line, request in raw]
 
 
 def _answered(
-    read: Sequence[EstimateRequest | Problem], placed: Mapping[str | None, Standpoint], batch: Batch
+    read: Sequence[tuple[int, EstimateRequest | Problem]], placed: Mapping[str | None, Standpoint], batch: Batch
 ) -> list[bytes]:
-    lines = [written(one, batch.request_id) if isinstance(one, Problem) else b"" for one in read]
+    def refusal(problem: Problem, place: int) -> bytes:
+        return written(problem.document(batch.request_id, line=read[place][0]))
+
+    answers = [b""] * len(read)
     by_site: dict[str | None, list[tuple[int, EstimateRequest]]] = {}
-    for line, request in enumerate(read):
-        if isinstance(request, EstimateRequest):
-            by_site.setdefault(request.site, []).append((line, request))
+    for place, (_, request) in enumerate(read):
+        if isinstance(request, Problem):
+            answers[place] = refusal(request, place)
+        else:
+            by_site.setdefault(request.site, []).append((place, request))
     for site, asked in by_site.items():
         computed = compute_many([request for _, request in asked], batch.catalog, placed[site])
         for index, errors in computed.refused.items():
-            lines[asked[index][0]] = written(cannot_run(errors), batch.request_id)
+            place = asked[index][0]
+            answers[place] = refusal(cannot_run(errors), place)
         for index, document in zip(computed.computed, computed.documents(batch.fields), strict=True):
-            lines[asked[index][0]] = written(document)
+            answers[asked[index][0]] = written(document)
         batch.predicted(computed.grades())
-    return lines
+    return answers
 
 
-def written(answer: Mapping[str, Any] | Problem, request_id: str | None = None) -> bytes:
+def written(answer: Mapping[str, Any]) -> bytes:
     """An estimate, or the problem with a request, as JSON."""
-    document = answer.document(request_id) if isinstance(answer, Problem) else answer
-    return orjson.dumps(document, option=orjson.OPT_UTC_Z)
+    return orjson.dumps(answer, option=orjson.OPT_UTC_Z)
 
 
 def read_request(raw: object) -> EstimateRequest | Problem:
@@ -139,18 +144,20 @@ async def answer_lines(body: IO[bytes], batch: Batch) -> AsyncIterator[bytes]:
             yield b"\n".join(answers) + b"\n"
 
 
-def _requests(body: IO[bytes]) -> Iterator[object]:
-    """Each line parsed, or the problem with it; blank lines are passed over."""
+def _requests(body: IO[bytes]) -> Iterator[tuple[int, object]]:
+    """Each line's number and what it says, or the problem with it; blank lines are passed over, but counted."""
+    number = 0
     while line := body.readline(LONGEST_LINE + 1):
+        number += 1
         if len(line) > LONGEST_LINE:
             while line and not line.endswith(b"\n"):
                 line = body.readline(LONGEST_LINE)
-            yield BadRequest(f"The line is longer than {LONGEST_LINE} bytes.")
+            yield number, BadRequest(f"The line is longer than {LONGEST_LINE} bytes.")
         elif line.strip():
             try:
-                yield orjson.loads(line)
+                yield number, orjson.loads(line)
             except orjson.JSONDecodeError as error:
-                yield BadRequest(f"The line is not valid JSON: {error}.")
+                yield number, BadRequest(f"The line is not valid JSON: {error}.")
 
 
 def _hint(kind: str, path: str) -> str | None:

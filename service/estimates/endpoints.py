@@ -217,7 +217,8 @@ async def create_estimates(
 ) -> Response:
     """A JSON list of at most 1,000 requests, or NDJSON of any length: one request a line, one answer a line.
 
-    A request that cannot be answered gets its problem document in its place; the rest go on. `save` is not heeded.
+    A request that cannot be answered gets its problem document in its place, with its `line`; the rest go on. Blank
+    lines are counted and have no answer. `save` is not heeded.
     `?fields=duration_hours,throughput.samples_per_second` answers with those members alone, which is quicker.
     """
     content = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
@@ -232,7 +233,7 @@ async def create_estimates(
         raise UnsupportedMediaType(f"{content!r} is not read here: send application/json or {NDJSON}.")
     raw = await _list_of_requests(request)
     budgets.spend(caller, len(raw) * COST_OF_LINE, "lines in batches")
-    answers = await answer_all(raw, batch)
+    answers = await answer_all(enumerate(raw, 1), batch)
     return Response(b"[" + b",".join(answers) + b"]", media_type="application/json")
 
 

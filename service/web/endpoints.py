@@ -46,5 +46,5 @@ def add_pages(app: FastAPI) -> None:
         return show
 
     for shown in PAGES:
-        app.add_api_route(shown.path, page(render(shown)), methods=["GET", "HEAD"], include_in_schema=False)
+        app.add_api_route(shown.path, page(render(shown)), include_in_schema=False)
     app.mount("/assets", Assets(directory=ASSETS, packages=[CHART_LIBRARY]), name="assets")

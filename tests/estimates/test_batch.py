@@ -62,11 +62,16 @@ def test_a_bad_request_gets_its_problem_and_the_rest_go_on(client: httpx.Client)
     assert answers[2]["errors"][0]["field"] == "typo"
     assert "H100" in answers[3]["errors"][0]["hint"]
     assert answers[1]["throughput"]
+    assert [answer.get("line") for answer in answers] == [1, None, 3, 4, None, 6]
 
 
 def test_a_line_that_is_no_json_gets_its_problem(client: httpx.Client) -> None:
-    answers = stream(client, lines(GOOD[:1]) + b"\n{nonsense\n" + b"x" * 1_100_000 + b"\n" + lines(GOOD[1:2]))
-    assert [answer.get("status") for answer in answers] == [None, 400, 400, None]
+    unknown = lines([{**GOOD[0], "hardware": {"accelerator": "H1000"}}])
+    answers = stream(
+        client, lines(GOOD[:1]) + b"\n{nonsense\n" + b"x" * 1_100_000 + b"\n \r\n" + lines(GOOD[1:2]) + unknown
+    )
+    assert [answer.get("status") for answer in answers] == [None, 400, 400, None, 422]
+    assert [answer.get("line") for answer in answers] == [None, 3, 4, None, 7], "as the lines of the body are numbered"
 
 
 def test_a_long_stream_is_answered_in_order(client: httpx.Client) -> None:

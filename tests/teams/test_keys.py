@@ -132,6 +132,19 @@ def test_requests_are_limited_by_key_and_by_address(seeded_database: str) -> Non
         assert http.get("/healthz").status_code == 200
 
 
+def test_callers_by_ipv6_are_counted_by_their_network(shared_database: str) -> None:
+    settings = Settings(database_url=shared_database, anonymous_requests_per_minute=2)
+
+    def status(http: httpx.Client, address: str) -> int:
+        return http.get("/v1/accelerators/T4", headers={"x-forwarded-for": address}).status_code
+
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60) as http:
+        assert [status(http, f"2001:db8:0:7:{end}::1") for end in ("1", "a", "ff")] == [200, 200, 429]
+        assert status(http, "2001:db8:0:8::1") == 200, "another network is another caller"
+        assert [status(http, address) for address in ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.1")] == [200, 200, 429]
+        assert status(http, "192.0.2.2") == 200
+
+
 def test_guessing_keys_is_limited_by_address(seeded_database: str) -> None:
     settings = Settings(database_url=seeded_database, anonymous_requests_per_minute=3)
     with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60) as http:
