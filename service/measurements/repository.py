@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, func, insert, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.cursors import BadCursorError, decode_cursor, encode_cursor
-from service.measurements.tables import MeasurementRow, SourceRow
+from service.measurements.tables import LISTED_BY, MeasurementRow, SourceRow
 
 Scalar = str | float | bool
 Operator = Literal["equals", "at_least", "at_most", "contains"]
@@ -37,12 +37,15 @@ TYPED_COLUMNS = {
 }
 """Fields that a column of their own holds; every other field is looked up in the JSON object of all fields."""
 
-INDEXED = ("provenance.source", "model.name", "hardware.accelerator", "model.family", "status")
-"""Fields by one value of which rows are found in order of arrival, the one that usually leaves fewest first."""
 LOOKED_AT = 28_000
 """Rows that one page looks through at most for those that pass filters that no index answers, however many rows there
 are: all that ship, and what a small team adds. A page may so be short, even empty, and still say where the next one
 starts. Judgement: some fifty milliseconds' worth."""
+
+SHARED = ""
+"""`seen_by` of what everybody sees."""
+
+Conditions = Sequence[ColumnElement[bool]]
 
 _FIELD = re.compile(r"[a-z]+(\.[a-z0-9_]+)+")
 
@@ -107,34 +110,38 @@ class MeasurementRepository:
         """
         start = 0 if cursor is None else await self._position(cursor, team_id)
         by_index, others = _divided(filters)
-        ordered = (*by_index, MeasurementRow.sequence > start)
+        parts = [(*by_index, seen, MeasurementRow.sequence > start) for seen in _seen_by(team_id)]
         last = None
         if others:
-            last = await self._last_looked_at(ordered, team_id, looked_at)
+            last = await self._last_looked_at(parts, looked_at)
             if last is not None:
-                ordered = (*ordered, MeasurementRow.sequence <= last.sequence)
+                parts = [(*part, MeasurementRow.sequence <= last.sequence) for part in parts]
             # Of its own, so that no database takes it into its head to begin with the other conditions.
-            ordered = (MeasurementRow.sequence.in_(select(MeasurementRow.sequence).where(*ordered)),)
-        query = select(MeasurementRow).where(_visible_to(team_id), *ordered, *others)
-        rows = (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit + 1))).all()
+            parts = [(MeasurementRow.sequence.in_(select(MeasurementRow.sequence).where(*part)),) for part in parts]
+        rows = await self._first([(*part, *others) for part in parts], limit + 1)
         items = rows[:limit]
         if len(rows) > limit:
             return Page(items, encode_cursor(items[-1].id))
         return Page(items, None if last is None else encode_cursor(last.id))
 
-    async def _last_looked_at(
-        self, conditions: Iterable[ColumnElement[bool]], team_id: str | None, looked_at: int
-    ) -> _Place | None:
-        """The last of so many rows that pass conditions which an index answers; None if there are fewer."""
-        query = (
-            select(MeasurementRow.sequence, MeasurementRow.id)
-            .where(_visible_to(team_id), *conditions)
-            .order_by(MeasurementRow.sequence)
-            .offset(looked_at - 1)
-            .limit(1)
-        )
-        found = (await self.session.execute(query)).one_or_none()
-        return None if found is None else _Place(*found)
+    async def _first(self, parts: Sequence[Conditions], limit: int) -> Sequence[MeasurementRow]:
+        """The first rows in order of arrival that pass all conditions of one of the parts, which have none in common.
+
+        Their places are found by themselves: an index has these, and whole rows would be sorted at length by a database
+        that expects few.
+        """
+        found = [select(_ordered(part).limit(limit).subquery().c.sequence) for part in parts]
+        query = select(MeasurementRow).where(MeasurementRow.sequence.in_(union_all(*found) if found[1:] else found[0]))
+        return (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit))).all()
+
+    async def _last_looked_at(self, parts: Sequence[Conditions], looked_at: int) -> _Place | None:
+        """Up to where no part, whose conditions an index answers, has more than so many rows; None if none has."""
+        ends = [select(_ordered(part).offset(looked_at - 1).limit(1).subquery().c.sequence) for part in parts]
+        found = (await self.session.scalars(union_all(*ends))).all()
+        if not found:
+            return None
+        query = select(MeasurementRow.id).where(MeasurementRow.sequence == min(found))
+        return _Place(min(found), (await self.session.scalars(query)).one())
 
     async def _position(self, cursor: str, team_id: str | None) -> int:
         """Where the list goes on. A cursor names the last row that was seen, not a number: the gaps between numbers
@@ -170,11 +177,9 @@ class MeasurementRepository:
         limit: int = 1000,
     ) -> Sequence[MeasurementRow]:
         """The next ``limit`` measurements after that place in the order of arrival; ``of_all_teams`` hides none."""
-        seen = () if of_all_teams else (_visible_to(team_id),)
-        query = select(MeasurementRow).where(
-            MeasurementRow.sequence > sequence, *seen, *(_condition(wanted) for wanted in filters)
-        )
-        return (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit))).all()
+        conditions = (MeasurementRow.sequence > sequence, *(_condition(wanted) for wanted in filters))
+        parts = [conditions] if of_all_teams else [(seen, *conditions) for seen in _seen_by(team_id)]
+        return await self._first(parts, limit)
 
     async def add(self, fields: Mapping[str, Any], **about: Any) -> MeasurementRow:
         """Stores one measurement under a new id.
@@ -276,17 +281,27 @@ def _matching(filters: Iterable[Filter], team_id: str | None) -> Select[Measurem
     return select(MeasurementRow).where(_visible_to(team_id), *(_condition(wanted) for wanted in filters))
 
 
-def _divided(filters: Iterable[Filter]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """The condition whose rows an index gives in order of arrival, if there is one, and the other conditions."""
+def _ordered(conditions: Conditions) -> Select[int]:
+    """The places of the rows that pass the conditions, in order of arrival."""
+    return select(MeasurementRow.sequence).where(*conditions).order_by(MeasurementRow.sequence)
+
+
+def _divided(filters: Iterable[Filter]) -> tuple[Conditions, Conditions]:
+    """The conditions whose rows an index gives in order of arrival, as far as there are any, and the other ones."""
     wanted = list(filters)
-    single = {one.field: one for one in wanted if one.operator == "equals" and len(one.values) == 1}
-    first = next((single[field] for field in INDEXED if field in single), None)
-    return [_condition(one) for one in wanted if one is first], [_condition(one) for one in wanted if one is not first]
+    single = {TYPED_COLUMNS.get(one.field): one for one in wanted if one.operator == "equals" and len(one.values) == 1}
+    columns = next((columns for columns in LISTED_BY if all(column in single for column in columns)), ())
+    by_index = [single[column] for column in columns]
+    return [_condition(one) for one in by_index], [_condition(one) for one in wanted if one not in by_index]
+
+
+def _seen_by(team_id: str | None) -> list[ColumnElement[bool]]:
+    """What a team sees, or who is of none, in parts that an index gives each in order of arrival."""
+    return [MeasurementRow.seen_by == who for who in (SHARED, team_id) if who is not None]
 
 
 def _visible_to(team_id: str | None) -> ColumnElement[bool]:
-    shared = MeasurementRow.visibility == "shared"
-    return shared if team_id is None else or_(shared, MeasurementRow.team_id == team_id)
+    return or_(*_seen_by(team_id))
 
 
 def _condition(wanted: Filter) -> ColumnElement[bool]:
