@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.cursors import BadCursorError
 from service.database import Database
-from service.measurements.counts import SourceCounts
+from service.measurements.counts import source_counts
 from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
 from service.measurements.tables import VISIBILITIES
 from service.teams.repository import TeamRepository
@@ -211,7 +211,7 @@ async def test_sources_are_listed_and_counted(session: AsyncSession) -> None:
 
 async def test_a_source_counts_what_arrived_since_all_were_counted(seeded_database: str) -> None:
     database = Database(seeded_database)
-    counts = SourceCounts(database)
+    counts = source_counts(database)
     before = await counts.rows()
     fields = {"provenance.source": "fairseq-examples", "hardware.accelerator": "V100-SXM2-32GB"}
     async with database.sessions() as session:
