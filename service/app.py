@@ -29,7 +29,7 @@ from service.evaluations import endpoints as evaluations
 from service.failures import add_failure_handlers
 from service.levers import endpoints as levers
 from service.measurements import endpoints as measurements
-from service.measurements.counts import SourceCounts
+from service.measurements.counts import source_counts
 from service.metrics import Metrics
 from service.middleware import BodyAllowance, BodyLimit, HeadAsGet, RequestContext
 from service.offers import endpoints as offers
@@ -41,6 +41,7 @@ from service.security import Budgets, Gate
 from service.seed import prepare
 from service.settings import Settings, get_settings
 from service.sites import endpoints as sites
+from service.sites.counts import SiteCounts
 from service.sites.service import Sites
 from service.sites.standpoint import Standpoint
 from service.submissions import endpoints as submissions
@@ -167,7 +168,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await prepare(database)
         app.state.catalog = await asyncio.to_thread(load_catalog)
         app.state.sites = Sites(database, app.state.catalog)
-        app.state.source_counts = SourceCounts(database)
+        app.state.source_counts = source_counts(database)
+        app.state.site_counts = SiteCounts(database)
         app.state.together = Together(app.state.catalog)
         # Without a calibration the service starts all the same: what needs no forecast answers, and readiness says
         # what lacks.

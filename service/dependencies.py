@@ -12,9 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.catalog.catalog import Catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
-from service.measurements.counts import SourceCounts
+from service.measurements.counts import Counts
 from service.metrics import Metrics
 from service.problems import NotReady
+from service.sites.counts import SiteCounts
 from service.sites.service import Sites
 
 
@@ -42,9 +43,15 @@ async def get_sites(request: Request) -> Sites:
     return sites
 
 
-async def get_source_counts(request: Request) -> SourceCounts:
+async def get_site_counts(request: Request) -> SiteCounts:
+    """How many measurements each site of a team has."""
+    counts: SiteCounts = request.app.state.site_counts
+    return counts
+
+
+async def get_source_counts(request: Request) -> Counts:
     """How many measurements each source has."""
-    counts: SourceCounts = request.app.state.source_counts
+    counts: Counts = request.app.state.source_counts
     return counts
 
 
@@ -72,7 +79,8 @@ async def get_session(request: Request) -> AsyncIterator[AsyncSession]:
 CatalogDependency = Annotated[Catalog, Depends(get_catalog)]
 ForecasterDependency = Annotated[Forecaster, Depends(get_forecaster)]
 SitesDependency = Annotated[Sites, Depends(get_sites)]
-SourceCountsDependency = Annotated[SourceCounts, Depends(get_source_counts)]
+SiteCountsDependency = Annotated[SiteCounts, Depends(get_site_counts)]
+SourceCountsDependency = Annotated[Counts, Depends(get_source_counts)]
 MetricsDependency = Annotated[Metrics, Depends(get_metrics)]
 DatabaseDependency = Annotated[Database, Depends(get_database)]
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]

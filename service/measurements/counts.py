@@ -1,10 +1,13 @@
-"""How many measurements each source has, told without counting all of them at each request."""
+"""How many measurements each of something has, told without counting all of them at each request."""
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.database import Database
 from service.measurements.repository import SourceRepository
@@ -17,42 +20,56 @@ RESTS = 50.0
 """Times as long as a count takes that passes before the next: of a million it takes a second, and so a fiftieth of one
 processor at most."""
 
+Count = Callable[[AsyncSession, int, int | None], Awaitable[dict[str, int]]]
+"""Counts, by name, the rows after a place in the order of arrival, and not after another if there is one."""
+
 
 @dataclass(frozen=True)
 class _Counted:
-    """Rows by source up to a place in the order of arrival, and until when this is new enough."""
+    """Rows by name up to a place in the order of arrival, and from when and until when this is new enough."""
 
     rows: Mapping[str, int]
     newest: int
+    at: float
     new_until: float
 
 
-class SourceCounts:
-    """The counts of one replica.
+class Counts:
+    """Counts of one replica.
 
     What arrived since all were counted is counted at each request, so that a submission shows at once; that a status
     changed shows when all are counted anew.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, count: Count, *, most_age_seconds: float = math.inf) -> None:
+        """
+        Args:
+            database: whose measurements are counted.
+            count: how.
+            most_age_seconds: age from which a request waits until all are counted anew.
+        """
         self.database = database
+        self.count = count
+        self.most_age_seconds = most_age_seconds
         self._counted: _Counted | None = None
         self._counting: asyncio.Task[_Counted] | None = None
 
     async def rows(self) -> dict[str, int]:
-        """Accepted, shared measurements by source; a source that has none is left out.
+        """Measurements by name; what has none is left out.
+
+        Takes connections of its own: who asks while holding one could wait for ever, where the pool has no other.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: if the database cannot be reached.
         """
-        counted = self._counted
-        if counted is None or time.monotonic() > counted.new_until:
+        counted, now = self._counted, time.monotonic()
+        if counted is None or now > counted.new_until:
             counting = self._count()
-            if counted is None:
+            if counted is None or now > counted.at + self.most_age_seconds:
                 # A caller that goes away must not take the count from those that wait for it too.
                 counted = await asyncio.shield(counting)
         async with self.database.sessions() as session:
-            since = await SourceRepository(session).counts(above=counted.newest)
+            since = await self.count(session, counted.newest, None)
         return {name: counted.rows.get(name, 0) + since.get(name, 0) for name in {**counted.rows, **since}}
 
     def _count(self) -> asyncio.Task[_Counted]:
@@ -69,13 +86,21 @@ class SourceCounts:
         if (error := done.exception()) is None:
             self._counted = done.result()
         else:
-            logger.warning("the measurements of sources cannot be counted: %s", error)
+            logger.warning("measurements cannot be counted: %s", error)
 
     async def _all(self) -> _Counted:
         started = time.monotonic()
         async with self.database.sessions() as session:
-            repository = SourceRepository(session)
-            newest = await repository.newest()
-            rows = await repository.counts(up_to=newest)
-        taken = time.monotonic() - started
-        return _Counted(rows, newest, time.monotonic() + max(COUNTED_AFTER_SECONDS, RESTS * taken))
+            newest = await SourceRepository(session).newest()
+            rows = await self.count(session, 0, newest)
+        counted = time.monotonic()
+        return _Counted(rows, newest, counted, counted + max(COUNTED_AFTER_SECONDS, RESTS * (counted - started)))
+
+
+def source_counts(database: Database) -> Counts:
+    """Accepted, shared measurements by source."""
+
+    async def count(session: AsyncSession, above: int, up_to: int | None) -> dict[str, int]:
+        return await SourceRepository(session).counts(above=above, up_to=up_to)
+
+    return Counts(database, count)

@@ -1,17 +1,19 @@
 """Queries on measurements and sources; the only place that writes SQL about them."""
 
+import math
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, Subquery, func, insert, or_, select, true, union_all, update
+from sqlalchemy import ColumnElement, CompoundSelect, Select, func, insert, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.cursors import BadCursorError, decode_cursor, encode_cursor
-from service.measurements.tables import MeasurementRow, SourceRow
+from service.measurements.tables import LISTED_BY, MeasurementRow, SourceRow
 
 Scalar = str | float | bool
 Operator = Literal["equals", "at_least", "at_most", "contains"]
@@ -37,14 +39,18 @@ TYPED_COLUMNS = {
 }
 """Fields that a column of their own holds; every other field is looked up in the JSON object of all fields."""
 
-INDEXED = ("provenance.source", "model.name", "hardware.accelerator", "model.family", "status")
-"""Fields by values of which rows are found in order of arrival, the one that usually leaves fewest first."""
-MOST_VALUES = 100
-"""Values of one field whose rows an index gives: each is looked up by itself. A model has up to some thirty names."""
 LOOKED_AT = 28_000
 """Rows that one page looks through at most for those that pass filters that no index answers, however many rows there
 are: all that ship, and what a small team adds. A page may so be short, even empty, and still say where the next one
 starts. Judgement: some fifty milliseconds' worth."""
+
+MOST_VALUES = 100
+"""Combinations of values whose rows an index gives: each is looked up by itself. Models have up to thirty names."""
+
+SHARED = ""
+"""`seen_by` of what everybody sees."""
+
+Conditions = Sequence[ColumnElement[bool]]
 
 _FIELD = re.compile(r"[a-z]+(\.[a-z0-9_]+)+")
 
@@ -109,39 +115,43 @@ class MeasurementRepository:
         """
         start = 0 if cursor is None else await self._position(cursor, team_id)
         by_index, others = _divided(filters)
-        following = [
-            select(MeasurementRow.sequence, MeasurementRow.id)
-            .where(_visible_to(team_id), condition, MeasurementRow.sequence > start)
-            .order_by(MeasurementRow.sequence)
-            for condition in by_index
+        parts = [
+            (*conditions, seen, MeasurementRow.sequence > start)
+            for conditions, seen in product(by_index, _seen_by(team_id))
         ]
-        last = await self._last_looked_at(following, looked_at) if others else None
-        if last is not None:
-            following = [each.where(MeasurementRow.sequence <= last.sequence) for each in following]
-        elif not others:
-            following = [each.limit(limit + 1) for each in following]
-        # Of its own, so that no database takes it into its head to begin with the other conditions, and so that each
-        # value's rows are taken as its index orders them.
-        ordered = select(_any_of(following).c.sequence)
-        query = select(MeasurementRow).where(MeasurementRow.sequence.in_(ordered), *others)
-        rows = (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit + 1))).all()
+        last = None
+        if others:
+            last = await self._last_looked_at(parts, looked_at)
+            if last is not None:
+                parts = [(*part, MeasurementRow.sequence <= last.sequence) for part in parts]
+            # Of its own, so that no database takes it into its head to begin with the other conditions.
+            parts = [(MeasurementRow.sequence.in_(select(MeasurementRow.sequence).where(*part)),) for part in parts]
+        rows = await self._first([(*part, *others) for part in parts], limit + 1)
         items = rows[:limit]
         if len(rows) > limit:
             return Page(items, encode_cursor(items[-1].id))
         return Page(items, None if last is None else encode_cursor(last.id))
 
-    async def _last_looked_at(self, following: Sequence[Select[int, str]], looked_at: int) -> _Place | None:
-        """The last of about so many rows that an index gives, all that came before it among them; None if there are
-        fewer.
+    async def _first(self, parts: Sequence[Conditions], limit: int) -> Sequence[MeasurementRow]:
+        """The first rows in order of arrival that pass all conditions of one of the parts, which have none in common.
 
-        Args:
-            following: the rows of each value in order of arrival, which has its share of those that are looked at.
-            looked_at: rows to look at.
+        Their places are found by themselves: an index has these, and whole rows would be sorted at length by a database
+        that expects few.
         """
-        share = max(looked_at // len(following), 1)
-        ends = _any_of([each.offset(share - 1).limit(1) for each in following])
-        found = (await self.session.execute(select(ends).order_by(ends.c.sequence).limit(1))).one_or_none()
-        return None if found is None else _Place(*found)
+        found = [select(_ordered(part).limit(limit).subquery().c.sequence) for part in parts]
+        query = select(MeasurementRow).where(MeasurementRow.sequence.in_(_all_of(found)))
+        return (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit))).all()
+
+    async def _last_looked_at(self, parts: Sequence[Conditions], looked_at: int) -> _Place | None:
+        """Up to where no part, whose conditions an index answers, has more than its share of so many rows; None if none
+        has."""
+        share = max(looked_at // len(parts), 1)
+        ends = [select(_ordered(part).offset(share - 1).limit(1).subquery().c.sequence) for part in parts]
+        found = (await self.session.scalars(_all_of(ends))).all()
+        if not found:
+            return None
+        query = select(MeasurementRow.id).where(MeasurementRow.sequence == min(found))
+        return _Place(min(found), (await self.session.scalars(query)).one())
 
     async def _position(self, cursor: str, team_id: str | None) -> int:
         """Where the list goes on. A cursor names the last row that was seen, not a number: the gaps between numbers
@@ -177,11 +187,9 @@ class MeasurementRepository:
         limit: int = 1000,
     ) -> Sequence[MeasurementRow]:
         """The next ``limit`` measurements after that place in the order of arrival; ``of_all_teams`` hides none."""
-        seen = () if of_all_teams else (_visible_to(team_id),)
-        query = select(MeasurementRow).where(
-            MeasurementRow.sequence > sequence, *seen, *(_condition(wanted) for wanted in filters)
-        )
-        return (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit))).all()
+        conditions = (MeasurementRow.sequence > sequence, *(_condition(wanted) for wanted in filters))
+        parts = [conditions] if of_all_teams else [(seen, *conditions) for seen in _seen_by(team_id)]
+        return await self._first(parts, limit)
 
     async def add(self, fields: Mapping[str, Any], **about: Any) -> MeasurementRow:
         """Stores one measurement under a new id.
@@ -283,27 +291,40 @@ def _matching(filters: Iterable[Filter], team_id: str | None) -> Select[Measurem
     return select(MeasurementRow).where(_visible_to(team_id), *(_condition(wanted) for wanted in filters))
 
 
-def _divided(filters: Iterable[Filter]) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """Conditions of which an index gives the rows of each in order of arrival, any of which must hold, and the other
-    conditions, all of which must."""
+def _ordered(conditions: Conditions) -> Select[int]:
+    """The places of the rows that pass the conditions, in order of arrival."""
+    return select(MeasurementRow.sequence).where(*conditions).order_by(MeasurementRow.sequence)
+
+
+def _all_of(selects: Sequence[Select[int]]) -> Select[int] | CompoundSelect[int]:
+    """What some selects give together."""
+    return union_all(*selects) if len(selects) > 1 else selects[0]
+
+
+def _divided(filters: Iterable[Filter]) -> tuple[list[Conditions], Conditions]:
+    """Conditions of which an index gives the rows in order of arrival, one of which must hold and no two of which hold
+    of the same row; and the other conditions, all of which must."""
     wanted = list(filters)
-    few = {one.field: one for one in wanted if one.operator == "equals" and len(one.values) <= MOST_VALUES}
-    first = next((few[field] for field in INDEXED if field in few), None)
-    others = [_condition(one) for one in wanted if one is not first]
-    if first is None:
-        return [true()], others
-    return [_compare(_value(first.field, value), "equals", value) for value in first.values], others
+    equal = {TYPED_COLUMNS.get(one.field): one for one in wanted if one.operator == "equals"}
+    for columns in LISTED_BY:
+        chosen = [equal[column] for column in columns if column in equal]
+        if len(chosen) == len(columns) and math.prod(len(one.values) for one in chosen) <= MOST_VALUES:
+            each = product(*(dict.fromkeys(one.values) for one in chosen))
+            by_index: list[Conditions] = [
+                [_condition(replace(one, values=(value,))) for one, value in zip(chosen, values, strict=True)]
+                for values in each
+            ]
+            return by_index, [_condition(one) for one in wanted if one not in chosen]
+    return [()], [_condition(one) for one in wanted]
 
 
-def _any_of(selects: Sequence[Select[int, str]]) -> Subquery:
-    """What any of some ordered selects gives."""
-    parts = [select(each.subquery()) for each in selects]
-    return (union_all(*parts) if len(parts) > 1 else parts[0]).subquery()
+def _seen_by(team_id: str | None) -> list[ColumnElement[bool]]:
+    """What a team sees, or who is of none, in parts that an index gives each in order of arrival."""
+    return [MeasurementRow.seen_by == who for who in (SHARED, team_id) if who is not None]
 
 
 def _visible_to(team_id: str | None) -> ColumnElement[bool]:
-    shared = MeasurementRow.visibility == "shared"
-    return shared if team_id is None else or_(shared, MeasurementRow.team_id == team_id)
+    return or_(*_seen_by(team_id))
 
 
 def _condition(wanted: Filter) -> ColumnElement[bool]:

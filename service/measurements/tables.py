@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.database import Base, RowNumber
@@ -14,6 +14,16 @@ a curator (rejected), or taken back by its team (withdrawn); none is erased but 
 
 VISIBILITIES = ("shared", "team")
 """Who sees a measurement: everybody, or the team that submitted it."""
+
+LISTED_BY = (
+    ("source",),
+    ("model_name", "accelerator"),
+    ("model_name",),
+    ("accelerator",),
+    ("model_family",),
+    ("status",),
+)
+"""Columns by one value each of which an index gives rows in order of arrival; those that leave fewest come first."""
 
 
 class SourceRow(Base):
@@ -43,11 +53,13 @@ class MeasurementRow(Base):
     __table_args__ = (
         CheckConstraint(f"status IN {STATUSES}", name="status"),
         CheckConstraint(f"visibility IN {VISIBILITIES}", name="visibility"),
-        # Lists are in order of arrival: an index that has it too gives a page without looking at what is not on it.
+        # Lists are in order of arrival: an index that has it too, and who sees a row, gives a page without looking at
+        # what is not on it, be it another team's or filtered out.
         *(
-            Index(f"ix_measurements_{column}_sequence", column, "sequence")
-            for column in ("source", "model_name", "accelerator", "model_family", "status", "team_id")
+            Index("_".join(("ix_measurements", *columns, "seen_by_sequence")), *columns, "seen_by", "sequence")
+            for columns in ((), *LISTED_BY)
         ),
+        Index("ix_measurements_team_id_sequence", "team_id", "sequence"),
         Index("ix_measurements_agreement_key_deviation_log", "agreement_key", "deviation_log"),
         Index("ix_measurements_team_id_site_sequence", "team_id", "site", "sequence", "status"),
         Index(
@@ -79,6 +91,11 @@ class MeasurementRow(Base):
     visibility: Mapped[str] = mapped_column(String(20))
     team_id: Mapped[str | None] = mapped_column(ForeignKey("teams.id"))
     """Who submitted it, from the key; none for what ships."""
+    seen_by: Mapped[str | None] = mapped_column(
+        String(40), Computed("CASE WHEN visibility = 'shared' THEN '' ELSE team_id END", persisted=True)
+    )
+    """The one team that sees it; empty for what everybody sees. The database's own, so that it is never at odds with
+    the columns it is made of."""
     key_id: Mapped[str | None] = mapped_column(String(40))
     """The key that it was submitted with."""
     site: Mapped[str | None] = mapped_column(String(200))

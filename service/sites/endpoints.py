@@ -5,11 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path
 from starlette.concurrency import run_in_threadpool
 
-from service.dependencies import ForecasterDependency, Session, SitesDependency
+from service.dependencies import ForecasterDependency, SiteCountsDependency, SitesDependency
 from service.estimates.schemas import Quantity
 from service.problems import Forbidden, NotFound, NotReady, Unauthorized, responses
 from service.security import Caller, require
-from service.sites.repository import SiteRepository
 from service.sites.schemas import LearnedSite, SiteEntry, SiteList
 
 router = APIRouter(prefix="/v1/sites", tags=["sites"])
@@ -18,10 +17,13 @@ Member = Annotated[Caller, Depends(require("submit"))]
 
 
 @router.get("", summary="List the team's sites", responses=responses(Unauthorized, Forbidden))
-async def list_sites(session: Session, caller: Member) -> SiteList:
-    """Where the key's team has measured: what its measurements state as `site`, or its own name."""
-    found = await SiteRepository(session).of_team(str(caller.team_id))
-    items = [SiteEntry(site=site.name, rows=site.rows) for site in found]
+async def list_sites(counts: SiteCountsDependency, caller: Member) -> SiteList:
+    """Where the key's team has measured: what its measurements state as `site`, or its own name.
+
+    New measurements count at once; that one was withdrawn, within a minute.
+    """
+    rows = await counts.rows(str(caller.team_id))
+    items = [SiteEntry(site=site, rows=rows[site]) for site in rows]
     return SiteList(team=str(caller.team_name), items=items)
 
 
@@ -33,17 +35,16 @@ async def get_site(
         str,
         Path(description="A site's name, or the team's for all of them.", max_length=200, examples=["cluster-a"]),
     ],
-    session: Session,
+    counts: SiteCountsDependency,
     caller: Member,
     forecaster: ForecasterDependency,
     sites: SitesDependency,
 ) -> LearnedSite:
     """How much slower or faster the team's runs there are than those of a site that nobody knows, as learned now."""
-    known = {named.name: named.rows for named in await SiteRepository(session).of_team(str(caller.team_id))}
+    known = await counts.rows(str(caller.team_id))
     rows = sum(known.values()) if site == caller.team_name else known.get(site)
     if rows is None:
         raise NotFound(f"The team has no measurements of a site {site!r}; GET /v1/sites lists those it has.")
-    await session.commit()  # learning takes connections of its own, and must not wait for them with one in hand
     standpoint = await sites.standpoint(forecaster, site=site, team_id=caller.team_id, team_name=caller.team_name)
     ratio = await run_in_threadpool(standpoint.time_ratio, forecaster)
     return LearnedSite(

@@ -19,14 +19,6 @@ class SiteKey:
 
 
 @dataclass(frozen=True)
-class Named:
-    """A site of a team, and how many of its measurements are learned from."""
-
-    name: str
-    rows: int
-
-
-@dataclass(frozen=True)
 class OwnRow:
     """One of a site's measurements: its id and what it says."""
 
@@ -51,15 +43,16 @@ class SiteRepository:
         found = {row.id: OwnRow(*row) for row in await self.session.execute(query)}
         return [found[one] for one in ids if one in found]
 
-    async def of_team(self, team_id: str) -> list[Named]:
-        """The sites that a team has measurements of, by name."""
-        query = (
-            select(MeasurementRow.site, func.count())
-            .where(*_learned(SiteKey(team_id, None)), MeasurementRow.site.is_not(None))
-            .group_by(MeasurementRow.site)
+    async def counts(self, team_id: str, *, above: int = 0, up_to: int | None = None) -> dict[str, int]:
+        """How many measurements are learned from at each of a team's sites, of those after a place in the order of
+        arrival and not after another; sites without are left out."""
+        query = select(MeasurementRow.site, func.count()).where(
+            *_learned(SiteKey(team_id, None)), MeasurementRow.site.is_not(None), MeasurementRow.sequence > above
         )
-        found = await self.session.execute(query)
-        return sorted((Named(str(name), rows) for name, rows in found), key=lambda site: site.name)
+        if up_to is not None:
+            query = query.where(MeasurementRow.sequence <= up_to)
+        found = await self.session.execute(query.group_by(MeasurementRow.site))
+        return {str(name): rows for name, rows in found}
 
 
 def _learned(site: SiteKey) -> list[ColumnElement[bool]]:

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.cursors import BadCursorError
 from service.database import Database
-from service.measurements.counts import SourceCounts
+from service.measurements.counts import source_counts
 from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
+from service.measurements.tables import VISIBILITIES
 from service.teams.repository import TeamRepository
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +123,40 @@ async def test_pages_that_look_at_few_rows_join_into_the_whole_too(session: Asyn
     assert any(len(page.items) < 50 for page in pages[:-1])
 
 
+@pytest.mark.parametrize("team", [None, "ours"])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [Filter("provenance.source", ("mixed",))],
+        [Filter("model.name", ("odd",)), Filter("hardware.accelerator", ("V100-SXM2-32GB",))],
+        [Filter("provenance.source", ("mixed",)), Filter("training.tensor_parallel", (8,))],
+    ],
+    ids=["a source", "a model on a chip", "an index narrows"],
+)
+async def test_a_list_joins_what_a_team_keeps_to_itself_with_what_all_share(
+    session: AsyncSession, team: str | None, wanted: list[Filter]
+) -> None:
+    repository = MeasurementRepository(session)
+    for name in ("ours", "theirs"):
+        await TeamRepository(session).obtain(f"team {name}", team_id=name)
+    fields = {"provenance.source": "mixed", "model.name": "odd", "hardware.accelerator": "V100-SXM2-32GB"}
+    seen: list[str] = []
+    for number in range(60):
+        owner, visibility = ("ours", "theirs")[number % 3 > 1], VISIBILITIES[number % 2]
+        stated = {**fields, "training.tensor_parallel": 8 if number % 7 > 3 else 1}
+        row = await repository.add(stated, team_id=owner, visibility=visibility)
+        passes = all(stated[one.field] in one.values for one in wanted)
+        if passes and (visibility == "shared" or owner == team):
+            seen.append(row.id)
+    page = await repository.page(wanted, team_id=team, limit=4, looked_at=6)
+    found = [row.id for row in page.items]
+    while page.next_cursor is not None:
+        page = await repository.page(wanted, team_id=team, limit=4, cursor=page.next_cursor, looked_at=6)
+        found += [row.id for row in page.items]
+    assert found == seen
+    assert [row.id for row in await repository.following(0, wanted, team_id=team)] == seen
+
+
 @pytest.mark.parametrize("cursor", ["", "nonsense", "bQ", "4pyT", "bTk5OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "x' OR 1=1"])
 async def test_a_made_up_cursor_is_refused(session: AsyncSession, cursor: str) -> None:
     with pytest.raises(BadCursorError):
@@ -184,7 +219,7 @@ async def test_sources_are_listed_and_counted(session: AsyncSession) -> None:
 
 async def test_a_source_counts_what_arrived_since_all_were_counted(seeded_database: str) -> None:
     database = Database(seeded_database)
-    counts = SourceCounts(database)
+    counts = source_counts(database)
     before = await counts.rows()
     fields = {"provenance.source": "fairseq-examples", "hardware.accelerator": "V100-SXM2-32GB"}
     async with database.sessions() as session:

@@ -1,6 +1,7 @@
 """Between calibrations a team's own measurements change its own predictions at once, and nobody else's."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -179,3 +180,14 @@ def test_a_source_that_ships_is_a_site_that_everybody_may_ask_for(client: httpx.
     answer = ask(client, site="mxnet-perf-faq")
     assert answer["evidence"]["site_version"] is not None
     assert width(answer) < width(ask(client))
+
+
+@pytest.mark.slow_on("sqlite")  # whose pool is larger
+def test_a_site_is_told_to_more_callers_than_the_pool_has_connections(seeded_database: str) -> None:
+    key, team_id = make_key(seeded_database, "many callers")
+    submit(seeded_database, runs(0.5, 2), team_id=team_id, site="many callers")
+    app = create_app(Settings(database_url=seeded_database, database_pool=2))
+    paths = ["/v1/sites/many callers", "/v1/sites"] * 12
+    with serving(app) as url, httpx.Client(base_url=url, timeout=60) as http, ThreadPoolExecutor(12) as callers:
+        answers = list(callers.map(lambda path: http.get(path, headers=key).status_code, paths))
+    assert answers == [200] * len(paths)
