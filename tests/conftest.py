@@ -1,6 +1,7 @@
 """Real parts for all tests: a SQLite file, an embedded PostgreSQL server, and the service over HTTP."""
 
 import asyncio
+import os
 import shutil
 import threading
 import time
@@ -88,6 +89,15 @@ async def _prepare(url: str) -> None:
     database = Database(url)
     await prepare(database)
     await database.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_http() -> Iterator[None]:
+    """Nothing here speaks TLS: no client, of which a test may have several, takes 30 ms to read whom it would trust."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("SSL_CERT_FILE", raising=False)
+        environment.setenv("SSL_CERT_DIR", os.devnull)
+        yield
 
 
 @pytest.fixture(scope="session")
