@@ -1,6 +1,7 @@
 """Real parts for all tests: a SQLite file, an embedded PostgreSQL server, and the service over HTTP."""
 
 import asyncio
+import os
 import shutil
 import threading
 import time
@@ -15,6 +16,8 @@ import psycopg
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from service.app import create_app
 from service.database import Database
@@ -88,6 +91,15 @@ async def _prepare(url: str) -> None:
     await database.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def plain_http() -> Iterator[None]:
+    """Nothing here speaks TLS: no client, of which a test may have several, takes 30 ms to read whom it would trust."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("SSL_CERT_FILE", raising=False)
+        environment.setenv("SSL_CERT_DIR", os.devnull)
+        yield
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Asynchronous tests run on asyncio, as the service does."""
@@ -114,18 +126,31 @@ def databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return Databases(request.param, tmp_path_factory.mktemp(request.param), server)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of tests that run side by side, those of a dialect share a process: they share its server and what is seeded.
-
-    What is marked `slow_on` a dialect is `slow` there.
-    """
+    """What is marked `slow_on` a dialect is `slow` there."""
     for item in items:
         dialect = item.callspec.params.get("databases") if hasattr(item, "callspec") else None
-        if dialect is not None:
-            item.add_marker(pytest.mark.xdist_group(dialect))
-            if any(dialect in mark.args for mark in item.iter_markers("slow_on")):
-                item.add_marker(pytest.mark.slow)
+        if any(dialect in mark.args for mark in item.iter_markers("slow_on")):
+            item.add_marker(pytest.mark.slow)
+
+
+class DialectScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Of tests that run side by side, those of a dialect share a process: they share its server and what is seeded.
+
+    So do the others of a file, and what its fixtures made. (pytest-xdist's own groups are none under pytest 9.2:
+    https://github.com/pytest-dev/pytest-xdist/issues/1386.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        parameters = test.partition("[")[2]
+        return next((dialect for dialect in DIALECTS if parameters.startswith(dialect)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> DialectScheduling:
+    """Who decides which process runs which tests."""
+    return DialectScheduling(config, log)
 
 
 @pytest.fixture

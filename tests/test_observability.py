@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,6 +57,7 @@ class Served:
             found = re.search(r"running on (http://[0-9.:]+)", self.log.read_text(encoding="utf-8"))
             if found:
                 return found[1]
+            time.sleep(0.05)
 
 
 @contextmanager
