@@ -98,7 +98,8 @@ class Sites:
         }
 
     def _of_anybody(self, forecaster: Forecaster) -> Standpoint:
-        """The standpoint of who is known to nobody: one for each calibration, so that it remembers."""
+        """The standpoint of all who are known to nobody: one for each calibration, so that what it remembers is shared,
+        and no more than its own."""
         if self._anybody is None or self._anybody.forecaster is not forecaster:
             self._anybody = Standpoint(forecaster)
         return self._anybody
@@ -140,13 +141,15 @@ class Sites:
                 return _Held(held.standpoint, ids, calibration, now)
             rows = await repository.rows(ids)
         if not rows:
-            return _Held(Standpoint(forecaster), [], calibration, now)
+            return _Held(self._of_anybody(forecaster), [], calibration, now)
         ids = [row.id for row in rows]
         version = hashlib.sha256("\n".join([calibration, *ids]).encode()).hexdigest()[:12]
         async with self._learning:
             standpoint = await asyncio.to_thread(
                 learned, forecaster, [row.fields for row in rows], ids, self.catalog, version=version
             )
+        if standpoint.site_version is None:  # none of its rows says a speed
+            standpoint = self._of_anybody(forecaster)
         return _Held(standpoint, ids, calibration, now)
 
 
