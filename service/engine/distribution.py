@@ -43,6 +43,9 @@ class Distribution:
     @cached_property
     def log_squares(self) -> FloatArray:
         """Squares of ln(p10/p50) and of ln(p90/p50), shape (2, n)."""
+        if (self.p10 > 0).all():
+            away: FloatArray = np.log(np.array((self.p10, self.p90)) / self.p50)
+            return away * away
         # 0 x anything is exactly 0; ln(0/0) must not turn it into NaN.
         with np.errstate(divide="ignore", invalid="ignore"):
             away = np.log(np.array((self.p10, self.p90)) / self.p50)

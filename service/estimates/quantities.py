@@ -35,7 +35,7 @@ def significant(values: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         exponent = np.floor(np.log10(size))
         places = np.where(np.isfinite(exponent), DIGITS - 1 - exponent, 0.0).astype(np.int64)
-        up, down = _POWERS[np.clip(places, 0, 22)], _POWERS[np.clip(-places, 0, 22)]
+        up, down = (_POWERS[np.minimum(np.maximum(side, 0), 22)] for side in (places, -places))
         scaled = size * up / down
         digits = np.rint(scaled)
         # Halfway between two numbers, at the edge of a power of ten and beyond exact powers, text is the judge.
