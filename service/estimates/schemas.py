@@ -121,7 +121,7 @@ class EstimateRequest(Configuration):
     site: Annotated[str, NO_NUL] | None = Field(
         None,
         max_length=200,
-        description="Whose learned effects to use; a name that has none is predicted as a new site.",
+        description="Whose learned effects to use; a name that has none is predicted as a new site, with a warning.",
         examples=["my-team"],
     )
     pricing: Pricing = Field(default_factory=lambda: _ANY_PRICE, description="Which price to use.")

@@ -37,6 +37,9 @@ def warnings_of(runs: Runs) -> list[list[str]]:
         for row in np.flatnonzero(rows).tolist():
             found[row].append(sentence(row))
 
+    if runs.standpoint.site_version is None:
+        sites = [request.site for request in runs.requests]
+        say(np.array([site is not None for site in sites], dtype=bool), lambda row: _unknown_site(str(sites[row])))
     say(~forecast.fits, lambda row: _misfit(runs, row))
     say(forecast.fits & (forecast.fits_probability < CERTAIN_ENOUGH), lambda row: _narrow_fit(runs, row))
     for row, (count, times) in runs.quicker().items():
@@ -51,6 +54,14 @@ def warnings_of(runs: Runs) -> list[list[str]]:
     say(trained & ~np.isfinite(runs.rates.column("price").p50), lambda row: _no_price(runs.rates.of(row).price))
     say(trained & ~np.isfinite(table["tdp_w"]), lambda row: _no_power(str(table.text("accelerator")[row])))
     return found
+
+
+def _unknown_site(site: str) -> str:
+    return (
+        f"Nothing is known yet of site {site!r}: no measurements of the key's team name it, so that the answer and its "
+        "interval are those of a new site. GET /v1/sites lists those that are known; measurements that say this site "
+        "make it one of them."
+    )
 
 
 def _misfit(runs: Runs, row: int) -> str:

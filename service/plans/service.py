@@ -342,8 +342,10 @@ def _assumptions(finalists: Sequence[_Finalist]) -> list[Assumption]:
     """What was assumed of any of them, but for what the plans show."""
     listed: dict[tuple[str, str], Assumption] = {}
     for finalist in finalists:
+        # A batch may follow from the layout's replicas.
+        batch = {"training.global_batch": finalist.request.training.global_batch}
         of_place = [
-            Assumption(field=made.field, value=cast(Any, made.value), reason=made.reason)
+            Assumption(field=made.field, value=cast(Any, batch.get(made.field, made.value)), reason=made.reason)
             for made in finalist.place.resolved.assumptions
         ]
         for made in [*of_place, *finalist.estimate.assumptions]:

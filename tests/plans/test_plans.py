@@ -79,6 +79,8 @@ def changed(request: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 def test_a_plan_says_what_an_estimate_of_it_says(client: httpx.Client, changes: dict[str, Any]) -> None:
     answer = plan(client, **changes)
     assert answer["plans"]
+    assumed = {made["value"] for made in answer["assumptions"] if made["field"] == "training.global_batch"}
+    assert assumed <= {found["training"]["global_batch"] for found in answer["plans"]}
     for found in answer["plans"][::3]:
         alone = estimate(client, LLAMA | changes, found)
         assert {name: found[name] for name in PREDICTED} == {name: alone[name] for name in PREDICTED}
