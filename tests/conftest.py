@@ -1,6 +1,7 @@
 """Real parts for all tests: a SQLite file, an embedded PostgreSQL server, and the service over HTTP."""
 
 import asyncio
+import logging
 import shutil
 import threading
 import time
@@ -86,6 +87,16 @@ async def _prepare(url: str) -> None:
     database = Database(url)
     await prepare(database)
     await database.close()
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """For a command that sets up logging: else all later lines would go to the stream that was closed with it."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
