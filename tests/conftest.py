@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+=======
+import logging
 import shutil
 import threading
 import time
@@ -98,6 +100,16 @@ def plain_http() -> Iterator[None]:
         environment.delenv("SSL_CERT_FILE", raising=False)
         environment.setenv("SSL_CERT_DIR", os.devnull)
         yield
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """For a command that sets up logging: else all later lines would go to the stream that was closed with it."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
