@@ -23,8 +23,9 @@ $(STAMP): requirements.lock pyproject.toml
 run: setup ## migrate, seed and serve on TRAINCAST_HOST:TRAINCAST_PORT (127.0.0.1:8000)
 	@$(BIN)/traincast serve
 
-# Two processes, one a dialect (tests/conftest.py); of each the linear algebra stays on one thread, for two would get into each other's way.
-PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+# Two processes, one a dialect (tests/conftest.py); of each the linear algebra stays on one thread, for two would get into
+# each other's way. What one has compiled is kept, wherever that is forbidden: tests start many processes.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 test: lint ## lint, types, architecture, tests on SQLite and PostgreSQL
 	$(PYTEST) -m "not slow"

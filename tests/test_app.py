@@ -54,6 +54,7 @@ def test_the_documentation_needs_no_internet(client: httpx.Client) -> None:
         assert client.get(asset).status_code == 200, asset
 
 
+@pytest.mark.slow_on("postgresql")
 def test_the_api_describes_itself(client: httpx.Client) -> None:
     description = client.get("/openapi.json").json()
     validate(description)

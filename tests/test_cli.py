@@ -311,6 +311,8 @@ def test_an_export_is_read_back(database: str, tmp_path: Path) -> None:
     assert json.loads(lines[0])["provenance"]["source"] == "megatron-sc21-paper"
 
 
+# What the commands call prepares the databases of all other tests on both dialects.
+@pytest.mark.slow_on("postgresql")
 @pytest.mark.usefixtures("logging_restored")
 def test_migrate_and_seed_prepare_a_database(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINCAST_DATABASE_URL", databases.empty())

@@ -2,9 +2,9 @@
 
 import pytest
 
-from service.calibrations.shipped import Measured, measured, shipped_rows
+from service.calibrations.shipped import Measured, measured
 from service.catalog.catalog import Catalog, load_catalog
-from tests.conftest import Databases
+from tests.conftest import Databases, ShippedRows
 from tests.replicas import keep_only
 
 SMALL = ("internevo-train-performance", "megatron-sc21-paper", "mxnet-perf-faq", "detectron2-model-zoo")
@@ -16,9 +16,9 @@ def catalog() -> Catalog:
 
 
 @pytest.fixture(scope="session")
-def few(catalog: Catalog) -> Measured:
+def few(catalog: Catalog, every_row: ShippedRows) -> Measured:
     """The measurements of `SMALL`, resolved."""
-    rows, ids = shipped_rows()
+    rows, ids = every_row
     chosen = [index for index, row in enumerate(rows) if row.get("provenance.source") in SMALL]
     return measured([rows[index] for index in chosen], [ids[index] for index in chosen], catalog)
 

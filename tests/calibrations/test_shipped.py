@@ -5,6 +5,7 @@ import pytest
 from service.calibrations.accuracy import README
 from service.calibrations.accuracy_tables import with_tables
 from service.calibrations.fit import CALIBRATION, load_shipped
+from service.calibrations.shipped import Measured
 from service.engine.forecast import Forecaster
 
 
@@ -13,8 +14,13 @@ def shipped() -> Forecaster:
     return Forecaster.load(CALIBRATION)
 
 
-def test_it_was_fitted_on_the_measurements_that_ship(shipped: Forecaster) -> None:
-    assert shipped.fingerprint == load_shipped().fingerprint, "the shipped data changed: run `make calibrate`"
+@pytest.fixture(scope="module")
+def data() -> Measured:
+    return load_shipped()
+
+
+def test_it_was_fitted_on_the_measurements_that_ship(shipped: Forecaster, data: Measured) -> None:
+    assert shipped.fingerprint == data.fingerprint, "the shipped data changed: run `make calibrate`"
 
 
 @pytest.mark.parametrize("family", ["cnn", "decoder", "encoder", "detection", "segmentation", "vit", "rnn", "moe"])
@@ -28,8 +34,7 @@ def test_its_intervals_cover_what_they_say_on_held_out_sources(shipped: Forecast
         assert 0.72 <= score["coverage_80"] <= 0.90
 
 
-def test_its_evidence_carries_the_ids_that_the_database_is_seeded_with(shipped: Forecaster) -> None:
-    data = load_shipped()
+def test_its_evidence_carries_the_ids_that_the_database_is_seeded_with(shipped: Forecaster, data: Measured) -> None:
     assert set(shipped.evidence.ids.tolist()) <= set(data.ids.tolist())
 
 

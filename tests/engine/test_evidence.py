@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.calibrations.shipped import measured, shipped_rows
+from service.calibrations.shipped import measured
 from service.catalog.catalog import Catalog
 from service.engine.beliefs import Posterior
 from service.engine.effects import SITE_TERMS, TERMS, grouping, row_coefficients
@@ -16,13 +16,14 @@ from service.engine.evidence import (
 )
 from service.engine.forecast import Forecaster
 from service.engine.table import FloatArray, IntArray, Table
+from tests.conftest import ShippedRows
 from tests.engine.conftest import LLAMA, TableOf
 
 
 @pytest.fixture(scope="module")
-def runs(catalog: Catalog) -> Table:
+def runs(catalog: Catalog, every_row: ShippedRows) -> Table:
     """A few measured runs of every kind, and what nobody measured: an unheard-of chip, a framework left open."""
-    rows, ids = shipped_rows()
+    rows, ids = every_row
     picked = slice(None, None, 1001)
     table = measured(rows[picked], ids[picked], catalog).table
     chips, frameworks = table.text("accelerator").copy(), table.text("framework").copy()

@@ -50,10 +50,10 @@ def test_many_rows_are_predicted_as_each_alone(forecaster: Forecaster, table_of:
 
 def test_a_stored_calibration_predicts_what_it_did_before(forecaster: Forecaster, table_of: TableOf) -> None:
     table = table_of(GPT3, LLAMA, RESNET)
-    again = Forecaster.load(forecaster.dump())
+    stored = forecaster.dump()
+    again = Forecaster.load(stored)
     assert np.allclose(seconds(again, table), seconds(forecaster, table))
-    stored = again.dump()
-    assert Forecaster.load(stored).dump() == stored
+    assert again.dump() == stored
 
 
 def test_a_file_that_is_no_calibration_is_refused(forecaster: Forecaster) -> None:

@@ -2,16 +2,18 @@
 
 import numpy as np
 
-from service.calibrations.shipped import shipped_rows
 from service.catalog.catalog import Catalog
 from service.catalog.resolve import resolve_table
 from service.engine.forecast import Forecaster
+from tests.conftest import ShippedRows
 
 NEXT_BATCH = 4.0 / 3.0  # at least: the source lowers a batch that does not fit to 3/4 or 2/3 of it
 
 
-def test_the_largest_batch_that_fitted_a_card_nearly_fills_it(catalog: Catalog, forecaster: Forecaster) -> None:
-    rows, _ = shipped_rows()
+def test_the_largest_batch_that_fitted_a_card_nearly_fills_it(
+    catalog: Catalog, forecaster: Forecaster, every_row: ShippedRows
+) -> None:
+    rows, _ = every_row
     tuned = [
         row
         for row in rows

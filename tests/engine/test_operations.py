@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from service.calibrations.shipped import shipped_rows
 from service.catalog.catalog import Catalog
 from service.catalog.resolve import resolve
 from service.engine.observed import UNITS, in_unit, model_flops_per_sample, seconds_per_sample
 from service.engine.operations import ACTIVATIONS_PER_GMAC, TYPICAL_GMACS, parameter_count, work
 from service.engine.table import Table
+from tests.conftest import ShippedRows
 from tests.engine.conftest import GPT3, LLAMA, RESNET, TableOf
 
 
@@ -77,11 +77,11 @@ def test_rates_and_times_in_different_units_mean_the_same(table_of: TableOf) -> 
     assert of(1e6 / 10.0 / 3600.0, "hours") == pytest.approx(per_sample)
 
 
-def test_what_stands_in_for_unknown_work_is_the_median_of_what_is_measured(catalog: Catalog) -> None:
+def test_what_stands_in_for_unknown_work_is_the_median_of_what_is_measured(
+    catalog: Catalog, every_row: ShippedRows
+) -> None:
     measured = {
-        model.name
-        for row in shipped_rows()[0]
-        if (model := catalog.model(str(row.get("model.name") or ""))) is not None
+        model.name for row in every_row[0] if (model := catalog.model(str(row.get("model.name") or ""))) is not None
     }
     for family in ("cnn", "vit", "detection", "segmentation", "speech", "recommender", "rnn", "diffusion", "other"):
         models = [catalog.models[name] for name in measured if catalog.models[name].family == family]

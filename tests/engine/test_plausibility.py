@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from service.calibrations.shipped import Measured, measured, shipped_rows
+from service.calibrations.shipped import Measured, measured
 from service.catalog.catalog import load_catalog
 from service.engine.forecast import Forecaster
 from service.engine.plausibility import DOUBTFUL_DEVIATIONS, LEAST_DOUBTFUL_LOG, Judge
 from service.seed import CALIBRATION
+from tests.conftest import ShippedRows
 
 
 @pytest.fixture(scope="module")
@@ -17,9 +18,9 @@ def forecaster() -> Forecaster:
 
 
 @pytest.fixture(scope="module")
-def some() -> Measured:
+def some(every_row: ShippedRows) -> Measured:
     """A few hundred shipped measurements of every kind, as a new site's."""
-    rows, ids = shipped_rows()
+    rows, ids = every_row
     taken = slice(None, None, 61)
     asked = [{name: value for name, value in row.items() if name != "provenance.source"} for row in rows[taken]]
     return measured(asked, ids[taken], load_catalog())

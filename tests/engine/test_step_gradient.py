@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.calibrations.shipped import measured, shipped_rows
+from service.calibrations.shipped import measured
 from service.catalog.catalog import Catalog
 from service.engine.calibration import sensitivities
 from service.engine.coefficients import COEFFICIENTS, HIGH, LOW
@@ -11,15 +11,16 @@ from service.engine.forecast import Forecaster
 from service.engine.step_inputs import prepare
 from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import Table, concatenate
+from tests.conftest import ShippedRows
 from tests.engine.conftest import GPT3, LLAMA, TableOf
 
 SMALL = 1e-5
 
 
 @pytest.fixture(scope="module")
-def runs(catalog: Catalog, table_of: TableOf) -> Table:
+def runs(catalog: Catalog, table_of: TableOf, every_row: ShippedRows) -> Table:
     """Measured runs of every kind, and layouts that few of them have."""
-    rows, ids = shipped_rows()
+    rows, ids = every_row
     picked = slice(None, None, 151)
     wide = {"hardware.count": 512, "training.global_batch": 4096}
     layouts: list[dict[str, object]] = [

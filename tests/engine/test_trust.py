@@ -5,20 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.calibrations.shipped import Measured, measured, shipped_rows
+from service.calibrations.shipped import Measured, measured
 from service.catalog.catalog import Catalog
 from service.engine.calibration import Fit, fit, predict
 from service.engine.table import FloatArray, Table
 from service.engine.trust import is_submitted, refine, vouch
 from tests.calibrations.conftest import SMALL_SOURCES
+from tests.conftest import ShippedRows
 
 TEAMS = 3
 
 
 @pytest.fixture(scope="module")
-def shipped(catalog: Catalog) -> Measured:
+def shipped(catalog: Catalog, every_row: ShippedRows) -> Measured:
     """Six small sources of what ships."""
-    rows, ids = shipped_rows()
+    rows, ids = every_row
     kept = [index for index, row in enumerate(rows) if row["provenance.source"] in SMALL_SOURCES]
     found = measured([rows[index] for index in kept], [ids[index] for index in kept], catalog)
     timed = np.isfinite(found.log_seconds)
