@@ -13,7 +13,7 @@ from service.catalog.catalog import Catalog
 from service.catalog.parts import Parts, parts_of
 from service.catalog.resolution import Flat, Resolved, Unresolvable
 from service.catalog.resolve_amount import add_amount
-from service.catalog.resolve_layout import PRIORS, chosen_layouts, measured_layout
+from service.catalog.resolve_layout import PRIORS, chosen_layouts, measured_layout, searched_by_its_runners
 from service.engine import layout as layouts
 from service.engine.judge import Judge
 from service.engine.table import Table
@@ -72,17 +72,18 @@ def _resolved(
             found.append(parts_of(flat, catalog, measured=measured))
         except Unresolvable as error:
             found.append(error)
-    known = {} if measured else chosen_layouts([parts for parts in found if isinstance(parts, Parts)], judge)
+    readable = [parts for parts in found if isinstance(parts, Parts)]
+    known = chosen_layouts(filter(searched_by_its_runners, readable) if measured else readable, judge)
     answers: list[Resolved | Unresolvable] = []
     for flat, parts in zip(flats, found, strict=True):
         if isinstance(parts, Unresolvable):
             answers.append(parts)
             continue
         resolved = _opened(flat, catalog, parts)
-        if measured:
+        layout = known.get(parts)
+        if layout is None or (measured and not layout.fits):
             measured_layout(resolved.values)
         else:
-            layout = known[parts]
             if layout.flaws:
                 answers.append(Unresolvable(layout.flaws))
                 continue

@@ -105,6 +105,23 @@ def measured_layout(values: Values) -> None:
     values.setdefault("recompute", "")
 
 
+def searched_by_its_runners(run: Parts) -> bool:
+    """Whether a run that happened is taken to have had the quickest layout, as one that is to happen is.
+
+    So are language models over several nodes whose states no accelerator holds alone, where all that is stated is the
+    batch: gathering weights between nodes for every micro-batch is what nobody does who has a choice.
+    """
+    values, stated = run.values(), stated_layout(dict(run.training.stated))
+    states = layouts.STATE_BYTES_PER_PARAMETER * number(values, "parameters", 0.0)
+    return (
+        values["family"] in TRANSFORMER_FAMILIES
+        and "global_batch" in stated
+        and stated <= {"global_batch", "micro_batch", "recompute", "offload"}
+        and float(values["count"]) > number(values, "domain", 8.0)
+        and states > 1e9 * number(values, "memory_gb", math.inf)
+    )
+
+
 def _typical_batch(values: Values, family: str, language: bool) -> float:
     """Samples per accelerator of a run whose source states no batch; texts are batched by their tokens."""
     length = number(values, "sequence_length")

@@ -24,6 +24,7 @@ TENSOR_PARALLEL_KERNELS = 12.0
 # Compilers that hand the device a whole step at once leave few launches to the host.
 WHOLE_GRAPH_FRAMEWORKS = (
     "jax",
+    "maxdiffusion",
     "maxtext",
     "paxml",
     "t5x",
@@ -36,6 +37,9 @@ WHOLE_GRAPH_FRAMEWORKS = (
     "mindformers",
 )
 WHOLE_GRAPH_SHARE = 0.1  # judgement: a launch for every tenth eager kernel
+# Chips that run a whole step, its optimizer included, as one program, whatever the framework. On others, what is
+# compiled is still launched kernel by kernel, and traced anew for every step (PyTorch/XLA).
+ONE_PROGRAM_CHIPS = ("tpu",)
 RIDGE_REFERENCE = 150.0  # FLOP per byte; ridge point of a V100 or A100 at half precision
 # torch.nn.DataParallel copies the model to every accelerator for each step and launches every forward pass from threads
 # that share one interpreter lock; only the backward pass runs freely. Judgement: half of the launches wait in line.
@@ -213,16 +217,16 @@ def _launches(table: Table, work: operations.Work, layout: Layout, passes: Float
     """Kernels that the host of one rank launches for a micro-batch, all passes, shape (n,)."""
     layers = np.where(work.sequential_steps > 1, 0.0, filled(table["layers"], 0.0))
     collectives = np.where(layout.tensor > 1, layers * TENSOR_PARALLEL_KERNELS, 0.0)
-    whole = table.among("framework", WHOLE_GRAPH_FRAMEWORKS)
     kernels = (work.kernels + collectives) * np.maximum(passes, 1.0) + work.sample_kernels * layout.micro_batch
-    return np.asarray(
-        kernels / layout.pipeline * np.where(whole, WHOLE_GRAPH_SHARE, 1.0) * _turns(table) * _eager_share(table)
-    )
+    whole = table.among("framework", WHOLE_GRAPH_FRAMEWORKS) & ~table.among("chip_group", ONE_PROGRAM_CHIPS)
+    share = np.where(whole, WHOLE_GRAPH_SHARE, 1.0) * _eager_share(table)
+    return np.asarray(kernels / layout.pipeline * _turns(table) * share)
 
 
 def _eager_share(table: Table) -> FloatArray:
-    """Share of a step's dispatch that no recorded graph takes over, shape (n,)."""
-    return table.mapped("cuda_graphs", GRAPHED_SHARE, 1.0)
+    """Share of a step's dispatch that neither a recorded graph nor a program of the whole step takes over, (n,)."""
+    one_program = table.among("chip_group", ONE_PROGRAM_CHIPS)
+    return table.mapped("cuda_graphs", GRAPHED_SHARE, 1.0) * np.where(one_program, WHOLE_GRAPH_SHARE, 1.0)
 
 
 def _domain(table: Table) -> FloatArray:
@@ -331,7 +335,7 @@ def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[s
         "input_units": units * samples,
         "log_nodes": np.log2(np.maximum(table["count"] / node, 1.0)) + 0.3 * np.log2(together),
         "global_batch": layout.global_batch,
-        # The optimizer is dispatched tensor by tensor, whatever the framework: of those a model has as many as kernels.
+        # The optimizer is dispatched tensor by tensor: of those a model has as many as kernels.
         # What each image of a batch launches besides is among the launches; a bare layer is timed without a host.
         "host_units": np.where(
             timed_alone & (table["layers"] == 1.0),

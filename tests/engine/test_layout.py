@@ -93,6 +93,20 @@ def test_a_measured_layout_is_taken_as_it_was(catalog: Catalog) -> None:
     assert (layout["data_parallel"], layout["tensor_parallel"]) == (3, 5)
 
 
+def test_who_measured_over_slow_links_and_states_no_layout_is_taken_to_have_searched(catalog: Catalog) -> None:
+    run = {
+        "model.name": "gpt-3-6.7b", "data.sequence_length": 1024, "hardware.accelerator": "V100-SXM2-16GB",
+        "hardware.count": 16, "hardware.per_node": 8, "hardware.inter_node_gbs": 0.4,
+        "training.precision": "fp16", "training.global_batch": 1024,
+    }  # fmt: skip
+    said = resolve({**run, "training.sharding": "fsdp"}, catalog, measured=True).layout
+    assert (said["data_parallel"], said["sharding"]) == (16, "fsdp")
+    chosen = resolve(run, catalog).layout
+    assert chosen["sharding"] != "fsdp"
+    unsaid = resolve(run, catalog, measured=True).layout
+    assert {name: unsaid[name] for name in chosen} == chosen
+
+
 def test_a_model_too_large_for_one_chip_says_that_it_does_not_fit(catalog: Catalog) -> None:
     resolved = resolve({"model.name": "llama-2-70b", "hardware.accelerator": "T4"}, catalog)
     assert not resolved.fits
