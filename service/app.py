@@ -39,6 +39,7 @@ from service.openapi import describe
 from service.parameters import only_declared
 from service.plans import endpoints as plans
 from service.problems import add_handlers
+from service.resident import give_back, keep_giving_back
 from service.security import Budgets, Gate
 from service.seed import prepare
 from service.settings import Settings, get_settings
@@ -179,9 +180,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await current.refresh()
         # What is loaded now stays: looked through for garbage again and again, it would slow all that allocates much.
         gc.freeze()
+        give_back()
         gc.enable()
         jobs = CalibrationJobs(database, settings.database, calibrate_after=settings.calibrate_after)
-        async with app.state.tools, _in_background(current.watch(), jobs.run()):
+        async with app.state.tools, _in_background(current.watch(), jobs.run(), keep_giving_back()):
             yield
     finally:
         await database.close()
