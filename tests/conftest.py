@@ -1,6 +1,7 @@
 """Real parts for all tests: a SQLite file, an embedded PostgreSQL server, and the service over HTTP."""
 
 import asyncio
+import logging
 import os
 import shutil
 import threading
@@ -98,6 +99,16 @@ def plain_http() -> Iterator[None]:
         environment.delenv("SSL_CERT_FILE", raising=False)
         environment.setenv("SSL_CERT_DIR", os.devnull)
         yield
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """For a command that sets up logging: else all later lines would go to the stream that was closed with it."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

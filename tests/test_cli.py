@@ -311,6 +311,7 @@ def test_an_export_is_read_back(database: str, tmp_path: Path) -> None:
     assert json.loads(lines[0])["provenance"]["source"] == "megatron-sc21-paper"
 
 
+@pytest.mark.usefixtures("logging_restored")
 def test_migrate_and_seed_prepare_a_database(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINCAST_DATABASE_URL", databases.empty())
     get_settings.cache_clear()

@@ -73,6 +73,24 @@ def test_a_wrong_database_is_refused_without_its_password(monkeypatch: pytest.Mo
     assert "secret" not in repr(Settings())
 
 
+@pytest.mark.usefixtures("logging_restored")
+@pytest.mark.parametrize(
+    "command", ["serve", "migrate", "seed", "export", "keys list", "keys create --team x --scope submit"]
+)
+def test_a_database_that_does_not_answer_is_said_in_a_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINCAST_DATABASE_URL", "postgresql://me:secret@127.0.0.1:9/none")
+    get_settings.cache_clear()
+    try:
+        outcome = CliRunner().invoke(app, command.split())
+    finally:
+        get_settings.cache_clear()
+    assert outcome.exit_code == 1
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith("TRAINCAST_DATABASE_URL: ")
+    assert "refused" in line
+    assert "secret" not in line
+
+
 def test_a_file_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TRAINCAST_HOME", str(tmp_path / "file" / "home"))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.words import Json, fail, settings_of_environment
+from service.cli.words import Json, Made, fail, on_database
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-Made = TypeVar("Made")
+    from service.database import Database
 
 keys = typer.Typer(name="keys", help="API keys: who may submit, decide, calibrate, administer.", no_args_is_help=True)
 
@@ -93,23 +92,13 @@ def revoke(
 
 def _on_database(work: Callable[[AsyncSession], Awaitable[Made]]) -> Made:
     """Does the work in one transaction, on tables brought to this release."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from service.database import Database
     from service.seed import migrate_only
 
-    async def run() -> Made:
-        database = Database(settings_of_environment().database)
-        try:
-            await migrate_only(database)
-            async with database.writing() as session:
-                made = await work(session)
-                await session.commit()
-                return made
-        finally:
-            await database.close()
+    async def run(database: Database) -> Made:
+        await migrate_only(database)
+        async with database.writing() as session:
+            made = await work(session)
+            await session.commit()
+            return made
 
-    try:
-        return asyncio.run(run())
-    except (SQLAlchemyError, OSError) as error:
-        fail(f"the database cannot be used: {error}")
+    return on_database(run)

@@ -18,14 +18,15 @@ from service.cli.words import (
     fail,
     fail_with,
     object_of,
+    on_database,
     pair,
     service_at,
-    settings_of_environment,
 )
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from service.database import Database
     from service.submissions.schemas import ImportReport
 
 
@@ -131,17 +132,14 @@ def export(
     - `traincast export measurements.csv`
     - `traincast export --format ndjson --where model.family=decoder --where hardware.count.at_least=64 > large.ndjson`
     """
-    import asyncio
-
     named = form or ("ndjson" if output and output.suffix in (".ndjson", ".jsonl") else "csv")
     if named not in ("csv", "ndjson"):
         raise typer.BadParameter("csv or ndjson", param_hint="--format")
     pairs = [pair(text, "--where") for text in where or []]
-    asyncio.run(_export(output, named, pairs, complete))
+    _export(output, named, pairs, complete)
 
 
-async def _export(output: Path | None, form: str, where: list[tuple[str, str]], complete: bool) -> None:
-    from service.database import Database
+def _export(output: Path | None, form: str, where: list[tuple[str, str]], complete: bool) -> None:
     from service.measurements.filters import read_filters
     from service.measurements.service import export as stream
     from service.problems import Problem
@@ -150,15 +148,17 @@ async def _export(output: Path | None, form: str, where: list[tuple[str, str]], 
         filters = read_filters(where)
     except Problem as problem:
         fail_with(problem.document())
-    database = Database(settings_of_environment().database)
     target = output.open("wb") if output else sys.stdout.buffer
-    try:
+
+    async def write(database: Database) -> None:
         async for chunk in stream(database, filters, "ndjson" if form == "ndjson" else "csv", complete=complete):
             target.write(chunk)
+
+    try:
+        on_database(write)
     finally:
         if output:
             target.close()
-        await database.close()
 
 
 def _show_sent(progress: Progress, task: TaskID, size: int) -> None:

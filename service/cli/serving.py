@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.words import fail, settings_of_environment
+from service.cli.words import on_database, settings_of_environment
 
 if TYPE_CHECKING:
-    from service.settings import Settings
+    from service.database import Database
 
 LARGEST_HEADERS = 64 * 1024
 """Bytes of a request's line and headers."""
@@ -37,7 +37,6 @@ def serve(
     # of the start.
     gc.disable()
     import uvicorn
-    from sqlalchemy.exc import OperationalError
 
     from service.logs import logging_config
     from service.settings import misspelt
@@ -45,10 +44,7 @@ def serve(
     settings = settings_of_environment()
     for name, meant in misspelt(os.environ).items():
         typer.echo(f"{name} is no setting and changes nothing: did you mean {meant}?", err=True)
-    try:
-        _first_key(settings)
-    except (OSError, OperationalError) as error:
-        fail(f"the database file cannot be opened (TRAINCAST_HOME, TRAINCAST_DATABASE_URL): {error}")
+    _first_key()
     uvicorn.run(
         "service.app:create_app",
         factory=True,
@@ -75,19 +71,9 @@ def migrate() -> None:
 
     Example: `TRAINCAST_DATABASE_URL=postgresql://me@db/traincast traincast migrate`
     """
-    import asyncio
-
-    from service.database import Database
     from service.seed import migrate_only
 
-    async def run() -> None:
-        database = Database(settings_of_environment().database)
-        try:
-            await migrate_only(database)
-        finally:
-            await database.close()
-
-    asyncio.run(run())
+    on_database(migrate_only)
 
 
 def seed() -> None:
@@ -95,9 +81,13 @@ def seed() -> None:
 
     Example: `TRAINCAST_HOME=/var/lib/traincast traincast seed`
     """
-    from service.seed import main as fill
+    import logging.config
 
-    fill()
+    from service.logs import logging_config
+    from service.seed import prepare
+
+    logging.config.dictConfig(logging_config(settings_of_environment()))
+    on_database(prepare)
 
 
 def openapi() -> None:
@@ -120,27 +110,21 @@ def dashboard() -> None:
     write()
 
 
-def _first_key(settings: Settings) -> None:
+def _first_key() -> None:
     """On a new SQLite database, makes and prints a key; whoever runs a shared database makes their own."""
-    import asyncio
-
-    from service.database import Database
     from service.seed import prepare
     from service.teams.service import NewKey, first_key
 
-    async def run() -> NewKey | None:
-        database = Database(settings.database)
-        try:
-            if not database.is_sqlite:
-                return None
-            await prepare(database)
-            async with database.writing() as session:
-                made = await first_key(session)
-                await session.commit()
-                return made
-        finally:
-            await database.close()
+    async def run(database: Database) -> NewKey | None:
+        if not database.is_sqlite:
+            await database.ping()
+            return None
+        await prepare(database)
+        async with database.writing() as session:
+            made = await first_key(session)
+            await session.commit()
+            return made
 
-    made = asyncio.run(run())
+    made = on_database(run)
     if made is not None:
         typer.echo(f"API key for this service (team {made.team}, all scopes; it is not shown again): {made.key}")

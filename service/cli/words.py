@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from service.client import Traincast
+    from service.database import Database
     from service.engine.forecast import Forecaster
     from service.settings import Settings
+
+Made = TypeVar("Made")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Url = Annotated[
@@ -100,6 +103,35 @@ def settings_of_environment() -> Settings:
             for flaw in error.errors(include_url=False, include_input=False)
         ]
         fail("\n".join(wrong))
+
+
+def on_database(work: Callable[[Database], Awaitable[Made]]) -> Made:
+    """Does the work on the database of the settings and closes it; ends the command where that cannot be used."""
+    import asyncio
+
+    from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+    from service.database import Database
+
+    settings = settings_of_environment()
+    try:
+        database = Database(settings.database)
+    except OSError as error:
+        fail(f"TRAINCAST_HOME, TRAINCAST_DATABASE_URL: the database's folder cannot be made: {error}")
+
+    async def run() -> Made:
+        try:
+            return await work(database)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(run())
+    except SQLAlchemyError as error:
+        # What the driver says names the server, and no password, which the URL may hold in more than one place.
+        said = error.orig if isinstance(error, DBAPIError) else error
+        names = "TRAINCAST_HOME, TRAINCAST_DATABASE_URL" if database.is_sqlite else "TRAINCAST_DATABASE_URL"
+        fail(f"{names}: the database cannot be used: {' '.join(str(said).split())}")
 
 
 @contextmanager
