@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import math
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -24,6 +25,7 @@ from service.engine.forecast import Forecaster
 from service.estimates import endpoints as estimates
 from service.estimates.examples import EXAMPLES
 from service.estimates.schemas import EstimateRequest
+from service.estimates.service import Estimated
 from service.estimates.together import Together
 from service.evaluations import endpoints as evaluations
 from service.failures import add_failure_handlers
@@ -211,13 +213,16 @@ async def _in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[Non
 async def _use(app: FastAPI, forecaster: Forecaster) -> None:
     """Swaps the forecaster in whole: a request that has begun keeps the one it took.
 
-    It answers once before anybody asks, for the first estimate of a forecaster takes ten times as long as the others.
+    It answers once before anybody asks, for the first estimate of a forecaster takes ten times as long as the others,
+    and one that cannot answer is not to replace one that can.
+
+    Raises:
+        ValueError: It gives no estimate; other errors may say so, too.
     """
     asked = EstimateRequest.model_validate(next(iter(EXAMPLES.values()))["value"])
-    try:
-        await app.state.together.estimate(asked, Standpoint(forecaster))
-    except Exception:
-        logger.exception("calibration %s does not answer an estimate", forecaster.calibration_version)
+    answer = await app.state.together.estimate(asked, Standpoint(forecaster))
+    if not isinstance(answer, Estimated) or not all(map(math.isfinite, answer.document["step_seconds"].values())):
+        raise ValueError("an estimate that should have an answer has none")
     app.state.forecaster = forecaster
     app.state.metrics.calibration.clear()
     app.state.metrics.calibration.labels(forecaster.calibration_version).set(1)

@@ -25,7 +25,7 @@ class CurrentCalibration:
         """
         Args:
             database: where calibrations are stored.
-            use: called with each new forecaster, and waited for.
+            use: called with each new forecaster, and waited for; raises if it is of no use.
         """
         self.database = database
         self.use = use
@@ -49,10 +49,10 @@ class CurrentCalibration:
             return
         try:
             forecaster = await asyncio.to_thread(Forecaster.load, content)
-        except ValueError as error:
-            logger.error("calibration %s cannot be used: %s", version, error)
+            await self.use(replace(forecaster, calibration_version=version))
+        except Exception:  # whatever is wrong with it, the one before goes on answering, and the next is watched for
+            logger.exception("calibration %s cannot be used", version)
             return
-        await self.use(replace(forecaster, calibration_version=version))
         logger.info("calibration %s is in use", version)
 
     async def watch(self) -> None:

@@ -1,6 +1,9 @@
 """Calibrations over HTTP: the one in use and its track record, lists, and who may fit and activate."""
 
+import gzip
+import json
 import math
+from datetime import UTC, datetime
 from statistics import median
 
 import httpx
@@ -11,9 +14,10 @@ from service.app import create_app
 from service.calibrations.repository import CalibrationRepository, Outcome
 from service.calibrations.service import track_record
 from service.estimates.schemas import GoodputAssumptions
+from service.seed import CALIBRATION
 from service.settings import Settings
 from tests.conftest import Databases, serving
-from tests.replicas import in_database, make_key, submit
+from tests.replicas import in_database, make_key, submit, wait_until
 
 RUN = {
     "provenance.source": "ours",
@@ -130,6 +134,27 @@ def test_fitting_and_activating_need_a_key_that_may(client: httpx.Client, servic
 def test_what_cannot_be_activated_is_said(client: httpx.Client, service_database: str) -> None:
     key, _ = make_key(service_database, "calibrators", ["calibrate"])
     assert client.post("/v1/calibrations/none-such/activate", headers=key).status_code == 404
+
+
+@pytest.mark.slow_on("postgresql")
+def test_one_that_cannot_answer_replaces_none_that_can(seeded_database: str, caplog: pytest.LogCaptureFixture) -> None:
+    def put(version: str, **damage: object) -> None:
+        document = json.loads(gzip.decompress(CALIBRATION.read_bytes())) | damage
+
+        async def work(session: AsyncSession) -> None:
+            content = gzip.compress(json.dumps(document).encode(), 1)
+            await CalibrationRepository(session).put(version, content, fingerprint="0" * 64, at=datetime.now(UTC))
+
+        in_database(seeded_database, work)
+
+    with serving(create_app(Settings(database_url=seeded_database))) as url, httpx.Client(base_url=url) as http:
+        before = http.get("/readyz").json()
+        put("damaged", sigma=math.nan)
+        wait_until(lambda: "calibration damaged cannot be used" in caplog.text, "it is looked at")
+        assert http.get("/readyz").json() == before
+        assert f'traincast_calibration_info{{version="{before["calibration"]}"}} 1.0' in http.get("/metrics").text
+        put("whole")
+        wait_until(lambda: http.get("/readyz").json()["calibration"] == "whole", "the next one is in use")
 
 
 def test_lists_are_paged_newest_first(seeded_database: str) -> None:
