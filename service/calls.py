@@ -87,6 +87,16 @@ def estimate(model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
     return Call("POST", "/v1/estimates", _request(model, hardware, more), is_safe=not more.get("save"))
 
 
+def figures(fields: Sequence[str], model: Object, hardware: Object, more: Mapping[str, Any]) -> Call:
+    """The call for some members of a forecast."""
+    return Call("POST", "/v1/estimates", _request(model, hardware, more), parameters=members(fields))
+
+
+def members(fields: Sequence[str]) -> dict[str, str]:
+    """The parameter that says which members of an estimate are wanted."""
+    return {"fields": ",".join(fields)}
+
+
 def sweep(model: Object, hardware: Object, vary: Mapping[str, Any], more: Mapping[str, Any]) -> Call:
     """The call for the forecasts along one field or two."""
     return Call("POST", "/v1/sweeps", _request(model, hardware, {"vary": dict(vary), **more}))
@@ -185,8 +195,14 @@ def line(request: EstimateRequest | Mapping[str, Any]) -> bytes:
 
 def answer(line: str) -> Estimate | TraincastError:
     """A line of answers."""
-    answer = json.loads(line)
-    return TraincastError(answer["status"], answer) if "status" in answer else Estimate.model_validate(answer)
+    answer = some_of_answer(line)
+    return answer if isinstance(answer, TraincastError) else Estimate.model_validate(answer)
+
+
+def some_of_answer(line: str) -> dict[str, Any] | TraincastError:
+    """A line of answers with some members only."""
+    answer: dict[str, Any] = json.loads(line)
+    return TraincastError(answer["status"], answer) if "status" in answer else answer
 
 
 def read(response: httpx.Response) -> Any:

@@ -59,13 +59,28 @@ class Traincast:
         self, requests: Iterable[EstimateRequest | Mapping[str, Any]]
     ) -> Iterator[Estimate | TraincastError]:
         """The forecasts of many runs, in order; a request that has none gives its error instead."""
-        content = (calls.line(request) for request in requests)
-        with self._http.stream("POST", "/v1/estimates/batch", content=content, headers=NDJSON) as response:
-            if response.is_error:
-                response.read()
-                calls.read(response)
-            for line in response.iter_lines():
-                yield calls.answer(line)
+        return map(calls.answer, self._batch(requests, {}))
+
+    def figures(self, fields: Sequence[str], *, model: Object, hardware: Object, **more: Any) -> dict[str, Any]:
+        """Some members of a forecast, as JSON has them: quicker, for what others need is not computed.
+
+        Args:
+            fields: Members, e.g. `["duration_hours", "throughput.samples_per_second"]`.
+            model: Fields of the model, or its name.
+            hardware: Fields of the hardware, or the accelerator's name.
+            more: As for `estimate`, except `save`.
+
+        Raises:
+            TraincastError: There is no such member, or the configuration cannot run or be read.
+            httpx.HTTPError: The service cannot be reached.
+        """
+        return dict(self._sent(calls.figures(fields, model, hardware, more)))
+
+    def figures_of_many(
+        self, fields: Sequence[str], requests: Iterable[EstimateRequest | Mapping[str, Any]]
+    ) -> Iterator[dict[str, Any] | TraincastError]:
+        """As `estimate_many`, with the members of `figures`."""
+        return map(calls.some_of_answer, self._batch(requests, calls.members(fields)))
 
     def sweep(self, *, model: Object, hardware: Object, vary: Mapping[str, Any], **more: Any) -> Sweep:
         """The forecasts along one field, or over a grid of two.
@@ -218,6 +233,16 @@ class Traincast:
                 return
             parameters["cursor"] = page["next_cursor"]
 
+    def _batch(
+        self, requests: Iterable[EstimateRequest | Mapping[str, Any]], parameters: Mapping[str, str]
+    ) -> Iterator[str]:
+        content, path = (calls.line(request) for request in requests), "/v1/estimates/batch"
+        with self._http.stream("POST", path, params=parameters, content=content, headers=NDJSON) as response:
+            if response.is_error:
+                response.read()
+                calls.read(response)
+            yield from response.iter_lines()
+
     def _sent(self, call: calls.Call) -> Any:
         for attempt in stamina.retry_context(
             on=calls.worth_trying_again(call), attempts=ATTEMPTS, timeout=PATIENCE_SECONDS
@@ -262,17 +287,19 @@ class AsyncTraincast:
         self, requests: Iterable[EstimateRequest | Mapping[str, Any]]
     ) -> AsyncIterator[Estimate | TraincastError]:
         """As `Traincast.estimate_many`."""
+        async for line in self._batch(requests, {}):
+            yield calls.answer(line)
 
-        async def content() -> AsyncIterator[bytes]:
-            for request in requests:
-                yield calls.line(request)
+    async def figures(self, fields: Sequence[str], *, model: Object, hardware: Object, **more: Any) -> dict[str, Any]:
+        """As `Traincast.figures`."""
+        return dict(await self._sent(calls.figures(fields, model, hardware, more)))
 
-        async with self._http.stream("POST", "/v1/estimates/batch", content=content(), headers=NDJSON) as response:
-            if response.is_error:
-                await response.aread()
-                calls.read(response)
-            async for line in response.aiter_lines():
-                yield calls.answer(line)
+    async def figures_of_many(
+        self, fields: Sequence[str], requests: Iterable[EstimateRequest | Mapping[str, Any]]
+    ) -> AsyncIterator[dict[str, Any] | TraincastError]:
+        """As `Traincast.figures_of_many`."""
+        async for line in self._batch(requests, calls.members(fields)):
+            yield calls.some_of_answer(line)
 
     async def sweep(self, *, model: Object, hardware: Object, vary: Mapping[str, Any], **more: Any) -> Sweep:
         """As `Traincast.sweep`."""
@@ -348,6 +375,21 @@ class AsyncTraincast:
             if page["next_cursor"] is None:
                 return
             parameters["cursor"] = page["next_cursor"]
+
+    async def _batch(
+        self, requests: Iterable[EstimateRequest | Mapping[str, Any]], parameters: Mapping[str, str]
+    ) -> AsyncIterator[str]:
+        async def content() -> AsyncIterator[bytes]:
+            for request in requests:
+                yield calls.line(request)
+
+        path = "/v1/estimates/batch"
+        async with self._http.stream("POST", path, params=parameters, content=content(), headers=NDJSON) as response:
+            if response.is_error:
+                await response.aread()
+                calls.read(response)
+            async for line in response.aiter_lines():
+                yield line
 
     async def _sent(self, call: calls.Call) -> Any:
         again = calls.worth_trying_again(call)

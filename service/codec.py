@@ -89,9 +89,13 @@ def parse_value(name: str, value: object, adapters: Adapters = CELLS) -> object:
             except (json.JSONDecodeError, RecursionError):
                 raise ValueError(f"{name}: not JSON") from None
     try:
-        return adapter(value)
+        typed = adapter(value)
     except ValidationError as error:
         raise ValueError(f"{name}: {_reason(error, value)}") from None
+    if isinstance(value, str) and "_" in value and isinstance(typed, int | float):
+        # Python's own notation, which no other reader of CSV takes for a number.
+        raise ValueError(f"{name}: a number is written without underscores, got {value!r}")
+    return typed
 
 
 def _reason(error: ValidationError, value: object) -> str:

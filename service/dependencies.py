@@ -13,6 +13,7 @@ from service.catalog.catalog import Catalog
 from service.database import Database
 from service.engine.forecast import Forecaster
 from service.measurements.counts import Counts
+from service.measurements.repository import SourceRows
 from service.metrics import Metrics
 from service.problems import NotReady
 from service.sites.counts import SiteCounts
@@ -49,9 +50,9 @@ async def get_site_counts(request: Request) -> SiteCounts:
     return counts
 
 
-async def get_source_counts(request: Request) -> Counts:
+async def get_source_counts(request: Request) -> Counts[SourceRows]:
     """How many measurements each source has."""
-    counts: Counts = request.app.state.source_counts
+    counts: Counts[SourceRows] = request.app.state.source_counts
     return counts
 
 
@@ -80,7 +81,7 @@ CatalogDependency = Annotated[Catalog, Depends(get_catalog)]
 ForecasterDependency = Annotated[Forecaster, Depends(get_forecaster)]
 SitesDependency = Annotated[Sites, Depends(get_sites)]
 SiteCountsDependency = Annotated[SiteCounts, Depends(get_site_counts)]
-SourceCountsDependency = Annotated[Counts, Depends(get_source_counts)]
+SourceCountsDependency = Annotated[Counts[SourceRows], Depends(get_source_counts)]
 MetricsDependency = Annotated[Metrics, Depends(get_metrics)]
 DatabaseDependency = Annotated[Database, Depends(get_database)]
 Session = Annotated[AsyncSession, Depends(get_session, scope="function")]

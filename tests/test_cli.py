@@ -86,6 +86,14 @@ def test_an_estimate_is_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b[" not in told
 
 
+def test_some_members_of_an_estimate_are_printed_alone_here_and_from_a_service(service_url: str) -> None:
+    asked = (*GPT3, "--fields", "duration_hours,memory.fits")
+    here = printed(*asked)
+    assert set(here) == {"duration_hours", "memory"}
+    assert here == printed(*asked, "--url", service_url)
+    assert "duration_hours" in traincast(*GPT3, "--fields", "duration_hour", code=1).stderr
+
+
 def test_levers_are_readable_and_the_same_from_a_service(service_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     asked = ("levers", "-m", "resnet-50", "--dataset", "imagenet-1k", "--epochs", "90", "-a", "T4", "-p", "fp16")

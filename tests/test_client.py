@@ -40,6 +40,22 @@ def test_many_are_answered_in_order_with_errors_in_their_place(service_url: str)
     assert [type(answer) for answer in answers] == [Estimate, TraincastError, Estimate]
 
 
+def test_some_figures_are_answered_alone(service_url: str) -> None:
+    fields = ["mfu", "throughput.samples_per_second"]
+    with Traincast(service_url) as traincast:
+        whole = traincast.estimate(**RESNET).model_dump()
+        some = traincast.figures(fields, **RESNET)
+        assert some == {
+            "throughput": {"samples_per_second": whole["throughput"]["samples_per_second"]},
+            "mfu": whole["mfu"],
+        }
+        many = list(traincast.figures_of_many(fields, [RESNET, {"model": {"name": "x"}}]))
+        assert many[0] == some
+        assert isinstance(many[1], TraincastError)
+        with pytest.raises(TraincastError, match="mfu"):
+            traincast.figures(["mfuu"], **RESNET)
+
+
 def test_sweeps_and_offers_are_read(service_url: str) -> None:
     with Traincast(service_url) as traincast:
         swept = traincast.sweep(**RESNET, vary={"hardware.accelerator": ["T4", "H1000"]})
@@ -70,6 +86,9 @@ async def test_it_does_the_same_asynchronously(service_url: str) -> None:
         assert (await traincast.saved_estimate(saved.id)).throughput == saved.throughput
         answers = [answer async for answer in traincast.estimate_many([RESNET, {"model": {"name": "x"}}])]
         assert [type(answer) for answer in answers] == [Estimate, TraincastError]
+        assert set(await traincast.figures(["mfu"], **RESNET)) == {"mfu"}
+        some = [answer async for answer in traincast.figures_of_many(["mfu"], [RESNET])]
+        assert [list(answer) for answer in some if isinstance(answer, dict)] == [["mfu"]]
         swept = await traincast.sweep(**RESNET, vary={"runs": [1, 2]})
         assert len(swept.points) == 2
         assert (await traincast.offers(**RESNET, data={"name": "imagenet-1k"})).offers

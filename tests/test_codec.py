@@ -75,6 +75,17 @@ def test_bad_rows_are_reported_and_the_rest_go_on() -> None:
     assert read[4][1] == {"model.name": "e", "hardware.accelerator": "T4", "result.value": 3.0, "result.unit": "mfu"}
 
 
+def test_a_number_in_a_programs_notation_is_refused_by_its_field() -> None:
+    header = "model.name,hardware.accelerator,hardware.count,result.value,result.unit\n"
+    (_, values, error), (_, lenient, _) = read_csv(header + "a_b,T4,1_000,3,mfu\na_b,T4,1e3,3,mfu\n")
+    assert values is None
+    assert error == "hardware.count: a number is written without underscores, got '1_000'"
+    assert lenient == {
+        "model.name": "a_b", "hardware.accelerator": "T4", "hardware.count": 1000.0, "result.value": 3.0,
+        "result.unit": "mfu",
+    }  # fmt: skip
+
+
 def test_an_unknown_column_is_refused_with_the_likely_one_or_left_out_on_request() -> None:
     text = "model.name,seq_len\nx,5\n"
     assert read_csv(text) == [(2, None, "unknown field 'seq_len': did you mean 'data.sequence_length'?")]

@@ -78,6 +78,9 @@ def estimate(
     from_torchtitan: Annotated[
         Path | None, typer.Option(help="Take the run from a torchtitan job's TOML.", rich_help_panel=PANEL)
     ] = None,
+    fields: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Print these members of the estimate alone, as JSON.")
+    ] = None,
     url: Annotated[str | None, typer.Option(help="Ask the service there, instead of computing here.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -90,6 +93,7 @@ def estimate(
 
     - `traincast estimate -m gpt-3-175b -a V100-SXM2-32GB -n 1024 --tokens 300e9 -s 2048 -p fp16 --global-batch 1536`
     - `traincast estimate -m resnet-50 --dataset imagenet-1k --epochs 90 -a V100-SXM2-16GB -n 8 --json`
+    - `traincast estimate run.json --fields duration_hours,cost_usd,throughput.samples_per_second`
     - `traincast estimate run.json --count 512 --set training.tensor_parallel=8`
     - `traincast estimate -m llama-2-7b -a L40S --mode lora --set software.attention=flash2 --url http://localhost:8000`
     - `traincast estimate --from-megatron pretrain.sh -a H100-SXM5-80GB -n 64 --json`
@@ -101,11 +105,13 @@ def estimate(
     )
     flags = {FLAGS[name]: value for name, value in given.items()}
     request = request_of(file, flags, setting or [], launched)
+    as_json = as_json or fields is not None
     if launched and not as_json:
         show(launched)
-    answer = _ask(url, request) if url else _compute(request)
+    answer = _ask(url, request, fields) if url else _compute(request, fields)
     if as_json:
-        made = answer.model_dump(mode="json") | ({"launch_configs": listed(launched)} if launched else {})
+        made = answer if isinstance(answer, dict) else answer.model_dump(mode="json")
+        made |= {"launch_configs": listed(launched)} if launched else {}
         print(json.dumps(made, indent=2, ensure_ascii=False))
         return
     from service import rendering
@@ -143,24 +149,31 @@ def _unsaid(launched: Sequence[Launched], request: dict[str, Any]) -> dict[str, 
     }
 
 
-def _compute(request: dict[str, Any]) -> Any:
+def _compute(request: dict[str, Any], fields: str | None) -> Any:
     from service.catalog.catalog import load_catalog
     from service.estimates.batch import cannot_run, read_request
+    from service.estimates.columns import WHOLE
+    from service.estimates.members import chosen_fields
     from service.estimates.schemas import Estimate
-    from service.estimates.service import estimate_many
+    from service.estimates.service import compute_many
     from service.problems import Problem
     from service.sites.standpoint import Standpoint
 
     read = read_request(request)
     if isinstance(read, Problem):
         fail_with(read.document())
-    (answer,) = estimate_many([read], load_catalog(), Standpoint(shipped_forecaster()))
-    if not isinstance(answer, Estimate):
-        fail_with(cannot_run(answer).document())
-    return answer
+    try:
+        chosen = WHOLE if fields is None else chosen_fields(fields)
+    except Problem as problem:
+        fail_with(problem.document())
+    computed = compute_many([read], load_catalog(), Standpoint(shipped_forecaster()))
+    for errors in computed.refused.values():
+        fail_with(cannot_run(errors).document())
+    (document,) = computed.documents(chosen)
+    return Estimate.model_validate(document) if fields is None else document
 
 
-def _ask(url: str, request: dict[str, Any]) -> Any:
+def _ask(url: str, request: dict[str, Any], fields: str | None) -> Any:
     import httpx
 
     from service.client import Traincast, TraincastError
@@ -168,6 +181,8 @@ def _ask(url: str, request: dict[str, Any]) -> Any:
     model, hardware = request.pop("model", {}), request.pop("hardware", {})
     try:
         with Traincast(url) as traincast:
+            if fields is not None:
+                return traincast.figures([fields], model=model, hardware=hardware, **request)
             return traincast.estimate(model=model, hardware=hardware, **request)
     except TraincastError as error:
         fail_with(error.problem)

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.database import Database
-from service.measurements.repository import SourceRepository
+from service.measurements.repository import SourceRepository, SourceRows
 
 logger = logging.getLogger(__name__)
 
@@ -20,28 +21,29 @@ RESTS = 50.0
 """Times as long as a count takes that passes before the next: of a million it takes a second, and so a fiftieth of one
 processor at most."""
 
-Count = Callable[[AsyncSession, int, int | None], Awaitable[dict[str, int]]]
+Name = TypeVar("Name", bound=Hashable)
+Count = Callable[[AsyncSession, int, int | None], Awaitable[dict[Name, int]]]
 """Counts, by name, the rows after a place in the order of arrival, and not after another if there is one."""
 
 
 @dataclass(frozen=True)
-class _Counted:
+class _Counted(Generic[Name]):
     """Rows by name up to a place in the order of arrival, and from when and until when this is new enough."""
 
-    rows: Mapping[str, int]
+    rows: Mapping[Name, int]
     newest: int
     at: float
     new_until: float
 
 
-class Counts:
+class Counts(Generic[Name]):
     """Counts of one replica.
 
     What arrived since all were counted is counted at each request, so that a submission shows at once; that a status
     changed shows when all are counted anew.
     """
 
-    def __init__(self, database: Database, count: Count, *, most_age_seconds: float = math.inf) -> None:
+    def __init__(self, database: Database, count: Count[Name], *, most_age_seconds: float = math.inf) -> None:
         """
         Args:
             database: whose measurements are counted.
@@ -51,10 +53,10 @@ class Counts:
         self.database = database
         self.count = count
         self.most_age_seconds = most_age_seconds
-        self._counted: _Counted | None = None
-        self._counting: asyncio.Task[_Counted] | None = None
+        self._counted: _Counted[Name] | None = None
+        self._counting: asyncio.Task[_Counted[Name]] | None = None
 
-    async def rows(self) -> dict[str, int]:
+    async def rows(self) -> dict[Name, int]:
         """Measurements by name; what has none is left out.
 
         Takes connections of its own: who asks while holding one could wait for ever, where the pool has no other.
@@ -72,14 +74,14 @@ class Counts:
             since = await self.count(session, counted.newest, None)
         return {name: counted.rows.get(name, 0) + since.get(name, 0) for name in {**counted.rows, **since}}
 
-    def _count(self) -> asyncio.Task[_Counted]:
+    def _count(self) -> asyncio.Task[_Counted[Name]]:
         """The one count that is under way, or a new one."""
         if self._counting is None:
             self._counting = asyncio.create_task(self._all())
             self._counting.add_done_callback(self._keep)
         return self._counting
 
-    def _keep(self, done: asyncio.Task[_Counted]) -> None:
+    def _keep(self, done: asyncio.Task[_Counted[Name]]) -> None:
         self._counting = None
         if done.cancelled():
             return
@@ -88,7 +90,7 @@ class Counts:
         else:
             logger.warning("measurements cannot be counted: %s", error)
 
-    async def _all(self) -> _Counted:
+    async def _all(self) -> _Counted[Name]:
         started = time.monotonic()
         async with self.database.sessions() as session:
             newest = await SourceRepository(session).newest()
@@ -97,10 +99,10 @@ class Counts:
         return _Counted(rows, newest, counted, counted + max(COUNTED_AFTER_SECONDS, RESTS * (counted - started)))
 
 
-def source_counts(database: Database) -> Counts:
-    """Accepted, shared measurements by source."""
+def source_counts(database: Database) -> Counts[SourceRows]:
+    """Accepted, shared measurements by source, those that ship apart from those that teams submitted."""
 
-    async def count(session: AsyncSession, above: int, up_to: int | None) -> dict[str, int]:
+    async def count(session: AsyncSession, above: int, up_to: int | None) -> dict[SourceRows, int]:
         return await SourceRepository(session).counts(above=above, up_to=up_to)
 
     return Counts(database, count)

@@ -16,7 +16,7 @@ from service.dependencies import (
     SourceCountsDependency,
 )
 from service.measurements.filters import filter_parameters, read_filters
-from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
+from service.measurements.repository import Filter, MeasurementRepository, SourceRepository, SourceRows
 from service.measurements.schemas import (
     MeasurementDetail,
     MeasurementEntry,
@@ -125,7 +125,7 @@ async def get_measurement(
     return MeasurementDetail.from_row(
         row,
         caller.team_id,
-        source=SourceEntry.from_row(source, None, source_errors(forecaster).get(source.name)) if source else None,
+        source=SourceEntry.from_row(source, source_errors(forecaster).get(source.name)) if source else None,
         residual=made if compared else None,
         residual_reason=None if compared else made,
     )
@@ -152,7 +152,15 @@ async def list_sources(
     except BadCursorError as error:
         raise _bad_cursor(error) from None
     return SourcePage(
-        items=[SourceEntry.from_row(source, rows.get(source.name, 0), errors.get(source.name)) for source in found],
+        items=[
+            SourceEntry.from_row(
+                source,
+                errors.get(source.name),
+                shipped=rows.get(SourceRows(source.name, True), 0),
+                submitted=rows.get(SourceRows(source.name, False), 0),
+            )
+            for source in found
+        ],
         next_cursor=following,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, CompoundSelect, Select, func, insert, or_, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -78,6 +78,13 @@ class _Place:
 
     sequence: int
     id: str
+
+
+class SourceRows(NamedTuple):
+    """Measurements that name a source: those that came with the service, or those that teams submitted."""
+
+    source: str
+    shipped: bool
 
 
 class MeasurementRepository:
@@ -252,10 +259,10 @@ class SourceRepository:
         """The place of the newest measurement in the order of arrival; 0 if there is none."""
         return (await self.session.scalars(select(func.max(MeasurementRow.sequence)))).one() or 0
 
-    async def counts(self, *, above: int = 0, up_to: int | None = None) -> dict[str, int]:
+    async def counts(self, *, above: int = 0, up_to: int | None = None) -> dict[SourceRows, int]:
         """How many accepted, shared measurements each source has, of those after a place in the order of arrival and
         not after another; sources without are left out."""
-        query = select(MeasurementRow.source, func.count()).where(
+        query = select(MeasurementRow.source, MeasurementRow.shipped, func.count()).where(
             MeasurementRow.status == "accepted",
             MeasurementRow.visibility == "shared",
             MeasurementRow.source.is_not(None),
@@ -263,8 +270,8 @@ class SourceRepository:
         )
         if up_to is not None:
             query = query.where(MeasurementRow.sequence <= up_to)
-        found = await self.session.execute(query.group_by(MeasurementRow.source))
-        return {str(source): rows for source, rows in found}
+        found = await self.session.execute(query.group_by(MeasurementRow.source, MeasurementRow.shipped))
+        return {SourceRows(str(source), shipped): rows for source, shipped, rows in found}
 
     async def put(self, sources: Iterable[Mapping[str, Any]]) -> None:
         """Stores sources, replacing those of the same name."""

@@ -117,6 +117,10 @@ class SourceEntry(BaseModel):
     rows: int | None = Field(
         description="Accepted, shared measurements; null where the source is shown with one of them.", examples=[172]
     )
+    submitted_rows: int | None = Field(
+        description="Those of `rows` that teams submitted under this name, which need not be who published the source.",
+        examples=[3],
+    )
     residual: float | None = Field(
         description="Median absolute percentage error (a fraction) of the current calibration on its measurements with "
         "the source left out of the fit; null if it was not scored.",
@@ -124,13 +128,16 @@ class SourceEntry(BaseModel):
     )
 
     @classmethod
-    def from_row(cls, row: object, rows: int | None, residual: float | None) -> Self:
-        """The entry of a stored source."""
+    def from_row(
+        cls, row: object, residual: float | None, *, shipped: int | None = None, submitted: int | None = None
+    ) -> Self:
+        """The entry of a stored source; where it is told, with how many of its rows ship and were submitted."""
         stated = {
             name: getattr(row, name)
             for name in ("name", "title", "publisher", "reference", "commit", "date", "licence", "lineage")
         }
-        return cls(**stated, rows=rows, residual=residual)
+        rows = None if shipped is None or submitted is None else shipped + submitted
+        return cls(**stated, rows=rows, submitted_rows=submitted, residual=residual)
 
 
 class SourcePage(BaseModel):

@@ -18,7 +18,7 @@ class SiteCounts:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._teams: LRUCache[str, Counts] = LRUCache(MOST_TEAMS)
+        self._teams: LRUCache[str, Counts[str]] = LRUCache(MOST_TEAMS)
 
     async def rows(self, team_id: str) -> dict[str, int]:
         """Measurements that a team learns from by its sites, which are in order of name.
@@ -31,7 +31,7 @@ class SiteCounts:
             counts = self._teams[team_id] = self._of(team_id)
         return dict(sorted((await counts.rows()).items()))
 
-    def _of(self, team_id: str) -> Counts:
+    def _of(self, team_id: str) -> Counts[str]:
         async def count(session: AsyncSession, above: int, up_to: int | None) -> dict[str, int]:
             return await SiteRepository(session).counts(team_id, above=above, up_to=up_to)
 

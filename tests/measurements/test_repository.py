@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.cursors import BadCursorError
 from service.database import Database
 from service.measurements.counts import source_counts
-from service.measurements.repository import Filter, MeasurementRepository, SourceRepository
+from service.measurements.repository import Filter, MeasurementRepository, SourceRepository, SourceRows
 from service.measurements.tables import VISIBILITIES
 from service.teams.repository import TeamRepository
 
@@ -211,7 +211,7 @@ async def test_sources_are_listed_and_counted(session: AsyncSession) -> None:
     assert names == sorted(set(names))
     assert len(names) == 6
     count = await MeasurementRepository(session).count([Filter("provenance.source", (names[0],))])
-    assert (await sources.counts())[names[0]] == count
+    assert (await sources.counts())[SourceRows(names[0], True)] == count
     newest = await sources.newest()
     assert await sources.counts(above=newest) == {}
     assert await sources.counts(up_to=newest) == await sources.counts()
@@ -230,6 +230,6 @@ async def test_a_source_counts_what_arrived_since_all_were_counted(seeded_databa
     after = await counts.rows()
     await database.close()
     assert {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)} == {
-        "fairseq-examples": 1,
-        "new-here": 1,
+        SourceRows("fairseq-examples", False): 1,
+        SourceRows("new-here", False): 1,
     }

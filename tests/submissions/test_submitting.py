@@ -37,11 +37,20 @@ def test_what_is_as_forecast_is_accepted_and_found_again(ours: Team, anybody: ht
     assert found["residual"]["measured"] == USUAL_RATE
 
 
-def test_a_source_of_a_shared_row_is_listed(ours: Team, anybody: httpx.Client) -> None:
+def test_sources_of_shared_rows_are_listed_and_counted_apart_from_what_ships(ours: Team, anybody: httpx.Client) -> None:
+    def listed(name: str) -> dict[str, Any]:
+        page = anybody.get("/v1/sources", params={"limit": 1000}).json()["items"]
+        return next((source for source in page if source["name"] == name), {})
+
     submitted = sample()
     ours.http.post(PATH, json=submitted).raise_for_status()
-    sources = {source["name"]: source for source in anybody.get("/v1/sources", params={"limit": 1000}).json()["items"]}
-    assert sources[submitted["provenance"]["source"]]["rows"] == 1
+    made = listed(submitted["provenance"]["source"])
+    assert (made["rows"], made["submitted_rows"]) == (1, 1)
+    before = listed("mxnet-perf-faq")
+    ours.http.post(PATH, json=sample(9801.0, provenance={"source": "mxnet-perf-faq"})).raise_for_status()
+    after = listed("mxnet-perf-faq")
+    assert after["submitted_rows"] == before["submitted_rows"] + 1
+    assert after["rows"] - after["submitted_rows"] == before["rows"] - before["submitted_rows"] > 0
 
 
 def test_impossible_speed_is_refused_with_the_arithmetic(ours: Team) -> None:
