@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import httpx
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.database import Database
@@ -91,7 +91,7 @@ def wait_until(met: Callable[[], bool], what: str, seconds: float = PATIENCE_SEC
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, f"{what}: not in {seconds:g} s"
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def in_database(url: str, work: Callable[[AsyncSession], Awaitable[Answer]]) -> Answer:
@@ -126,6 +126,15 @@ def keep_only(url: str, sources: Sequence[str]) -> None:
     async def work(session: AsyncSession) -> None:
         others = MeasurementRow.shipped.is_(True), MeasurementRow.source.not_in(sources)
         await session.execute(update(MeasurementRow).where(*others).values(status="withdrawn"))
+
+    in_database(url, work)
+
+
+def forget_all_but(url: str, sources: Sequence[str]) -> None:
+    """Takes what ships from other sources out of the database, so that all of it is soon exported and restored."""
+
+    async def work(session: AsyncSession) -> None:
+        await session.execute(delete(MeasurementRow).where(MeasurementRow.source.not_in(sources)))
 
     in_database(url, work)
 

@@ -91,7 +91,7 @@ def asked_all_the_while(replica: Replica) -> Iterator[Counter[int]]:
     def ask() -> None:
         with httpx.Client(base_url=replica.url, timeout=60) as client:
             # A few callers' load: without a pause, these would leave the fit, which steps back, no processor.
-            while not ended.wait(0.05):
+            while not ended.wait(0.2):
                 statuses[client.post("/v1/estimates", json=QUESTION).status_code] += 1
 
     thread = threading.Thread(target=ask)

@@ -10,8 +10,9 @@ import pytest
 from service.app import create_app
 from service.client import Traincast
 from service.settings import Settings
+from tests.calibrations.conftest import FEWEST_SOURCES, SMALL_SOURCES
 from tests.conftest import Databases, make_key, serving
-from tests.replicas import wait_until
+from tests.replicas import forget_all_but, keep_only, wait_until
 
 
 @contextmanager
@@ -48,19 +49,21 @@ def calibrated(traincast: Traincast) -> dict[str, Any]:
 
 
 @pytest.mark.slow_on("postgresql")
-def test_what_is_restored_is_calibrated_to_the_same_bits(
-    databases: Databases, small_database: str, tmp_path: Path
-) -> None:
+def test_what_is_restored_is_calibrated_to_the_same_bits(databases: Databases, tmp_path: Path) -> None:
     file = tmp_path / "everything.ndjson"
-    with service_on(small_database, "ours") as here:
+    fresh = databases.seeded()
+    forget_all_but(fresh, SMALL_SOURCES)
+    used = databases.copy(fresh)
+    keep_only(used, FEWEST_SOURCES)
+    with service_on(used, "ours") as here:
         kept = [here.submit(**run(batch, site="lab")) for batch in (512, 1024, 2048)]
         here.submit(**run(256, visibility="team"))
         here.withdraw(here.submit(**run(128)).id)
         here.reject(here.submit(**run(64)).id, "a slip")
         file.write_bytes(b"".join(here.export(complete=True, format="ndjson")))
         before = calibrated(here)
-    # Of a service that starts on an empty database: what ships, all of it in use, and nothing else.
-    with service_on(databases.seeded(), "administrators") as there:
+    # As of a service that starts on an empty database: what ships, all of it in use, and nothing else.
+    with service_on(fresh, "administrators") as there:
         there.import_rows(file, restore=True)
         again = b"".join(there.export(complete=True, format="ndjson"))
         after = calibrated(there)

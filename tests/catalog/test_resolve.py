@@ -101,7 +101,7 @@ def alone(row: Mapping[str, object], *, measured: bool) -> Resolved | Unresolvab
 
 
 @pytest.mark.parametrize("measured", [False, True], ids=["planned", "measured"])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=ROWS)
 def test_a_row_comes_to_the_same_alone_and_among_others(measured: bool, rows: list[dict[str, object]]) -> None:
     catalog = unasked()

@@ -11,9 +11,7 @@ from service.engine.comparison import log_ratio
 from service.engine.forecast import Forecaster
 from tests.engine.conftest import GPT3, LLAMA, RESNET, TableOf
 
-PROPERTY = settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
+PROPERTY = settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 
 
 @PROPERTY

@@ -16,9 +16,7 @@ from service.engine.step_time import PARTS
 from service.engine.table import Table, concatenate
 from tests.engine.conftest import GPT3, LLAMA, RESNET, TableOf
 
-PROPERTY = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
+PROPERTY = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 A100, MI300X = "A100-SXM4-80GB", "MI300X"
 CHIPS = ("V100-SXM2-32GB", "A100-SXM4-80GB", "H100-SXM5-80GB", "MI300X", "L40S", "T4", "TPU-v5p", "Gaudi2")
 

@@ -52,7 +52,7 @@ runs = st.fixed_dictionaries(
 
 
 @given(flat=runs, experts=st.sampled_from([0, 0, 8, 60]))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_offered_can_run_and_all_else_is_counted(
     catalog: Catalog, forecaster: Forecaster, flat: dict[str, Any], experts: int
 ) -> None:

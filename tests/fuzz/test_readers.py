@@ -75,19 +75,17 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", errors="surrogatepass")
 
 
-@settings(deadline=None)
 @given(st.builds(lambda first, rest: encoded("\n".join([first, *rest])), headers, st.lists(lines, max_size=6)))
 def test_any_csv_is_read_or_refused(content: bytes) -> None:
     TARGETS["csv"](content)
 
 
-@settings(deadline=None)
 @given(st.lists(rows.map(json.dumps) | st.text(max_size=12), max_size=5).map(lambda found: encoded("\n".join(found))))
 def test_any_ndjson_is_read_or_refused(content: bytes) -> None:
     TARGETS["ndjson"](content)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(configs)
 @example(SHAPE | {"architectures": 5})
 @example(SHAPE | {"sliding_window": 8, "max_window_layers": 10**400})
@@ -95,7 +93,7 @@ def test_any_published_model_configuration_is_read_or_refused(config: dict[str, 
     TARGETS["config"](json.dumps(config).encode())
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.sampled_from(list(READERS)), flags | toml | (configs | deepspeed | anything).map(json.dumps))
 def test_any_launch_configuration_is_read_or_refused(kind: str, text: str) -> None:
     TARGETS[kind](encoded(text))
@@ -108,7 +106,7 @@ def test_long_and_deep_files_end_soon(kind: str, repeated: str) -> None:
     TARGETS[kind](repeated.encode() * 100_000)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(configs)
 @example(SHAPE | {"architectures": 5})
 def test_the_service_answers_whatever_model_configuration_is_pasted(
