@@ -111,14 +111,15 @@ def searched_by_its_runners(run: Parts) -> bool:
     So are language models over several nodes whose states no accelerator holds alone, where all that is stated is the
     batch: gathering weights between nodes for every micro-batch is what nobody does who has a choice.
     """
-    values, stated = run.values(), stated_layout(dict(run.training.stated))
-    states = layouts.STATE_BYTES_PER_PARAMETER * number(values, "parameters", 0.0)
+    model, machine = run.work.values, run.hardware.values
+    if model["family"] not in TRANSFORMER_FAMILIES or float(machine["count"]) <= number(machine, "domain", 8.0):
+        return False
+    stated = stated_layout(dict(run.training.stated))
+    states = layouts.STATE_BYTES_PER_PARAMETER * number(model, "parameters", 0.0)
     return (
-        values["family"] in TRANSFORMER_FAMILIES
-        and "global_batch" in stated
+        "global_batch" in stated
         and stated <= {"global_batch", "micro_batch", "recompute", "offload"}
-        and float(values["count"]) > number(values, "domain", 8.0)
-        and states > 1e9 * number(values, "memory_gb", math.inf)
+        and states > 1e9 * number(machine, "memory_gb", math.inf)
     )
 
 
