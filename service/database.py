@@ -11,7 +11,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Integer, MetaData, event, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Integer,
+    MetaData,
+    SQLColumnExpression,
+    event,
+    func,
+    null,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
@@ -111,6 +123,12 @@ def insert_or_pass(session: AsyncSession, table: type[Base]) -> PostgresqlInsert
     if session.get_bind().dialect.name == "postgresql":
         return postgresql_insert(table).on_conflict_do_nothing()
     return sqlite_insert(table).on_conflict_do_nothing()
+
+
+def unindexed(column: SQLColumnExpression[Any]) -> ColumnElement[Any]:
+    """The column's value, by no index of it: SQLite, which knows nothing of how many rows a value has, may begin with
+    one that gives half of them."""
+    return func.coalesce(column, null())
 
 
 class Database:

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, Select, func, insert, or_,
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.cursors import BadCursorError, decode_cursor, encode_cursor
+from service.database import unindexed
 from service.measurements.tables import LISTED_BY, MeasurementRow, SourceRow
 
 Scalar = str | float | bool
@@ -131,8 +132,6 @@ class MeasurementRepository:
             last = await self._last_looked_at(parts, looked_at)
             if last is not None:
                 parts = [(*part, MeasurementRow.sequence <= last.sequence) for part in parts]
-            # Of its own, so that no database takes it into its head to begin with the other conditions.
-            parts = [(MeasurementRow.sequence.in_(select(MeasurementRow.sequence).where(*part)),) for part in parts]
         rows = await self._first([(*part, *others) for part in parts], limit + 1)
         items = rows[:limit]
         if len(rows) > limit:
@@ -264,7 +263,7 @@ class SourceRepository:
         not after another; sources without are left out."""
         query = select(MeasurementRow.source, MeasurementRow.shipped, func.count()).where(
             MeasurementRow.status == "accepted",
-            MeasurementRow.visibility == "shared",
+            MeasurementRow.seen_by == SHARED,
             MeasurementRow.source.is_not(None),
             MeasurementRow.sequence > above,
         )
@@ -321,8 +320,8 @@ def _divided(filters: Iterable[Filter]) -> tuple[list[Conditions], Conditions]:
                 [_condition(replace(one, values=(value,))) for one, value in zip(chosen, values, strict=True)]
                 for values in each
             ]
-            return by_index, [_condition(one) for one in wanted if one not in chosen]
-    return [()], [_condition(one) for one in wanted]
+            return by_index, [_condition(one, by_index=False) for one in wanted if one not in chosen]
+    return [()], [_condition(one, by_index=False) for one in wanted]
 
 
 def _seen_by(team_id: str | None) -> list[ColumnElement[bool]]:
@@ -334,8 +333,11 @@ def _visible_to(team_id: str | None) -> ColumnElement[bool]:
     return or_(*_seen_by(team_id))
 
 
-def _condition(wanted: Filter) -> ColumnElement[bool]:
-    return or_(*(_compare(_value(wanted.field, value), wanted.operator, value) for value in wanted.values))
+def _condition(wanted: Filter, *, by_index: bool = True) -> ColumnElement[bool]:
+    compared = [(_value(wanted.field, value), value) for value in wanted.values]
+    return or_(
+        *(_compare(column if by_index else unindexed(column), wanted.operator, value) for column, value in compared)
+    )
 
 
 def _compare(column: ColumnElement[Any], operator: Operator, value: Scalar) -> ColumnElement[bool]:

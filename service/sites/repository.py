@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.database import unindexed
 from service.measurements.tables import MeasurementRow
 
 
@@ -46,13 +47,13 @@ class SiteRepository:
     async def counts(self, team_id: str, *, above: int = 0, up_to: int | None = None) -> dict[str, int]:
         """How many measurements are learned from at each of a team's sites, of those after a place in the order of
         arrival and not after another; sites without are left out."""
-        query = select(MeasurementRow.site, func.count()).where(
-            *_learned(SiteKey(team_id, None)), MeasurementRow.site.is_not(None), MeasurementRow.sequence > above
-        )
+        # Of few new rows their places are looked up; of all, whole sites.
+        site = unindexed(MeasurementRow.site) if above else MeasurementRow.site
+        query = select(site, func.count()).where(*_learned(SiteKey(team_id, None)), MeasurementRow.sequence > above)
         if up_to is not None:
             query = query.where(MeasurementRow.sequence <= up_to)
-        found = await self.session.execute(query.group_by(MeasurementRow.site))
-        return {str(name): rows for name, rows in found}
+        found = await self.session.execute(query.group_by(site))
+        return {str(name): rows for name, rows in found if name is not None}
 
 
 def _learned(site: SiteKey) -> list[ColumnElement[bool]]:

@@ -51,6 +51,7 @@ LISTS: dict[str, dict[str, Any]] = {
     "list: a source": {"source": "crowd-0042/3", "limit": 5},
     "list: a source that is not there": {"source": "nobody"},
     "list: a status": {"status": "withdrawn"},
+    "list: a family, accepted": {"model.family": "cnn", "status": "accepted"},
     "list: counts from": {"hardware.count.at_least": 2048},
     "list: no such counts": {"hardware.count.at_least": 1e9},
     "list: a name that contains": {"model.name.contains": "llama"},
