@@ -14,14 +14,11 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
-    ColumnElement,
     DateTime,
     Integer,
     MetaData,
     SQLColumnExpression,
     event,
-    func,
-    null,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -38,8 +35,11 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 logger = logging.getLogger(__name__)
@@ -125,10 +125,26 @@ def insert_or_pass(session: AsyncSession, table: type[Base]) -> PostgresqlInsert
     return sqlite_insert(table).on_conflict_do_nothing()
 
 
-def unindexed(column: SQLColumnExpression[Any]) -> ColumnElement[Any]:
-    """The column's value, by no index of it: SQLite, which knows nothing of how many rows a value has, may begin with
-    one that gives half of them."""
-    return func.coalesce(column, null())
+class Unindexed(FunctionElement[Any]):
+    """A column's value, on SQLite by no index of it: that knows nothing of how many rows have a value, and may begin
+    with an index that gives half of them. PostgreSQL does know."""
+
+    inherit_cache = True
+
+    def __init__(self, column: SQLColumnExpression[Any]) -> None:
+        super().__init__(column)
+        (value,) = self.clauses
+        self.type = value.type
+
+
+@compiles(Unindexed)
+def _as_it_is(element: Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
+
+
+@compiles(Unindexed, "sqlite")
+def _by_no_index(element: Unindexed, compiler: SQLCompiler, **options: Any) -> str:
+    return f"+{compiler.process(element.clauses, **options)}"
 
 
 class Database:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.database import unindexed
+from service.database import Unindexed
 from service.measurements.tables import MeasurementRow
 
 
@@ -48,7 +48,7 @@ class SiteRepository:
         """How many measurements are learned from at each of a team's sites, of those after a place in the order of
         arrival and not after another; sites without are left out."""
         # Of few new rows their places are looked up; of all, whole sites.
-        site = unindexed(MeasurementRow.site) if above else MeasurementRow.site
+        site = Unindexed(MeasurementRow.site) if above else MeasurementRow.site
         query = select(site, func.count()).where(*_learned(SiteKey(team_id, None)), MeasurementRow.sequence > above)
         if up_to is not None:
             query = query.where(MeasurementRow.sequence <= up_to)
