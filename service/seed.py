@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import gc
 import hashlib
 import logging
 import logging.config
@@ -69,9 +70,11 @@ async def prepare(database: Database, *, data: Path = DATA) -> None:
         await lock_schema(connection)
         await connection.run_sync(migrate)
         async with AsyncSession(bind=connection, expire_on_commit=False) as session:
-            await _seed_measurements(session, data)
-            await _seed_calibration(session, data)
+            measurements = await _seed_measurements(session, data)
+            calibration = await _seed_calibration(session, data)
             await session.flush()
+    if measurements or calibration:
+        gc.collect()  # for once: a start lets garbage be, and what this left would stay for good
 
 
 def migrate(connection: Connection) -> None:
@@ -106,11 +109,12 @@ def _migrations() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "migrations"
 
 
-async def _seed_measurements(session: AsyncSession, data: Path) -> None:
+async def _seed_measurements(session: AsyncSession, data: Path) -> bool:
+    """Whether there was something to fill in."""
     files = [data / "sources.csv", *sorted((data / "measurements").glob("*.csv"))]
     fingerprint = _fingerprint(files)
     if await _is_seeded(session, "measurements", fingerprint):
-        return
+        return False
     await SourceRepository(session).put(_read_sources(files[0]))
     repository = MeasurementRepository(session)
     held = await repository.shipped()
@@ -125,27 +129,30 @@ async def _seed_measurements(session: AsyncSession, data: Path) -> None:
     await repository.set_status(back, "accepted")
     await _remember(session, "measurements", fingerprint, now)
     logger.info("measurements: %d new, %d withdrawn, %d back", len(new), len(gone), len(back))
+    return True
 
 
-async def _seed_calibration(session: AsyncSession, data: Path) -> None:
+async def _seed_calibration(session: AsyncSession, data: Path) -> bool:
+    """Likewise."""
     path = data / CALIBRATION.name
     if not path.exists():
         logger.warning("no calibration ships: estimates cannot be answered until one is fitted")
-        return
+        return False
     fingerprint = _fingerprint([path])
     if await _is_seeded(session, "calibration", fingerprint):
-        return
+        return False
     content = path.read_bytes()
     now = datetime.now(UTC)
     try:
         forecaster = await asyncio.to_thread(Forecaster.load, content)
     except ValueError as error:
         logger.error("the shipped calibration cannot be used: %s", error)
-        return
+        return False
     await CalibrationRepository(session).put(
         forecaster.calibration_version, content, fingerprint=forecaster.fingerprint, at=now
     )
     await _remember(session, "calibration", fingerprint, now)
+    return True
 
 
 async def _is_seeded(session: AsyncSession, kind: str, fingerprint: str) -> bool:

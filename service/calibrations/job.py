@@ -24,6 +24,7 @@ from service.calibrations.service import stored_report
 from service.calibrations.verdict import Verdict, judge
 from service.database import Database
 from service.jobs import Lease, keep_working
+from service.threads import ONE_THREAD
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,6 @@ COUNT_RESTS = 100.0
 """Times as long as that takes that pass before the next count: a hundredth of one processor, however many there are."""
 ERROR_LINES = 5
 """Lines of the fitting process's last words that are kept with a failure."""
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Linear algebra on one thread: sums in one order give the same bits, and the other processors are for requests."""
 
 
 class CalibrationJobs:

@@ -39,7 +39,7 @@ def describe(forecaster: Forecaster, row: CalibrationRow | None, record: TrackRe
 
 def content_of(forecaster: Forecaster) -> Content:
     """What a calibration learned."""
-    deviation = np.sqrt(np.diag(forecaster.covariance))
+    deviation = np.sqrt(np.diag(forecaster.covariance.fitted))
     coefficients = [
         CoefficientEntry(
             name=coefficient.name,

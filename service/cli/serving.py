@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.words import on_database, settings_of_environment
+from service.threads import ONE_THREAD
 
 if TYPE_CHECKING:
     from service.database import Database
@@ -36,6 +37,7 @@ def serve(
     # Until the service is ready, which allows it again, hardly anything becomes garbage: to look for it takes a tenth
     # of the start.
     gc.disable()
+    os.environ |= {name: value for name, value in ONE_THREAD.items() if name not in os.environ}
     import uvicorn
 
     from service.logs import logging_config

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from service.engine.coefficients import COEFFICIENTS, INDEX
+from service.engine.covariance import Covariance
 from service.engine.effects import SLOPES, TARGETS, TERMS, UNSEEN, Design, covariates, groupings, position
 from service.engine.table import FloatArray, IntArray, Table, combinations
 
@@ -35,7 +36,7 @@ class Posterior:
 
     design: Design
     unknowns: FloatArray  # (size,)
-    covariance: FloatArray  # (size, size)
+    covariance: Covariance
     spreads: FloatArray  # per term, natural-log units
     _remembered: dict[tuple[str, ...], Belief] = field(init=False, repr=False, default_factory=dict)
 
@@ -67,7 +68,7 @@ class Posterior:
         where, target = positions[seen], _FOLDED[seen]
         fold = np.zeros((len(where), FIXED))
         fold[np.arange(len(where)), target] = 1.0
-        covariance = fold.T @ self.covariance[np.ix_(where, where)] @ fold
+        covariance = fold.T @ self.covariance.among(where) @ fold
         unseen = np.array(of_terms) == UNSEEN
         prior = np.bincount(TARGETS[FIXED:][unseen], self.spreads[unseen] ** 2, minlength=FIXED)
         return Belief(fold.T @ self.unknowns[where], covariance + np.diag(prior))

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import linalg
 
 from service.engine.beliefs import Posterior, mean_coefficients, variances
+from service.engine.covariance import Covariance
 from service.engine.effects import TERMS, Design, covariates, jacobian, make_design, row_coefficients
 from service.engine.step_gradient import log_gradient
 from service.engine.step_inputs import Inputs, prepare
@@ -176,7 +177,7 @@ def predict(fitted: Fit, table: Table) -> tuple[FloatArray, FloatArray, FloatArr
 
     A row of groups never seen carries their whole prior spread as variance. Shapes (n,), (n,), (n, k).
     """
-    posterior = Posterior(fitted.design, fitted.unknowns, fitted.covariance, fitted.spreads)
+    posterior = Posterior(fitted.design, fitted.unknowns, Covariance(fitted.covariance), fitted.spreads)
     found = predict_with(prepare(table), posterior)
     return found.median, found.variance, found.coefficients
 

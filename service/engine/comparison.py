@@ -67,7 +67,7 @@ def log_ratio(forecaster: Forecaster, table: Table, reference: Table) -> LogRati
     ours, theirs = forecaster.as_own(table), forecaster.as_own(reference)
     (median, mechanics), (other_median, other_mechanics) = _said(forecaster, ours), _said(forecaster, theirs)
     difference = _slopes(mechanics, forecaster) - _slopes(other_mechanics, forecaster)
-    variance = np.asarray(difference.multiply(difference @ forecaster.covariance).sum(axis=1)).ravel()
+    variance = np.asarray(difference.multiply(forecaster.covariance.of_sums(difference)).sum(axis=1)).ravel()
     variance = np.maximum(variance, 0.0) + _unseen(forecaster, (ours, mechanics), (theirs, other_mechanics))
     if forecaster.own is None:
         alike = similarity(*distances_between(ours, theirs), 1.0, RESIDUAL_REACH)

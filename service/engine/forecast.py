@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 from scipy.special import ndtr
 
 from service.engine.beliefs import Posterior
 from service.engine.calibration import Fit, Mechanics, predict_with, sampled_rows, sensitivities
 from service.engine.coefficients import COEFFICIENTS
+from service.engine.covariance import Covariance
 from service.engine.distribution import Z90, Distribution
 from service.engine.effects import SITE_TERMS, TERMS, Design, groupings, jacobian, row_coefficients
 from service.engine.evidence import GRADES, NAME_PENALTIES, NEIGHBOURS, Evidence, Neighbour, graded
@@ -92,7 +92,7 @@ class Forecaster:
     fingerprint: str
     design: Design
     unknowns: FloatArray
-    covariance: FloatArray  # of all unknowns; rows and columns of leaves are diagonal only
+    covariance: Covariance  # of the fit, rows and columns of leaves are diagonal only
     spreads: FloatArray
     sigma: float
     widening: dict[str, float]  # conformal factor by family class and grade
@@ -130,7 +130,7 @@ class Forecaster:
             fingerprint,
             fitted.design,
             fitted.unknowns,
-            fitted.covariance,
+            Covariance(fitted.covariance),
             fitted.spreads,
             fitted.sigma,
             widening or {},
@@ -184,7 +184,7 @@ class Forecaster:
             document["fingerprint"],
             Design(levels, size),
             np.array(document["unknowns"]),
-            covariance,
+            Covariance(covariance),
             np.array(document["spreads"]),
             document["sigma"],
             document["widening"],
@@ -211,8 +211,8 @@ class Forecaster:
             for position in levels.values()
         ]
         core = np.setdiff1d(np.arange(self.design.size), leaves)
-        deviation = np.sqrt(np.diag(self.covariance))
-        correlation = self.covariance[np.ix_(core, core)] / np.outer(deviation[core], deviation[core])
+        deviation = np.sqrt(np.diag(self.covariance.fitted))
+        correlation = self.covariance.fitted[np.ix_(core, core)] / np.outer(deviation[core], deviation[core])
 
         def texts(column: Names) -> dict[str, Any]:
             vocabulary, codes = np.unique(column.text.astype(str), return_inverse=True)
@@ -362,7 +362,7 @@ class Forecaster:
             coefficients = row_coefficients(positions, multipliers, targets, unknowns)
             predicted, derivative = sensitivities(inputs, coefficients)
             matrix = jacobian(positions, multipliers, targets, derivative, extended.design.size)
-            influence = np.asarray(matrix @ extended.covariance).T
+            influence = extended.covariance.of_sums(matrix).T
             # Residuals of the mechanics as they were before, linearised where they are now.
             residual = target - near - predicted + matrix @ (unknowns - extended.unknowns)
             rows, move = weigh(own, residual, influence, matrix @ influence)
@@ -378,7 +378,7 @@ class Forecaster:
             self,
             design=design,
             unknowns=np.concatenate([self.unknowns, np.zeros(len(extra))]),
-            covariance=linalg.block_diag(self.covariance, np.diag(extra)),
+            covariance=self.covariance.with_further(extra),
         )
 
     def as_own(self, table: Table) -> Table:

@@ -32,7 +32,7 @@ CHECKED_AFTER_SECONDS = 1.0
 MOST_AGE_SECONDS = 5.0
 """Age from which a request waits for that check and for what it finds to be learned (up to some three seconds)."""
 MOST_SITES = 8
-"""Learned sites held in memory; each holds a covariance of about 50 MB. The one unused longest makes room."""
+"""Learned sites held in memory, of up to some 20 MB each. The one unused longest makes room."""
 UNKNOWN_SITE_SIZE = 0.001
 """What a site that has no measurements takes of that room: it is remembered, and holds nothing of its own."""
 
@@ -56,7 +56,7 @@ class Sites:
         self._held: LRUCache[SiteKey, _Held] = LRUCache(MOST_SITES, getsizeof=_size)
         self._anybody: Standpoint | None = None
         self._checking: dict[SiteKey, asyncio.Task[_Held]] = {}
-        # One at a time: learning takes the memory of a few covariances and all of a processor.
+        # One at a time: learning takes all of a processor.
         self._learning = asyncio.Lock()
 
     async def standpoint(

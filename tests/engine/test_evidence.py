@@ -136,7 +136,7 @@ def test_coefficients_and_their_variance_are_sums_over_a_rows_groups(forecaster:
     for row in range(len(runs)):
         seen = positions[row] >= 0
         slope, where = gradient[row][seen], positions[row][seen]
-        variance = slope @ forecaster.covariance[np.ix_(where, where)] @ slope
+        variance = slope @ forecaster.covariance.among(where) @ slope
         for index, term in enumerate(TERMS, start=forecaster.design.fixed):
             expected_level = term.grouping in SITE_TERMS or grouping(runs, term.grouping).text[row] != ""
             if not seen[index] and expected_level:
