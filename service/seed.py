@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import gc
 import hashlib
 import logging
 import logging.config
@@ -70,11 +69,9 @@ async def prepare(database: Database, *, data: Path = DATA) -> None:
         await lock_schema(connection)
         await connection.run_sync(migrate)
         async with AsyncSession(bind=connection, expire_on_commit=False) as session:
-            measurements = await _seed_measurements(session, data)
-            calibration = await _seed_calibration(session, data)
+            await _seed_measurements(session, data)
+            await _seed_calibration(session, data)
             await session.flush()
-    if measurements or calibration:
-        gc.collect()  # for once: a start lets garbage be, and what this left would stay for good
 
 
 def migrate(connection: Connection) -> None:
@@ -109,12 +106,11 @@ def _migrations() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "migrations"
 
 
-async def _seed_measurements(session: AsyncSession, data: Path) -> bool:
-    """Whether there was something to fill in."""
+async def _seed_measurements(session: AsyncSession, data: Path) -> None:
     files = [data / "sources.csv", *sorted((data / "measurements").glob("*.csv"))]
     fingerprint = _fingerprint(files)
     if await _is_seeded(session, "measurements", fingerprint):
-        return False
+        return
     await SourceRepository(session).put(_read_sources(files[0]))
     repository = MeasurementRepository(session)
     held = await repository.shipped()
@@ -129,30 +125,27 @@ async def _seed_measurements(session: AsyncSession, data: Path) -> bool:
     await repository.set_status(back, "accepted")
     await _remember(session, "measurements", fingerprint, now)
     logger.info("measurements: %d new, %d withdrawn, %d back", len(new), len(gone), len(back))
-    return True
 
 
-async def _seed_calibration(session: AsyncSession, data: Path) -> bool:
-    """Likewise."""
+async def _seed_calibration(session: AsyncSession, data: Path) -> None:
     path = data / CALIBRATION.name
     if not path.exists():
         logger.warning("no calibration ships: estimates cannot be answered until one is fitted")
-        return False
+        return
     fingerprint = _fingerprint([path])
     if await _is_seeded(session, "calibration", fingerprint):
-        return False
+        return
     content = path.read_bytes()
     now = datetime.now(UTC)
     try:
         forecaster = await asyncio.to_thread(Forecaster.load, content)
     except ValueError as error:
         logger.error("the shipped calibration cannot be used: %s", error)
-        return False
+        return
     await CalibrationRepository(session).put(
         forecaster.calibration_version, content, fingerprint=forecaster.fingerprint, at=now
     )
     await _remember(session, "calibration", fingerprint, now)
-    return True
 
 
 async def _is_seeded(session: AsyncSession, kind: str, fingerprint: str) -> bool:

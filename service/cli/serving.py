@@ -129,4 +129,5 @@ def _first_key() -> None:
 
     made = on_database(run)
     if made is not None:
+        gc.collect()  # for once: what seeding a new database left would stay for good
         typer.echo(f"API key for this service (team {made.team}, all scopes; it is not shown again): {made.key}")

@@ -127,12 +127,13 @@ class MeasurementRepository:
             (*conditions, seen, MeasurementRow.sequence > start)
             for conditions, seen in product(by_index, _seen_by(team_id))
         ]
+        share = max(looked_at // len(by_index), 1)  # of each combination of values
         if others:
             # Mostly the page is full before a tenth of the rows was looked at, and to find where that ends is cheaper.
-            page = await self._page(parts, others, limit, max(looked_at // 10, 1))
+            page = await self._page(parts, others, limit, max(share // 10, 1))
             if len(page.items) == limit or page.next_cursor is None:
                 return page
-        return await self._page(parts, others, limit, looked_at)
+        return await self._page(parts, others, limit, share)
 
     async def _page(self, parts: Sequence[Conditions], others: Conditions, limit: int, looked_at: int) -> Page:
         """The next measurements that pass the conditions of one of the parts and the others; where there are others,
@@ -157,10 +158,8 @@ class MeasurementRepository:
         return (await self.session.scalars(query.order_by(MeasurementRow.sequence).limit(limit))).all()
 
     async def _last_looked_at(self, parts: Sequence[Conditions], looked_at: int) -> _Place | None:
-        """Up to where no part, whose conditions an index answers, has more than its share of so many rows; None if none
-        has."""
-        share = max(looked_at // len(parts), 1)
-        ends = [select(_ordered(part).offset(share - 1).limit(1).subquery().c.sequence) for part in parts]
+        """Up to where no part, whose conditions an index answers, has more than so many rows; None if none has."""
+        ends = [select(_ordered(part).offset(looked_at - 1).limit(1).subquery().c.sequence) for part in parts]
         found = (await self.session.scalars(_all_of(ends))).all()
         if not found:
             return None
