@@ -84,6 +84,7 @@ plan-ranking: setup ## how well layouts are ranked where they were measured, and
 bench: setup ## speed and memory of the engine and of the service
 	$(BIN)/python -m tests.benchmarks.speed
 	$(BIN)/python -m tests.benchmarks.batch_stream --lines 100_000
+	$(BIN)/python -m tests.benchmarks.batch_stream --lines 100_000 --fields duration_hours,throughput.samples_per_second
 	$(BIN)/python -m tests.benchmarks.import_rate
 	$(BIN)/python -m tests.benchmarks.import_rate --postgresql
 	$(BIN)/python -m tests.benchmarks.unit_costs

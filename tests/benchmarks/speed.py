@@ -242,7 +242,7 @@ def main() -> None:
         starts = []
         for _ in range(ROUNDS):
             began = time.perf_counter()
-            service = Replica(url)
+            service = Replica(url, TRAINCAST_ANONYMOUS_REQUESTS_PER_MINUTE="10000000")
             service.wait_until_ready()
             starts.append(time.perf_counter() - began)
             if len(starts) < ROUNDS:
