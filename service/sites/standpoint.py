@@ -18,7 +18,7 @@ from service.engine.operations import work
 from service.engine.table import Table
 from service.sites.remembered import Remembered
 
-MOST_REMEMBERED = 1024
+MOST_REMEMBERED = 512
 """Forecasts, and whole answers, that a standpoint keeps: some 10 kB each."""
 ASKED_TOGETHER = 64
 """Rows up to which it pays to look what is kept: larger tables cost less a row than that."""
