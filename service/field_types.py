@@ -34,6 +34,7 @@ PRECISION_SPELLINGS = {
 }  # fmt: skip
 
 UNITS: tuple[str, ...] = get_args(Unit)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 FAMILIES: tuple[str, ...] = get_args(Family)
 
 SMALLEST = 1e-9

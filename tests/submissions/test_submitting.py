@@ -105,6 +105,17 @@ def test_what_stands_on_an_assumption_is_kept_aside_instead_of_refused(ours: Tea
     assert "hardware.count = 1 was assumed" in made["status_reason"]
 
 
+def test_what_no_assumption_explains_is_refused_with_the_arithmetic(ours: Team) -> None:
+    """Sequence length and precision are left unsaid, and none of either explains it."""
+    bert = {"model": {"name": "bert-large"}, "hardware": {"accelerator": "A100-SXM4-80GB", "count": 8}}
+    bert["result"] = {"value": 8e9, "unit": "samples_per_second"}
+    answer = ours.http.post(PATH, json=bert)
+    assert answer.status_code == 422, answer.text
+    detail = answer.json()["detail"]
+    assert "8e+09 samples_per_second x " in detail
+    assert "whatever is true of what was left unsaid (data.sequence_length, training.precision)" in detail
+
+
 def test_what_is_far_off_the_forecast_is_kept_aside_with_the_reason(ours: Team) -> None:
     model = {"name": f"slow-{ours.name}", "family": "cnn", "forward_gmacs": 4.1, "activations": 11e6}
     made = stored(ours.http.post(PATH, json=sample(USUAL_RATE / 12, model=model)))
@@ -307,6 +318,18 @@ def test_independent_teams_that_agree_lift_the_quarantine(ours: Team, theirs: Te
     assert anybody.get(f"{PATH}/{first['id']}").json()["status"] == "accepted"
     apart = stored(theirs.http.post(PATH, json=sample(USUAL_RATE / 40, **odd)))
     assert apart["status"] == "quarantined"
+
+
+@pytest.mark.parametrize("value", [1e-8, USUAL_RATE * 9])
+def test_what_cannot_be_is_lifted_by_no_agreement(ours: Team, theirs: Team, value: float) -> None:
+    """Too slow for any run; and faster than the one accelerator that is assumed where none are counted."""
+    run = {"model": {"name": f"odd-{ours.name}", "family": "cnn", "forward_gmacs": 4.1, "activations": 11e6}}
+    run["hardware"] = {"accelerator": "V100-SXM2-16GB"}
+    for team in (ours, theirs):
+        made = stored(team.http.post(PATH, json=sample(value, **run)))
+        assert made["status"] == "quarantined"
+        assert "only a curator can vouch for it" in made["status_reason"]
+    assert ours.http.post(f"{PATH}/{made['id']}/accept").json()["status"] == "accepted"
 
 
 def test_a_withdrawn_row_stays_visible_and_may_come_again(ours: Team, theirs: Team, anybody: httpx.Client) -> None:
