@@ -14,6 +14,7 @@ import numpy as np
 from service.catalog.catalog import Catalog
 from service.catalog.normalise import normalise
 from service.catalog.operating_facts import operating_facts
+from service.catalog.records import Accelerator
 from service.catalog.resolution import Assumption, Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
 from service.engine.economics import step_seconds_per_sample
@@ -35,6 +36,10 @@ MOST_UNSAID = 10.0
 sizes of models that were guessed, and for work that does not grow with the length of samples."""
 MOST_ACCELERATORS = 1e5
 """Judgement: ten times the largest run among the shipped measurements, 11,616 accelerators."""
+MOST_OF_MEMORY = 1.1
+"""A chip's "80 GB" may be 80 x 2^30 bytes, 1.074 times as many as 80 x 10^9."""
+OWN_MEMORY = ("gpu", "asic")
+"""Kinds of chips whose memory is sold with them; others have as much as was plugged in."""
 ELSEWHERE = timedelta(days=1)  # where it is tomorrow already, and for clocks that are fast
 AGREES_ON = ("family", "model", "accelerator", "mode", "precision", "framework")
 
@@ -229,6 +234,8 @@ def _one(
     """Status and reason of one row, or why it cannot be."""
     if fields.get("result.value") is None:
         return "accepted", None
+    if (flaw := _too_much_memory(fields, catalog.accelerators[table.text("accelerator")[index]])) is not None:
+        return Refusal((flaw,))
     times, deviation = float(plausible.times_peak[index]), float(plausible.deviation_log[index])
     unit = str(fields["result.unit"])
     if not math.isfinite(deviation):
@@ -268,6 +275,19 @@ def _one(
             + (" So far off, only a curator can vouch for it." if abs(deviation) > IMPLAUSIBLE_LOG else "")
         )
     return "accepted", None
+
+
+def _too_much_memory(fields: Fields, chip: Accelerator) -> FieldError | None:
+    """Whether more memory was measured than the chip has."""
+    peak = _number(fields.get("result.peak_memory_gb"))
+    if chip.kind not in OWN_MEMORY or not peak > MOST_OF_MEMORY * chip.memory_gb:
+        return None
+    return FieldError(
+        field="result.peak_memory_gb",
+        message=f"is more than the chip has: {peak:g} GB, and one {chip.slug} has {chip.memory_gb:g} GB",
+        hint="give the peak of one accelerator in GB (10^9 bytes), and name the chip with its memory in "
+        "hardware.accelerator where there are several sizes",
+    )
 
 
 def _most_unsaid(index: int, assumed: Sequence[Assumption], table: Table, catalog: Catalog) -> float:

@@ -96,6 +96,16 @@ def test_the_bounds_of_what_can_be_are_those_promised(
         assert f"times the peak; up to {bound} times may come from" in answer.json()["status_reason"]
 
 
+def test_more_memory_than_the_chip_has_is_refused(ours: Team) -> None:
+    speed = {"value": USUAL_RATE, "unit": "samples_per_second"}
+    stored(ours.http.post(PATH, json=sample(result=speed | {"peak_memory_gb": 17.1})))
+    answer = ours.http.post(PATH, json=sample(result=speed | {"peak_memory_gb": 27.5}))
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "result.peak_memory_gb"
+    assert "27.5 GB, and one V100-SXM2-16GB has 16 GB" in error["message"]
+
+
 def test_what_stands_on_an_assumption_is_kept_aside_instead_of_refused(ours: Team) -> None:
     """Without a count one accelerator is assumed, which these samples a second cannot come from."""
     chip = {"accelerator": "V100-SXM2-16GB"}
