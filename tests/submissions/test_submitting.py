@@ -328,6 +328,9 @@ def test_independent_teams_that_agree_lift_the_quarantine(ours: Team, theirs: Te
     assert anybody.get(f"{PATH}/{first['id']}").json()["status"] == "accepted"
     apart = stored(theirs.http.post(PATH, json=sample(USUAL_RATE / 40, **odd)))
     assert apart["status"] == "quarantined"
+    ours.http.post(f"{PATH}/{confirmed['id']}/reject").raise_for_status()
+    again = anybody.get(f"{PATH}/{first['id']}").json()
+    assert (again["status"], "was rejected" in again["status_reason"]) == ("quarantined", True)
 
 
 @pytest.mark.parametrize("value", [1e-8, USUAL_RATE * 9])
