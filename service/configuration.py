@@ -24,6 +24,7 @@ from service.field_types import (
     Fp8Recipe,
     Mode,
     Name,
+    Plain,
     Precision,
     Sharding,
     Text,
@@ -337,7 +338,7 @@ class Measurement(Configuration):
     estimate_id: Name | None = Field(
         None, description="The estimate that this run was predicted by.", examples=["e_9f86d081884c7d659a2feaa0"]
     )
-    site: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = Field(
+    site: Annotated[Plain, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)] | None = Field(
         None, description="Where it ran, a name within the team; the team's own name if absent.", examples=["lab-2"]
     )
 

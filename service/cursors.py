@@ -18,6 +18,9 @@ def encode_cursor(position: str) -> str:
 def decode_cursor(cursor: str) -> str:
     """The position of a cursor. Raises `BadCursorError` for text that is none."""
     try:
-        return base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        position = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError as error:
         raise BadCursorError(cursor) from error
+    if "\0" in position:  # which PostgreSQL could not even look for
+        raise BadCursorError(cursor)
+    return position

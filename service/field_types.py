@@ -34,6 +34,7 @@ PRECISION_SPELLINGS = {
 }  # fmt: skip
 
 UNITS: tuple[str, ...] = get_args(Unit)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 FAMILIES: tuple[str, ...] = get_args(Family)
 
 SMALLEST = 1e-9
@@ -114,6 +115,7 @@ PLAIN_JSON = AfterValidator(_plain_json)
 WHOLE = BeforeValidator(_whole)
 """After the bounds of a strict `int`: 5.0 is a whole number too, while `true` and `"5"` are none."""
 NO_NUL = AfterValidator(_no_nul)
+Plain = Annotated[str, NO_NUL]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=300), NO_NUL]
 Word = Annotated[str, LOWERED, StringConstraints(min_length=1, max_length=100), NO_NUL]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000), NO_NUL]

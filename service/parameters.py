@@ -1,4 +1,5 @@
-"""Query parameters that an operation does not have: refused, for a typo must not silently change an answer."""
+"""Parameters that no operation takes: those that it does not have, for a typo must not silently change an answer, and
+text with NUL characters, which PostgreSQL could not look for."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.routing import APIRoute
 
-from service.problems import FieldError, Unprocessable
+from service.problems import FieldError, NotFound, Unprocessable
 from service.suggestions import closest_field
 
 _declared: dict[Callable[..., Any], frozenset[str] | None] = {}
@@ -19,10 +20,17 @@ async def only_declared(request: Request) -> None:
     """Lets pass what asks for no more than the operation declares; a dependency of all of them.
 
     Raises:
-        Unprocessable: A query parameter is unknown here.
+        NotFound: The path has a NUL character, which no name has.
+        Unprocessable: A query parameter is unknown here, or its value has a NUL character.
     """
+    if "\0" in request.scope["path"]:
+        raise NotFound("There is nothing of this name: it has a NUL character.")
     if not request.scope["query_string"]:
         return
+    nul = [name for name, value in request.query_params.multi_items() if "\0" in value]
+    if nul and request.scope["route"].include_in_schema:
+        message = "contains a NUL character"
+        raise Unprocessable(f"{nul[0]}: {message}", [FieldError(field=name, message=message) for name in nul])
     endpoint = request.scope["endpoint"]
     if endpoint not in _declared:
         _declared[endpoint] = _parameters(request.scope["route"])

@@ -281,10 +281,14 @@ def test_predictions_are_written_beside_the_rows(tmp_path: Path) -> None:
         assert now["predicted.grade"] in ("measured", "interpolated", "extrapolated")
 
 
-def test_learned_rows_improve_the_rest() -> None:
+def test_learned_rows_improve_the_rest_and_are_not_scored(tmp_path: Path) -> None:
+    half = tmp_path / "half.csv"
+    header, *rows = MEASURED.read_text().splitlines()
+    half.write_text("\n".join([header, *rows[::2]]) + "\n")
     plain = printed("evaluate", str(MEASURED), "--json")
-    learned = printed("evaluate", str(MEASURED), "--learn", str(MEASURED), "--json")
+    learned = printed("evaluate", str(MEASURED), "--learn", str(half), "--json")
     assert learned["overall"]["mape"] < plain["overall"]["mape"]
+    assert learned["scored"] + len(rows[::2]) == plain["scored"] == len(rows)
 
 
 def test_evaluate_needs_no_database(tmp_path: Path) -> None:

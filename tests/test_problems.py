@@ -1,6 +1,7 @@
 """Every error is a problem document that says what to do."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.metrics import Metrics
 from service.middleware import RequestContext
 from service.problems import Conflict, FieldError, Unauthorized, add_handlers
-from tests.conftest import serving
+from tests.conftest import Team, serving
 
 
 class Wheels(BaseModel):
@@ -133,3 +134,45 @@ def test_a_wrong_method_is_answered_with_all_that_there_are(client: httpx.Client
     answer = client.put("/v1/calibrations")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, HEAD, POST"
+
+
+def test_a_nul_character_in_an_address_names_nothing(ours: Team) -> None:
+    for method, path in (
+        ("GET", "/v1/estimates/%00"),
+        ("GET", "/v1/measurements/m_%00"),
+        ("DELETE", "/v1/measurements/%00"),
+        ("POST", "/v1/measurements/%00/accept"),
+        ("GET", "/v1/calibrations/%00"),
+        ("GET", "/v1/sites/%00"),
+        ("GET", "/assets/%00"),
+    ):
+        problem(ours.http.request(method, path), 404)
+
+
+def test_a_nul_character_in_a_parameter_is_refused_with_its_name(ours: Team) -> None:
+    for path, name, value in (
+        ("/v1/audit", "subject", "%00"),
+        ("/v1/sources", "cursor", "AA"),
+        ("/v1/measurements", "source", "a%00b"),
+        ("/v1/measurements/export", "model.name.contains", "a%00b"),
+    ):
+        refused = problem(ours.http.get(f"{path}?{name}={value}"), 422)
+        assert refused["errors"][0]["field"] == name  # type: ignore[index]
+
+
+def test_a_nul_character_in_a_body_is_refused_with_its_field(ours: Team) -> None:
+    nul = "a\0b"
+    run: dict[str, Any] = {"model": {"name": "resnet-50"}, "hardware": {"accelerator": "V100-SXM2-16GB", "count": 8}}
+    measured = run | {"result": {"value": 9800, "unit": "samples_per_second"}}
+    asked = run | {"save": True}
+    for path, body, field in (
+        ("/v1/measurements", measured | {"site": nul}, "site"),
+        ("/v1/measurements", measured | {"provenance": {"notes": nul}}, "provenance.notes"),
+        ("/v1/measurements/m_none/purge", {"reason": nul}, "reason"),
+        ("/v1/measurements/m_none/reject", {"reason": nul}, "reason"),
+        ("/v1/estimates", asked | {"pricing": {"provider": nul}}, "pricing.provider"),
+        ("/v1/estimates", asked | {"pricing": {"region": nul}}, "pricing.region"),
+        ("/v1/estimates", asked | {"location": {"region": nul}}, "location.region"),
+    ):
+        refused = problem(ours.http.post(path, json=body), 422)
+        assert [error["field"] for error in refused["errors"]] == [field]  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, S
 from pydantic_core import PydanticCustomError
 
 from service.configuration import Configuration, flatten
-from service.field_types import NO_NUL, WHOLE
+from service.field_types import WHOLE, Plain
 
 # Strict as the numbers of a configuration are: `true` and `"12"` are none.
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -47,8 +47,8 @@ def _written(value: object) -> object:
 class Pricing(Strict):
     """Which price an accelerator-hour has: the caller's own, or the catalog's by provider, region, kind and date."""
 
-    provider: str | None = Field(None, description="Provider in `/v1/prices`.", examples=["aws", "gcp"])
-    region: str | None = Field(None, description="The provider's region.", examples=["us-east-1"])
+    provider: Plain | None = Field(None, description="Provider in `/v1/prices`.", examples=["aws", "gcp"])
+    region: Plain | None = Field(None, description="The provider's region.", examples=["us-east-1"])
     kind: Kind = Field("on_demand", description="How it is rented.")
     date: Annotated[datetime.date, BeforeValidator(_written)] | None = Field(
         None, description="Prices as they were on this day; the newest if not given.", examples=["2026-08-01"]
@@ -61,7 +61,7 @@ class Pricing(Strict):
 class Location(Strict):
     """Where the machines stand, for energy and carbon."""
 
-    region: str | None = Field(
+    region: Plain | None = Field(
         None,
         description="Grid in `/v1/grids`: a country, a state, a grid zone, or a cloud region.",
         examples=["SWE", "aws:us-east-1", "gcp:us-west1"],
@@ -118,7 +118,7 @@ _ANY_PRICE, _ANYWHERE, _AS_PUBLISHED = Pricing(), Location(), GoodputAssumptions
 class EstimateRequest(Configuration):
     """A configuration, how much to train on, and what the answer should reckon with."""
 
-    site: Annotated[str, NO_NUL] | None = Field(
+    site: Plain | None = Field(
         None,
         max_length=200,
         description="Whose learned effects to use; a name that has none is predicted as a new site, with a warning.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -12,7 +12,7 @@ from service.catalog.operating_facts import operating_facts
 from service.codec import Row, csv_records, format_value, read_rows, write_csv
 from service.engine.forecast import Forecaster
 from service.evaluations.schemas import Evaluation, SkippedRow
-from service.evaluations.service import Comparison, compare, learn, score
+from service.evaluations.service import Comparison, compare, learn, run_and_result, score
 
 BY_DEFAULT = "provenance.source"
 PREDICTED = ("predicted.p10", "predicted.p50", "predicted.p90", "predicted.grade")
@@ -21,6 +21,9 @@ NOTE = (
     "(those that ship) are in-sample for its coefficients: their scores flatter."
 )
 NOTE_LEARNT = "Predicted as the team would be that had submitted the learned rows; nothing was stored."
+LEARNED_TOO = "is among the learned rows"
+MOST_NAMED = 20
+"""Lines of a file that a note names."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,19 @@ def evaluate(
     if file.rows and by != BY_DEFAULT and by not in file.columns:
         raise UnknownColumnError(f"there is no column {by!r}; the file has {', '.join(file.columns)}")
     facts = operating_facts()
+    rows, note, skipped = file.rows, NOTE, list[SkippedRow]()
     if learned is not None:
-        forecaster = learn(learned.rows, catalog, forecaster, facts)
+        forecaster, note = learn(learned.rows, catalog, forecaster, facts), NOTE_LEARNT
+        # What was learned is no test of what was learned.
+        known = {said for row in learned.rows if (said := run_and_result(row)) is not None}
+        again = [row.line for row in rows if run_and_result(row) in known]
+        if again:
+            rows = [row for row in rows if run_and_result(row) not in known]
+            skipped += [SkippedRow(row=line, reason=LEARNED_TOO) for line in again]
+            note += f" {_left_out(again)}"
     comparisons: dict[int, Comparison] = {}
-    skipped: list[SkippedRow] = []
     groups: dict[str, list[Comparison]] = {}
-    for made in compare(file.rows, catalog, forecaster, facts):
+    for made in compare(rows, catalog, forecaster, facts):
         if isinstance(made, Comparison):
             comparisons[made.line] = made
             groups.setdefault(file.cells.get(made.line, {}).get(by, ""), []).append(made)
@@ -103,13 +113,21 @@ def evaluate(
     evaluation = Evaluation(
         rows=len(file.rows),
         scored=len(comparisons),
-        skipped=skipped,
+        skipped=sorted(skipped, key=lambda one: one.row),
         overall=score(list(comparisons.values())),
         by={name: score(group) for name, group in groups.items()},
         calibration=forecaster.calibration_version,
-        note=NOTE if learned is None else NOTE_LEARNT,
+        note=note,
     )
     return Judged(evaluation, comparisons)
+
+
+def _left_out(lines: Sequence[int]) -> str:
+    named = ", ".join(map(str, lines[:MOST_NAMED])) + (
+        f" and {more} more" if (more := len(lines) - MOST_NAMED) > 0 else ""
+    )
+    are = "row is" if len(lines) == 1 else "rows are"
+    return f"{len(lines)} {are} among the learned ones and not scored: line{'s' * (len(lines) > 1)} {named}."
 
 
 def write_predictions(file: MeasurementFile, judged: Judged, stream: IO[str]) -> None:

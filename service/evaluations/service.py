@@ -5,6 +5,7 @@ Each row is predicted from its configuration alone, as a new site would be, and 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from service.catalog.normalise import normalise
 from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
 from service.codec import Row
+from service.configuration import CONFIGURATION_FIELDS
 from service.engine.distribution import Distribution, FloatArray
 from service.engine.economics import goodput, step_seconds_per_sample
 from service.engine.forecast import Forecast, Forecaster
@@ -97,6 +99,15 @@ def learn(rows: Iterable[Row], catalog: Catalog, forecaster: Forecaster, facts: 
     usable = np.isfinite(seconds)
     peaks = np.array([_number(flat.get("result.peak_memory_gb")) for flat, _ in known])
     return forecaster.learn(table.take(usable), np.log(seconds[usable]), peaks[usable])
+
+
+def run_and_result(row: Row) -> str | None:
+    """What a row says of the run and of what came of it, whatever its source; None where it says no speed."""
+    if _unusable(row) is not None:
+        return None
+    said = normalise(cast(Mapping[str, object], row.values))
+    told = {name: value for name, value in said.items() if name.startswith("result.") or name in CONFIGURATION_FIELDS}
+    return json.dumps(told, sort_keys=True, default=str)
 
 
 def score(comparisons: Sequence[Comparison]) -> Score:

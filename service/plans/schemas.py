@@ -18,7 +18,7 @@ from service.estimates.schemas import (
     Runs,
     Strict,
 )
-from service.field_types import NO_NUL, WHOLE, Count, Name
+from service.field_types import WHOLE, Count, Name, Plain
 
 Objective = Literal["time", "cost", "energy"]
 
@@ -77,9 +77,7 @@ class PlanRequest(Strict):
     layouts: Annotated[int, Field(ge=1, le=10, strict=True), WHOLE] = Field(
         1, description="Layouts of each number of each chip, at each precision, that are forecast.", examples=[3]
     )
-    site: Annotated[str, NO_NUL] | None = Field(
-        None, max_length=200, description="Whose learned effects to use.", examples=["my-team"]
-    )
+    site: Plain | None = Field(None, max_length=200, description="Whose learned effects to use.", examples=["my-team"])
     pricing: Pricing = Field(default_factory=Pricing, description="Which price to use.")
     location: Location = Field(default_factory=Location, description="Where it runs, for energy and carbon.")
     goodput: GoodputAssumptions = Field(

@@ -142,6 +142,37 @@ class SubmissionRepository:
             claims += [Claim(**one._mapping) for one in found]
         return claims
 
+    async def beside(self, row: MeasurementRow, within: float, agreed: str) -> tuple[list[Claim], list[str]]:
+        """What is of the same kind of run as a shared row, but for the row itself, by deviation; and the ids of those
+        that were accepted for the reason `agreed`, which are given as quarantined.
+
+        Args:
+            row: a measurement with a deviation from the forecast.
+            within: how far from its deviation others are looked for, natural log.
+            agreed: the reason that agreement gives.
+        """
+        other, deviation = MeasurementRow, float(row.deviation_log or 0.0)
+        columns = select(other.id, other.team_id, other.status, other.status_reason, other.deviation_log)
+        found = await self.session.execute(
+            columns.where(
+                other.agreement_key == row.agreement_key,
+                other.deviation_log.between(deviation - within, deviation + within),
+                other.visibility == "shared",
+                other.status.in_(("quarantined", "accepted")),
+                other.team_id.is_not(None),
+                other.id != row.id,
+            ).order_by(other.deviation_log)
+        )
+        claims: list[Claim] = []
+        lifted: list[str] = []
+        for one in found:
+            status = one.status
+            if status == "accepted" and one.status_reason == agreed:
+                lifted.append(one.id)
+                status = "quarantined"
+            claims.append(Claim(one.id, one.team_id, status, str(row.agreement_key), one.deviation_log))
+        return claims, lifted
+
     async def _of_several_teams(self, kinds: Sequence[str], conditions: Iterable[ColumnElement[bool]]) -> list[str]:
         """Those of the kinds of run that rows of more than one team pass the conditions for."""
         kind, team = MeasurementRow.agreement_key, MeasurementRow.team_id
@@ -158,6 +189,16 @@ class SubmissionRepository:
                 update(MeasurementRow)
                 .where(MeasurementRow.id.in_(some), MeasurementRow.status == "quarantined")
                 .values(status="accepted", status_reason=reason)
+                .execution_options(synchronize_session=False)
+            )
+
+    async def quarantine(self, ids: Sequence[str], reason: str) -> None:
+        """Quarantines accepted rows."""
+        for some in _parts(ids):
+            await self.session.execute(
+                update(MeasurementRow)
+                .where(MeasurementRow.id.in_(some), MeasurementRow.status == "accepted")
+                .values(status="quarantined", status_reason=reason)
                 .execution_options(synchronize_session=False)
             )
 

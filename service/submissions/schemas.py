@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.faults import FieldError
+from service.field_types import Plain
 from service.measurements.schemas import MeasurementEntry
 
 Mode = Literal["best_effort", "atomic", "check"]
@@ -63,7 +64,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str | None = Field(
+    reason: Plain | None = Field(
         None,
         max_length=2000,
         description="Why, for the audit and for who submitted it.",
@@ -76,7 +77,7 @@ class PurgeOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(
+    reason: Plain = Field(
         min_length=1,
         max_length=2000,
         description="The legal ground; kept in the audit.",

@@ -31,6 +31,7 @@ AGREEMENT_LOG = log(1.25)
 """How near the deviations of independent teams must lie to agree, natural log. Judgement: repeats of one configuration
 differ by a tenth or two among shipped sources."""
 AGREED = "An independent team measured the same deviation from the forecast."
+ALONE_AGAIN = "The measurement that it agreed with was rejected, and no other independent team's confirms it."
 TELLS_APART = frozenset(name for name in FIELDS if name.startswith("result.")) | {
     *CONFIGURATION_FIELDS,
     "provenance.source",
@@ -182,6 +183,22 @@ async def decide(session: AsyncSession, row: MeasurementRow, status: str, reason
         verb = {"accepted": "measurement.accept", "rejected": "measurement.reject"}[status]
         await AuditRepository(session).add(actor, verb, [row.id], {"was": row.status, "reason": reason})
         row.status, row.status_reason = status, reason
+        if status == "rejected":
+            await _unsettle(session, row, actor)
+
+
+async def _unsettle(session: AsyncSession, row: MeasurementRow, actor: Actor) -> None:
+    """Quarantines again what agreement lifted and, without this row, no other team's confirms."""
+    if row.agreement_key is None or row.deviation_log is None or row.visibility != "shared":
+        return
+    repository = SubmissionRepository(session)
+    claims, lifted = await repository.beside(row, 2 * AGREEMENT_LOG, AGREED)
+    near = {claim.id for claim in claims if abs(claim.deviation_log - row.deviation_log) <= AGREEMENT_LOG}
+    confirmed = set(agreeing(claims))
+    alone = [one for one in lifted if one in near and one not in confirmed]
+    if alone:
+        await repository.quarantine(alone, ALONE_AGAIN)
+        await AuditRepository(session).add(actor, "measurement.quarantine", alone, {"reason": ALONE_AGAIN})
 
 
 async def withdraw(session: AsyncSession, row: MeasurementRow, actor: Actor) -> None:

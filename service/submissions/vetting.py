@@ -14,12 +14,14 @@ import numpy as np
 from service.catalog.catalog import Catalog
 from service.catalog.normalise import normalise
 from service.catalog.operating_facts import operating_facts
-from service.catalog.resolution import Resolved, Unresolvable
+from service.catalog.records import Accelerator
+from service.catalog.resolution import Assumption, Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
 from service.engine.economics import step_seconds_per_sample
 from service.engine.observed import WHOLE_RUN_UNITS
-from service.engine.plausibility import Judge, Plausibility
+from service.engine.plausibility import IMPLAUSIBLE_LOG, Judge, Plausibility
 from service.engine.table import FloatArray, Table
+from service.field_types import PRECISIONS
 from service.problems import FieldError
 from service.submissions.forecasts import SavedForecast
 
@@ -29,6 +31,15 @@ Fields = Mapping[str, object]
 # what errs, so that the row is kept aside instead of refused.
 DECISIVE = frozenset({"hardware.count", "training.precision", "model", "model.family"})
 DECISIVE_PER_SAMPLE = DECISIVE | {"data.sequence_length"}
+MOST_UNSAID = 10.0
+"""How many times more than the most favourable of what was left unsaid explains cannot be: judgement, for kinds and
+sizes of models that were guessed, and for work that does not grow with the length of samples."""
+MOST_ACCELERATORS = 1e5
+"""Judgement: ten times the largest run among the shipped measurements, 11,616 accelerators."""
+MOST_OF_MEMORY = 1.1
+"""A chip's "80 GB" may be 80 x 2^30 bytes, 1.074 times as many as 80 x 10^9."""
+OWN_MEMORY = ("gpu", "asic")
+"""Kinds of chips whose memory is sold with them; others have as much as was plugged in."""
 ELSEWHERE = timedelta(days=1)  # where it is tomorrow already, and for clocks that are fast
 AGREES_ON = ("family", "model", "accelerator", "mode", "precision", "framework")
 
@@ -90,7 +101,8 @@ def vet(
         else:
             resolved.append((position, fields, answer))
     if resolved:
-        for (position, _, _), verdict in zip(resolved, _judged(table, resolved, judge, estimates), strict=True):
+        judged = _judged(table, resolved, judge, catalog, estimates)
+        for (position, _, _), verdict in zip(resolved, judged, strict=True):
             verdicts[position] = verdict
     return [verdict for verdict in verdicts if verdict is not None]
 
@@ -175,6 +187,7 @@ def _judged(
     table: Table,
     rows: Sequence[tuple[int, dict[str, object], Resolved]],
     judge: Judge,
+    catalog: Catalog,
     estimates: Mapping[str, SavedForecast],
 ) -> list[Verdict | Refusal]:
     value = np.array([_number(fields.get("result.value")) for _, fields, _ in rows])
@@ -187,7 +200,7 @@ def _judged(
     keys = agreement_keys(table)
     verdicts: list[Verdict | Refusal] = []
     for index, (_, fields, answer) in enumerate(rows):
-        made = _one(index, fields, answer, table, plausible)
+        made = _one(index, fields, answer, table, plausible, catalog)
         if isinstance(made, Refusal):
             verdicts.append(made)
             continue
@@ -201,7 +214,7 @@ def _judged(
                 status,
                 reason,
                 deviation if math.isfinite(deviation) else None,
-                keys[index] if math.isfinite(deviation) else None,
+                keys[index] if _may_agree(index, plausible) else None,
                 math.log(saved.p50 / float(seconds[index])) if saved and compared else None,
                 bool(saved.p10 <= seconds[index] <= saved.p90) if saved and compared else None,
             )
@@ -209,12 +222,20 @@ def _judged(
     return verdicts
 
 
+def _may_agree(index: int, plausible: Plausibility) -> bool:
+    """Whether another team's row may vouch for it: of what cannot be, as it is read, two are no better than one."""
+    impossible = bool(plausible.times_peak[index] > plausible.impossible_beyond[index])
+    return not impossible and abs(float(plausible.deviation_log[index])) <= IMPLAUSIBLE_LOG
+
+
 def _one(
-    index: int, fields: dict[str, object], answer: Resolved, table: Table, plausible: Plausibility
+    index: int, fields: dict[str, object], answer: Resolved, table: Table, plausible: Plausibility, catalog: Catalog
 ) -> tuple[str, str | None] | Refusal:
     """Status and reason of one row, or why it cannot be."""
     if fields.get("result.value") is None:
         return "accepted", None
+    if (flaw := _too_much_memory(fields, catalog.accelerators[table.text("accelerator")[index]])) is not None:
+        return Refusal((flaw,))
     times, deviation = float(plausible.times_peak[index]), float(plausible.deviation_log[index])
     unit = str(fields["result.unit"])
     if not math.isfinite(deviation):
@@ -224,19 +245,22 @@ def _one(
         bound = float(plausible.impossible_beyond[index])
         decisive = DECISIVE_PER_SAMPLE if unit.startswith("samples") or "step" in unit else DECISIVE
         assumed = [made for made in answer.assumptions if made.field in decisive]
-        if times > bound and not assumed:
+        explained = bound * _most_unsaid(index, assumed, table, catalog)
+        if times > explained:
+            unsaid = ", ".join(made.field for made in assumed)
+            whatever = f", whatever is true of what was left unsaid ({unsaid})" if assumed else ""
             return Refusal(
                 (
                     FieldError(
                         field="result.value",
-                        message=f"is faster than the hardware can be: {arithmetic}, and at most {bound:g} times can be "
-                        "explained",
+                        message=f"is faster than the hardware can be: {arithmetic}, and at most {explained:.3g} times "
+                        f"can be explained{whatever}",
                         hint="check result.unit, hardware.count, training.precision and the size of the model",
                     ),
                 )
             )
         reason = (
-            f"more than the {bound:g} times that can be explained"
+            f"more than the {bound:g} times that can be explained, so that only a curator can vouch for it"
             if times > bound
             else f"up to {bound:g} times may come from how work is counted, so that somebody has to vouch for it"
         )
@@ -248,8 +272,38 @@ def _one(
         return "quarantined", (
             f"It ran {math.exp(abs(deviation)):.3g} times {way} than forecast, and the forecast is good to within a "
             f"factor of {math.exp(beyond):.3g} here."
+            + (" So far off, only a curator can vouch for it." if abs(deviation) > IMPLAUSIBLE_LOG else "")
         )
     return "accepted", None
+
+
+def _too_much_memory(fields: Fields, chip: Accelerator) -> FieldError | None:
+    """Whether more memory was measured than the chip has."""
+    peak = _number(fields.get("result.peak_memory_gb"))
+    if chip.kind not in OWN_MEMORY or not peak > MOST_OF_MEMORY * chip.memory_gb:
+        return None
+    return FieldError(
+        field="result.peak_memory_gb",
+        message=f"is more than the chip has: {peak:g} GB, and one {chip.slug} has {chip.memory_gb:g} GB",
+        hint="give the peak of one accelerator in GB (10^9 bytes), and name the chip with its memory in "
+        "hardware.accelerator where there are several sizes",
+    )
+
+
+def _most_unsaid(index: int, assumed: Sequence[Assumption], table: Table, catalog: Catalog) -> float:
+    """How many times faster than as it was read a run may have been, had the assumptions been the most favourable."""
+    if not assumed:
+        return 1.0
+    fields = {made.field for made in assumed}
+    times = MOST_UNSAID
+    if "hardware.count" in fields:
+        times *= max(MOST_ACCELERATORS / float(table["count"][index]), 1.0)
+    if "training.precision" in fields:
+        chip, peak = catalog.accelerators[table.text("accelerator")[index]], float(table["peak_tflops"][index])
+        times *= max((known / peak for name in PRECISIONS if (known := chip.peak_tflops(name)) > peak), default=1.0)
+    if "data.sequence_length" in fields:
+        times *= max(float(table["sequence_length"][index]), 1.0)  # samples of a single token
+    return times
 
 
 def _arithmetic(index: int, fields: dict[str, object], table: Table, plausible: Plausibility) -> str:

@@ -192,10 +192,24 @@ def test_over_http_it_answers_the_same_and_stores_nothing(client: httpx.Client, 
 
 
 def test_over_http_rows_can_be_learned_first(client: httpx.Client) -> None:
-    file = ("runs.csv", shipped("megatron-sc21-paper").encode())
-    learned = client.post("/v1/evaluations", files={"measurements": file, "learn": file}).json()
-    plain = client.post("/v1/evaluations", files={"measurements": file}).json()
+    header, *rows = shipped("megatron-sc21-paper").splitlines()
+    half = ("half.csv", "\n".join([header, *rows[::2]]).encode())
+    rest = ("rest.csv", "\n".join([header, *rows[1::2]]).encode())
+    learned = client.post("/v1/evaluations", files={"measurements": rest, "learn": half}).json()
+    plain = client.post("/v1/evaluations", files={"measurements": rest}).json()
     assert learned["overall"]["mape"] < plain["overall"]["mape"]
+    assert learned["scored"] == plain["scored"]
+
+
+def test_a_learned_row_is_not_scored_whatever_its_spelling_and_source(forecaster: Forecaster) -> None:
+    other = f"{ROW},20,samples_per_second,theirs\n"
+    head = f"{HEADER},result.value,result.unit,provenance.source\n"
+    file = read(f"{head}{ROW},10,samples_per_second,mine\n{other}")
+    learned = read(head + f"{ROW},10.0,samples_per_second,yours\n".replace("bf16", "bfloat16"))
+    made = evaluate(file, CATALOG, forecaster, learned=learned).evaluation
+    assert (made.rows, made.scored) == (2, 1)
+    assert [(one.row, one.reason) for one in made.skipped] == [(2, "is among the learned rows")]
+    assert made.note.endswith("1 row is among the learned ones and not scored: line 2.")
 
 
 def test_over_http_bodies_are_limited_and_typed(client: httpx.Client) -> None:

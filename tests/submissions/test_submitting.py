@@ -96,6 +96,16 @@ def test_the_bounds_of_what_can_be_are_those_promised(
         assert f"times the peak; up to {bound} times may come from" in answer.json()["status_reason"]
 
 
+def test_more_memory_than_the_chip_has_is_refused(ours: Team) -> None:
+    speed = {"value": USUAL_RATE, "unit": "samples_per_second"}
+    stored(ours.http.post(PATH, json=sample(result=speed | {"peak_memory_gb": 17.1})))
+    answer = ours.http.post(PATH, json=sample(result=speed | {"peak_memory_gb": 27.5}))
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == "result.peak_memory_gb"
+    assert "27.5 GB, and one V100-SXM2-16GB has 16 GB" in error["message"]
+
+
 def test_what_stands_on_an_assumption_is_kept_aside_instead_of_refused(ours: Team) -> None:
     """Without a count one accelerator is assumed, which these samples a second cannot come from."""
     chip = {"accelerator": "V100-SXM2-16GB"}
@@ -103,6 +113,17 @@ def test_what_stands_on_an_assumption_is_kept_aside_instead_of_refused(ours: Tea
     made = stored(answer)
     assert made["status"] == "quarantined"
     assert "hardware.count = 1 was assumed" in made["status_reason"]
+
+
+def test_what_no_assumption_explains_is_refused_with_the_arithmetic(ours: Team) -> None:
+    """Sequence length and precision are left unsaid, and none of either explains it."""
+    bert = {"model": {"name": "bert-large"}, "hardware": {"accelerator": "A100-SXM4-80GB", "count": 8}}
+    bert["result"] = {"value": 8e9, "unit": "samples_per_second"}
+    answer = ours.http.post(PATH, json=bert)
+    assert answer.status_code == 422, answer.text
+    detail = answer.json()["detail"]
+    assert "8e+09 samples_per_second x " in detail
+    assert "whatever is true of what was left unsaid (data.sequence_length, training.precision)" in detail
 
 
 def test_what_is_far_off_the_forecast_is_kept_aside_with_the_reason(ours: Team) -> None:
@@ -307,6 +328,21 @@ def test_independent_teams_that_agree_lift_the_quarantine(ours: Team, theirs: Te
     assert anybody.get(f"{PATH}/{first['id']}").json()["status"] == "accepted"
     apart = stored(theirs.http.post(PATH, json=sample(USUAL_RATE / 40, **odd)))
     assert apart["status"] == "quarantined"
+    ours.http.post(f"{PATH}/{confirmed['id']}/reject").raise_for_status()
+    again = anybody.get(f"{PATH}/{first['id']}").json()
+    assert (again["status"], "was rejected" in again["status_reason"]) == ("quarantined", True)
+
+
+@pytest.mark.parametrize("value", [1e-8, USUAL_RATE * 9])
+def test_what_cannot_be_is_lifted_by_no_agreement(ours: Team, theirs: Team, value: float) -> None:
+    """Too slow for any run; and faster than the one accelerator that is assumed where none are counted."""
+    run = {"model": {"name": f"odd-{ours.name}", "family": "cnn", "forward_gmacs": 4.1, "activations": 11e6}}
+    run["hardware"] = {"accelerator": "V100-SXM2-16GB"}
+    for team in (ours, theirs):
+        made = stored(team.http.post(PATH, json=sample(value, **run)))
+        assert made["status"] == "quarantined"
+        assert "only a curator can vouch for it" in made["status_reason"]
+    assert ours.http.post(f"{PATH}/{made['id']}/accept").json()["status"] == "accepted"
 
 
 def test_a_withdrawn_row_stays_visible_and_may_come_again(ours: Team, theirs: Team, anybody: httpx.Client) -> None:
