@@ -87,6 +87,24 @@ def test_a_layout_that_cannot_run_names_the_field_and_the_way_out(
     assert all(error.hint for error in caught.value.errors)
 
 
+@pytest.mark.parametrize(
+    ("degrees", "field", "says"),
+    [
+        ({"tensor": 16}, "training.tensor_parallel", "tensor_parallel = 16 is more than the 8 accelerators"),
+        ({"tensor": 4, "pipeline": 4}, "training.tensor_parallel", "4 x 4 x 1 = 16 accelerators, more than the 8"),
+    ],
+)
+def test_more_ranks_than_accelerators_are_said_to_be_that(
+    catalog: Catalog, degrees: dict[str, int], field: str, says: str
+) -> None:
+    stated = {f"training.{name}_parallel": degree for name, degree in degrees.items()}
+    with pytest.raises(Unresolvable) as caught:
+        resolve({**LLAMA, "hardware.count": 8, **stated}, catalog)
+    (flaw,) = caught.value.errors
+    assert flaw.field == field
+    assert says in flaw.message
+
+
 def test_a_measured_layout_is_taken_as_it_was(catalog: Catalog) -> None:
     odd = {**LLAMA, "training.data_parallel": 3, "training.tensor_parallel": 5, "provenance.source": "mine"}
     layout = resolve(odd, catalog, measured=True).layout
