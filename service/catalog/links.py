@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from service.catalog.catalog import Accelerator, Catalog
+from service.catalog.records import Interconnect
 
 GIGABITS_PER_GIGABYTE = 8.0
 
@@ -19,7 +20,7 @@ class Links:
     """The link inside a node (or a pod, a rack) and the one between nodes.
 
     ``domain`` is how many accelerators the inner link joins. ``assumed`` is true where a link that the job needs
-    was not stated and the usual one of the chip was taken.
+    was not stated and the usual one of the chip was taken, ``inter_assumed`` where that is the one between nodes.
     """
 
     intra_name: str
@@ -28,6 +29,7 @@ class Links:
     inter_gbs: float
     assumed: bool
     domain: float
+    inter_assumed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,21 +301,36 @@ def links(
     per_node: float,
     count: float,
     catalog: Catalog,
+    inner: Interconnect | None = None,
+    outer: Interconnect | None = None,
 ) -> Links:
     """The links of a job.
 
     ``interconnect`` is free text or None; ``inter_node_gbs`` GB/s per accelerator one way, which wins; ``per_node``
     accelerators a node (NaN or below one: 8 or ``count`` if fewer); ``count`` accelerators in all. Without a word the
     chip's usual links are taken: half of its bidirectional link inside, the fabric of its reference machine between
-    nodes, PCIe and one network port a node for cards.
+    nodes, PCIe and one network port a node for cards. ``inner`` and ``outer`` are links named beside the text, which
+    win over it; of a network known by its port a node has one.
     """
     if not per_node >= 1:
         per_node = max(1.0, min(8.0, count)) if count == count else 8.0
     wiring = parse_interconnect(interconnect) if interconnect else Wiring()
     intra_name, intra_gbs, intra_stated, domain = _inner(wiring, accelerator, per_node, count, catalog)
     inter_name, inter_gbs, inter_stated = _outer(wiring, inter_node_gbs, accelerator, per_node, catalog)
-    several_nodes = count > per_node
-    assumed = (per_node > 1 and count > 1 and not intra_stated) or (
-        several_nodes and count > domain and not inter_stated
-    )
-    return Links(intra_name, intra_gbs, inter_name, inter_gbs, assumed, domain)
+    if inner is not None:
+        if inner.name != intra_name:
+            intra_name, intra_gbs, domain = inner.name, inner.per_gpu_unidirectional_gbs, per_node
+        intra_stated = True
+    if outer is not None and not (inter_node_gbs is not None and inter_node_gbs > 0):
+        if outer.name != inter_name:
+            sharing = per_node if is_port(outer) else 1.0
+            inter_name, inter_gbs = outer.name, outer.per_gpu_unidirectional_gbs / sharing
+        inter_stated = True
+    inter_assumed = count > per_node and count > domain and not inter_stated
+    assumed = (per_node > 1 and count > 1 and not intra_stated) or inter_assumed
+    return Links(intra_name, intra_gbs, inter_name, inter_gbs, assumed, domain, inter_assumed)
+
+
+def is_port(link: Interconnect) -> bool:
+    """Whether a network's rate is that of one port, of which the machines that it is usual in have one."""
+    return link.name.startswith(("IB ", "Ethernet ", "Omni-Path "))

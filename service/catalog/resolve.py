@@ -14,6 +14,7 @@ from service.catalog.parts import Parts, parts_of
 from service.catalog.resolution import Flat, Resolved, Unresolvable
 from service.catalog.resolve_amount import add_amount
 from service.catalog.resolve_layout import PRIORS, chosen_layouts, measured_layout, searched_by_its_runners
+from service.catalog.resolve_training import assumed_weights
 from service.engine import layout as layouts
 from service.engine.judge import Judge
 from service.engine.table import Table
@@ -90,5 +91,7 @@ def _resolved(
             resolved.values |= layout.values
             resolved.assumptions += layout.assumptions
             resolved.fits = layout.fits
+            if not measured:
+                resolved.assumptions += assumed_weights(resolved.values)
         answers.append(resolved)
     return answers

@@ -8,6 +8,7 @@ from functools import lru_cache
 from service.catalog.catalog import Accelerator, Catalog
 from service.catalog.links import links
 from service.catalog.resolution import MOST_PARTS, Assumption, Flat, Items, Part, Values, stated_number
+from service.catalog.stated_links import request_links, usual_links
 from service.engine.layout import Flaw
 from service.engine.machine import chip_group
 
@@ -33,6 +34,8 @@ def resolve_hardware(catalog: Catalog, stated: Items, measured: bool) -> Part:
     if chip is None:
         return Part(stated, {}, flaws=flaws)
     count, per_node = _counted(flat, assumptions)
+    wired = _wired(flat, catalog, chip, per_node, count, measured)
+    assumptions += wired.assumptions
     values: Values = {
         "accelerator": chip.slug,
         "chip_group": chip_group(chip.slug),
@@ -42,9 +45,10 @@ def resolve_hardware(catalog: Catalog, stated: Items, measured: bool) -> Part:
         "tdp_w": chip.tdp_w,
         "count": count,
         "per_node": per_node,
-        **_wired(flat, catalog, chip, per_node, count, assumptions),
+        **wired.values,
     }
-    return Part(stated, values, assumptions, [] if measured else _counting_doubts(flat), flaws)
+    doubts = [] if measured else [*_counting_doubts(flat), *wired.warnings]
+    return Part(stated, values, assumptions, doubts, flaws)
 
 
 def _accelerator(flat: Flat, catalog: Catalog, flaws: list[Flaw]) -> Accelerator | None:
@@ -115,24 +119,22 @@ def _counted(flat: Flat, assumptions: list[Assumption]) -> tuple[float, float]:
     return count, per_node if per_node >= 1 else min(8.0, max(count, 1.0))
 
 
-def _wired(
-    flat: Flat, catalog: Catalog, chip: Accelerator, per_node: float, count: float, assumptions: list[Assumption]
-) -> Values:
-    """Rates and reach of the links."""
-    text = flat.get("hardware.interconnect")
-    given_rate = stated_number(flat, "hardware.inter_node_gbs")
-    wired = links(str(text) if text else None, given_rate if given_rate > 0 else None, chip, per_node, count, catalog)
-    if wired.assumed:
-        assumptions.append(
-            Assumption(
-                "hardware.interconnect",
-                f"{wired.intra_name}; {wired.inter_name}",
-                f"usual links of {chip.slug}: {wired.intra_gbs:g} GB/s within, {wired.inter_gbs:g} GB/s between nodes",
-            )
-        )
-    return {
+def _wired(flat: Flat, catalog: Catalog, chip: Accelerator, per_node: float, count: float, measured: bool) -> Part:
+    """Rates and reach of the links; what a request says of them is read more closely than what a source does."""
+    text = str(flat.get("hardware.interconnect") or "")
+    given = stated_number(flat, "hardware.inter_node_gbs")
+    rate = given if given > 0 else None
+    assumptions: list[Assumption] = []
+    warnings: list[str] = []
+    if measured or not text:
+        wired = links(text or None, rate, chip, per_node, count, catalog)
+        assumptions += [usual_links(wired, chip)] if wired.assumed else []
+    else:
+        wired, assumptions, warnings = request_links(text, rate, chip, per_node, count, catalog)
+    values: Values = {
         "intra_gbs": wired.intra_gbs,
         "inter_gbs": wired.inter_gbs,
         "domain": wired.domain,
         "interconnect": wired.intra_name,
     }
+    return Part((), values, assumptions, warnings)

@@ -21,9 +21,13 @@ from service.catalog.resolution import (
 )
 from service.engine.layout import Flaw
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.step_inputs import OPTIMIZER_BYTES
+from service.engine.step_inputs import ADAPTER_MODES, OPTIMIZER_BYTES, SHARDS_OPTIMIZER
 
 HALF_PRECISIONS = ("bf16", "fp16")
+# Transformers of images and speech are trained with AdamW as those of language are. Rows that were measured without a
+# word are read as the calibration read them.
+ADAMW_FAMILIES = TRANSFORMER_FAMILIES | {"diffusion"}
+ADAMW_FAMILIES_OF_REQUESTS = ADAMW_FAMILIES | {"vit", "speech"}
 
 
 @lru_cache(MOST_PARTS)
@@ -49,7 +53,10 @@ def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, me
         assumptions.append(Assumption("training.precision", precision, f"usual on {chip.slug}"))
     optimizer = str(flat.get("training.optimizer") or "")
     if not optimizer:
-        optimizer = "sgd" if family not in TRANSFORMER_FAMILIES and family != "diffusion" else "adamw"
+        optimizer = "adamw" if family in (ADAMW_FAMILIES if measured else ADAMW_FAMILIES_OF_REQUESTS) else "sgd"
+        if not measured and mode != "fwd_bwd":
+            why = f"usual of the family {family}; it decides how much memory its states take"
+            assumptions.append(Assumption("training.optimizer", optimizer, why))
     values: Values = {
         "mode": mode,
         "precision": precision,
@@ -71,6 +78,31 @@ def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, me
         return Part(stated, values, assumptions)
     warnings = _optimizer_doubts(optimizer) + _precision_doubts(chip, precision, family)
     return Part(stated, values, assumptions, warnings, _lacking_units(chip, precision, family))
+
+
+def assumed_weights(values: Values) -> list[Assumption]:
+    """What weights and optimizer states of a laid-out request are held in, where nobody says and it decides memory.
+
+    Told as `engine.memory` counts them: none in full precision, where all is held alike, and of weights that are
+    quantised, which the mode says.
+    """
+    precision, mode, optimizer = (str(values[name]) for name in ("precision", "mode", "optimizer"))
+    if values["weight_precision"] or precision not in (*HALF_PRECISIONS, "fp8", "fp4") or mode == "qlora":
+        return []
+    half = precision if precision in HALF_PRECISIONS else "bf16"
+    states = "8 bits" if optimizer.endswith("8bit") else "fp32"
+    if values["family"] not in TRANSFORMER_FAMILIES:
+        held, why = "fp32", "mixed precision outside language models usually keeps weights in fp32 and casts them"
+    elif mode in ADAPTER_MODES:
+        held, why = "fp8" if precision == "fp8" else half, "frozen weights stay in what they are computed with"
+    elif mode == "fwd_bwd":
+        held, why = half, "no optimizer asks for more"
+    elif mode == "finetune" and values["sharding"] not in SHARDS_OPTIMIZER:
+        held, why = half, f"fine-tuned as loaded: no fp32 master copy, and states of {optimizer} in {half} too"
+    else:
+        held = f"{half} with an fp32 master copy"
+        why = f"usual of mixed precision, with states of {optimizer} in {states}; {half} stated is without the copy"
+    return [Assumption("training.weight_precision", held, why)]
 
 
 def _speeds(catalog: Catalog, chip: Accelerator, precision: str) -> Values:

@@ -69,20 +69,44 @@ def _exceeds(table: Table, asked: BoolArray, limit_gb: FloatArray) -> BoolArray:
     return result
 
 
+_SPLITTING = ("tensor_parallel", "pipeline_parallel", "context_parallel")
+
+
+def _beyond(row: Row, count: float) -> Flaw | None:
+    """What a layout lacks accelerators for: one degree by itself, or what one copy of the model is split over."""
+    degrees = {name: number(row, name, 1.0) for name in (*_SPLITTING, "data_parallel")}
+    name = max(degrees, key=lambda name: degrees[name])
+    hint = f"give at most {count:g}, or more accelerators (hardware.count)"
+    if degrees[name] > count * (1.0 + 1e-9):
+        return Flaw(name, f"{name} = {degrees[name]:g} is more than the {count:g} accelerators of hardware.count", hint)
+    tensor, pipeline, context = (degrees[name] for name in _SPLITTING)
+    model = tensor * pipeline * context
+    if not model > count * (1.0 + 1e-9):
+        return None
+    return Flaw(
+        max(_SPLITTING, key=lambda name: degrees[name]),
+        f"one copy of the model takes tensor x pipeline x context parallel = {tensor:g} x {pipeline:g} x {context:g} = "
+        f"{model:g} accelerators, more than the {count:g} of hardware.count",
+        hint.replace("give at most", "give degrees that multiply to at most"),
+    )
+
+
 def flaws(row: Row) -> list[Flaw]:
     """What keeps one fully stated layout from running; an empty list if nothing does.
 
-    Checked: degrees multiply to the accelerator count; pipeline stages divide the layers; tensor ranks divide the
-    attention heads; micro-batches divide the global batch, into as many as are accumulated; expert ranks divide the
-    experts.
+    Checked: degrees are no more than the accelerators, and multiply to their count; pipeline stages divide the layers;
+    tensor ranks divide the attention heads; micro-batches divide the global batch, into as many as are accumulated;
+    expert ranks divide the experts.
     """
     found: list[Flaw] = []
     count = number(row, "count", 1.0)
     tensor, pipeline = number(row, "tensor_parallel", 1.0), number(row, "pipeline_parallel", 1.0)
     context, data = number(row, "context_parallel", 1.0), number(row, "data_parallel", 1.0)
-    product = tensor * pipeline * context * data
-    if count >= 1 and not math.isclose(product, count):
-        model = tensor * pipeline * context
+    product, model = tensor * pipeline * context * data, tensor * pipeline * context
+    too_many = _beyond(row, count) if count >= 1 else None
+    if too_many is not None:
+        found.append(too_many)
+    elif count >= 1 and not math.isclose(product, count):
         hint = (
             f"with {model:g} accelerators a model copy, data_parallel = {count / model:g} uses all {count:g}"
             if math.isclose(count % model, 0.0)
@@ -123,7 +147,7 @@ def flaws(row: Row) -> list[Flaw]:
             )
         )
     batch, micro = number(row, "global_batch", math.nan), number(row, "micro_batch", math.nan)
-    if batch > 0 and micro > 0 and data > 0:
+    if batch > 0 and micro > 0 and data > 0 and too_many is None:
         share = batch / (data * micro)
         steps, accumulated = math.ceil(share - 1e-9), number(row, "gradient_accumulation", math.nan)
         if accumulated > 0 and not math.isclose(steps, accumulated):

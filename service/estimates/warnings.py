@@ -16,6 +16,7 @@ from service.estimates.runs import Runs
 from service.estimates.schemas import Remedy
 
 CERTAIN_ENOUGH = 0.9  # probability of fitting below which an answer says so
+LIKELY_ENOUGH = 0.75  # judgement: below it, a coin toss, nobody would call the fit likely
 # Judgement: below this share of productive hours, one time in ten, failures feed on themselves (work lost again while
 # it is caught up), and hours grow far faster than the rates that they are reckoned with are known.
 LEAST_PRODUCTIVE = 0.25
@@ -24,7 +25,8 @@ NO_AMOUNT = (
     "give data.tokens, data.samples or a known data.name."
 )
 COUNTED_WAYS = "give data.samples, or a data.name whose samples are counted"
-NARROW_FIT = "It is likely to fit, not certain"  # how the warning of that begins
+# How the warning of a fit that isn't certain begins: one that is likely, one that is not even that.
+NARROW_FIT, OPEN_FIT = "It is likely to fit, not certain", "It may or may not fit"
 
 
 def warnings_of(runs: Runs) -> list[list[str]]:
@@ -79,7 +81,9 @@ def _misfit(runs: Runs, row: int) -> str:
 
 def _narrow_fit(runs: Runs, row: int) -> str:
     savings = ", or ".join(_savings(runs.resolved[row]))
-    return f"{NARROW_FIT} ({runs.forecast.fits_probability[row]:.0%}). If memory runs out: {savings}."
+    probability = runs.forecast.fits_probability[row]
+    fit = NARROW_FIT if probability >= LIKELY_ENOUGH else OPEN_FIT
+    return f"{fit} ({probability:.0%}). If memory runs out: {savings}."
 
 
 def _no_amount(uncounted: str) -> str:

@@ -20,7 +20,7 @@ from service.estimates.quantities import rounded
 from service.estimates.remedies import LAYOUT
 from service.estimates.schemas import Assumption, Estimate, EstimateRequest, Quantity
 from service.estimates.service import estimate_many
-from service.estimates.warnings import CERTAIN_ENOUGH, COUNTED_WAYS, NARROW_FIT
+from service.estimates.warnings import CERTAIN_ENOUGH, COUNTED_WAYS, LIKELY_ENOUGH, NARROW_FIT, OPEN_FIT
 from service.plans.places import Place, estimate_request, places, plain, unknown_chips
 from service.plans.schemas import LARGEST_JOB, MOST_FORECASTS, NearestFeasible, Objective, Plan, PlanAnswer, PlanRequest
 from service.problems import FieldError
@@ -364,14 +364,17 @@ def _warnings(
             warning
             for finalist in finalists
             for warning in finalist.estimate.warnings
-            if not warning.startswith(NARROW_FIT)
+            if not warning.startswith((NARROW_FIT, OPEN_FIT))
         )
     )
     # Each narrow fit is of another probability; told one by one, they would hide all else.
     likely = [f.estimate.memory.fits_probability for f in finalists]
     if narrow := [probability for probability in likely if probability < CERTAIN_ENOUGH]:
+        open_fits = sum(probability < LIKELY_ENOUGH for probability in narrow)
+        how = "may or may not fit" if open_fits == len(narrow) else "are likely to fit, not certain"
+        rest = f", {open_fits} of them may or may not" if 0 < open_fits < len(narrow) else ""
         warnings.append(
-            f"{len(narrow)} of {len(finalists)} plans are likely to fit, not certain ({min(narrow):.0%} or more); "
+            f"{len(narrow)} of {len(finalists)} plans {how}{rest} ({min(narrow):.0%} or more); "
             "an estimate of a plan says what would save memory."
         )
     if request.training.precision is None and any(f.place.values["precision"] == "fp8" for f in finalists):

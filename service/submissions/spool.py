@@ -24,6 +24,8 @@ IN_MEMORY = 8_000_000
 """Bytes of a body that are held in memory; what is longer waits on disk."""
 GZIP = b"\x1f\x8b"
 """What gzip files start with (RFC 1952, section 2.3.1)."""
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""What UTF-16 starts with: spreadsheets' "Unicode text", and what PowerShell writes."""
 MOST_NAMED = 5
 """Columns that a refused header names."""
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
@@ -91,11 +93,16 @@ def refuse_other_types(body: IO[bytes], content: str, *, more: Adapters = NOTHIN
 
     Raises:
         UnsupportedMediaType: It is compressed, or of the other type than it is said to be.
-        Unprocessable: No column in it is known.
+        Unprocessable: No column in it is known, or it is UTF-16.
     """
     body.seek(0)
     if body.read(len(GZIP)) == GZIP:
         raise _other_type("the body is compressed", "send it as it is")
+    body.seek(0)
+    start = body.read(4)
+    # Without a mark, every other byte of Latin letters is zero.
+    if start.startswith(UTF_16) or start[::2] == b"\0\0" or start[1::2] == b"\0\0":
+        raise Unprocessable("The file is encoded as UTF-16, and UTF-8 is read: save it in that encoding.")
     body.seek(0)
     first = next((line for line in bounded_lines(body) if line.strip()), "")
     if (trouble := _trouble(first, content, more)) is not None:

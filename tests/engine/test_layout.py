@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from service.catalog.catalog import Catalog
-from service.catalog.resolution import Unresolvable
+from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve, resolve_table
+from service.engine.memory import prior_peak_gb
 from tests.engine.conftest import GPT3, LLAMA
 
 
@@ -87,6 +88,24 @@ def test_a_layout_that_cannot_run_names_the_field_and_the_way_out(
     assert all(error.hint for error in caught.value.errors)
 
 
+@pytest.mark.parametrize(
+    ("degrees", "field", "says"),
+    [
+        ({"tensor": 16}, "training.tensor_parallel", "tensor_parallel = 16 is more than the 8 accelerators"),
+        ({"tensor": 4, "pipeline": 4}, "training.tensor_parallel", "4 x 4 x 1 = 16 accelerators, more than the 8"),
+    ],
+)
+def test_more_ranks_than_accelerators_are_said_to_be_that(
+    catalog: Catalog, degrees: dict[str, int], field: str, says: str
+) -> None:
+    stated = {f"training.{name}_parallel": degree for name, degree in degrees.items()}
+    with pytest.raises(Unresolvable) as caught:
+        resolve({**LLAMA, "hardware.count": 8, **stated}, catalog)
+    (flaw,) = caught.value.errors
+    assert flaw.field == field
+    assert says in flaw.message
+
+
 def test_a_measured_layout_is_taken_as_it_was(catalog: Catalog) -> None:
     odd = {**LLAMA, "training.data_parallel": 3, "training.tensor_parallel": 5, "provenance.source": "mine"}
     layout = resolve(odd, catalog, measured=True).layout
@@ -162,3 +181,42 @@ def test_who_names_no_attention_kernel_had_that_of_the_time_and_chip(
     catalog: Catalog, change: dict[str, Any], attention: str
 ) -> None:
     assert resolve({**LLAMA, **change}, catalog, measured=True).values["attention"] == attention
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "optimizer", "weights"),
+    [
+        ("vit-base-patch16-224", {}, "adamw", "fp32"),
+        ("whisper-small", {}, "adamw", "fp32"),
+        ("resnet-50", {}, "sgd", "fp32"),
+        ("gpt2", {}, "adamw", "bf16 with an fp32 master copy"),
+        ("gpt2", {"mode": "finetune", "sharding": "ddp"}, "adamw", "bf16"),
+        ("gpt2", {"precision": "fp32"}, "adamw", None),
+        ("gpt2", {"optimizer": "lion", "weight_precision": "bf16"}, None, None),
+    ],
+)
+def test_optimizer_and_held_precision_are_said_and_cost_what_they_would_if_stated(
+    catalog: Catalog, model: str, training: dict[str, Any], optimizer: str | None, weights: str | None
+) -> None:
+    stated = {"precision": "bf16"} | training
+    asked = {
+        "model.name": model,
+        "hardware.accelerator": "A100-SXM4-80GB",
+        "hardware.count": 8,
+        **{f"training.{name}": value for name, value in stated.items()},
+    }
+    table, (answer,) = resolve_table([asked], catalog)
+    assert isinstance(answer, Resolved)
+    made = {found.field: found.value for found in answer.assumptions}
+    assert made.get("training.optimizer") == optimizer
+    assert made.get("training.weight_precision") == weights
+    if weights in ("fp32", "bf16"):
+        same, _ = resolve_table([asked | {"training.weight_precision": weights}], catalog)
+        assert prior_peak_gb(same) == pytest.approx(prior_peak_gb(table))
+
+
+def test_a_measured_run_is_read_as_the_calibration_reads_it(catalog: Catalog) -> None:
+    run = {"model.name": "vit-base-patch16-224", "hardware.accelerator": "A100-SXM4-80GB", "hardware.count": 8}
+    measured = resolve(run, catalog, measured=True)
+    assert measured.values["optimizer"] == "sgd"
+    assert {"training.optimizer", "training.weight_precision"}.isdisjoint(made.field for made in measured.assumptions)

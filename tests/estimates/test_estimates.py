@@ -247,9 +247,11 @@ def test_a_narrow_fit_says_how_likely_it_is_and_what_would_help(client: httpx.Cl
     fits, certain = {}, {}
     for micro in (1, 2, 4, 8):
         answer = estimate(client, LLAMA, training={**training, "micro_batch": micro})
-        memory, said = answer["memory"], [text for text in answer["warnings"] if "not certain" in text]
+        memory, said = answer["memory"], [text for text in answer["warnings"] if "If memory runs out" in text]
         fits[micro], certain[micro] = memory["fits"], memory["fits_probability"] >= 0.9
         assert bool(said) == (fits[micro] and not certain[micro])
+        begins = "It is likely to fit" if memory["fits_probability"] >= 0.75 else "It may or may not fit"
+        assert all(text.startswith(begins) for text in said)
         assert all(f"{memory['fits_probability']:.0%}" in text and "recompute" in text for text in said)
     assert any(fits[micro] and not certain[micro] for micro in fits), "one of these sizes must be a narrow fit"
 

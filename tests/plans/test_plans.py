@@ -126,9 +126,11 @@ def test_a_field_that_is_wrong_is_named_with_what_is_right(
 def test_narrow_fits_are_told_in_one_warning(client: httpx.Client) -> None:
     made = plan(client, limit=100)
     narrow = [found["fits_probability"] for found in made["plans"] if found["fits_probability"] < 0.9]
-    told = [text for text in made["warnings"] if "not certain" in text]
+    told = [text for text in made["warnings"] if "would save memory" in text]
     assert len(told) == bool(narrow)
     assert all(text.startswith(f"{len(narrow)} of {len(made['plans'])} ") for text in told)
+    assert ("may or may not" in told[0]) == (min(narrow) < 0.75)
+    assert ("likely" in told[0]) == (max(narrow) >= 0.75)
     assert len(narrow) > 1, "a case in which several plans fit narrowly is needed"
 
 

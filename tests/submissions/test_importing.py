@@ -109,6 +109,13 @@ def test_hostile_rows_are_refused_one_by_one(ours: Team) -> None:
     assert "encoded as UTF-8" in str(refused["items"])
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_told_so(ours: Team, encoding: str) -> None:
+    answer = ours.http.post(PATH, content="model.name,result.value\nbert-large,1\n".encode(encoding), headers=CSV)
+    assert answer.status_code == 422
+    assert "UTF-16, and UTF-8 is read" in answer.json()["detail"]
+
+
 HEADER = b"model.name,hardware.accelerator,hardware.count,result.value,result.unit\n"
 RUN = b"resnet-50,V100-SXM2-16GB,8,9800,samples_per_second\n"
 
