@@ -150,7 +150,8 @@ async def _prepared(url: str) -> str:
 async def _bare_insert(url: str) -> tuple[float, int]:
     """Seconds to insert the imported rows once more, as they are stored, under new ids; and how many there are."""
     database = Database(url)
-    columns = [column.name for column in MeasurementRow.__table__.columns if column.name != "sequence"]
+    stored = MeasurementRow.__table__.columns
+    columns = [column.name for column in stored if column.name != "sequence" and column.computed is None]
     async with database.sessions() as session:
         submitted = select(MeasurementRow).where(MeasurementRow.team_id.is_not(None)).limit(MOST_INSERTED)
         found = await session.scalars(submitted)

@@ -82,7 +82,12 @@ def main() -> None:
 def kinds(http: httpx.Client, key: dict[str, str]) -> list[tuple[str, int, Callable[[int], int]]]:
     """What is asked for, how often, and a function that asks once and says how many units that was."""
 
-    def estimate(number: int) -> int:
+    def another_step(number: int) -> int:
+        training = {**QUESTION["training"], "global_batch": 256 + number}
+        http.post("/v1/estimates", json={**QUESTION, "training": training}).raise_for_status()
+        return 1
+
+    def same_step(number: int) -> int:
         data = {"tokens": 1e12 + 1e6 * number, "sequence_length": 8192}
         http.post("/v1/estimates", json={**QUESTION, "data": data}).raise_for_status()
         return 1
@@ -108,7 +113,8 @@ def kinds(http: httpx.Client, key: dict[str, str]) -> list[tuple[str, int, Calla
         return ROWS
 
     return [
-        ("estimate, layout searched", REQUESTS, estimate),
+        ("estimate, layout searched", REQUESTS, another_step),
+        ("estimate of the same step", REQUESTS, same_step),
         ("line of a batch", 2, batch),
         ("page of measurements, filtered", REQUESTS, page),
         ("submission", REQUESTS, submission),
