@@ -94,11 +94,12 @@ async def get_desk(request: Request) -> Desk:
 
 async def get_fields(
     fields: Annotated[
-        list[Annotated[str, Field(max_length=2_000)]] | None,
+        list[Annotated[str, Field(max_length=1_000, pattern=r"^[ -~]*$")]] | None,
         Query(
             description="Members to answer with, comma-separated; those of `throughput`, `memory`, `goodput` and "
             "`evidence` one by one too. What only others need is not computed.",
-            max_length=100,
+            # As long as it may be, it is read: a request line of more than 64 KiB is not.
+            max_length=20,
             examples=[["duration_hours,cost_usd,throughput.samples_per_second,memory.fits"]],
         ),
     ] = None,
