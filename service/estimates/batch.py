@@ -91,7 +91,7 @@ def _answered(
 
 
 def written(answer: Mapping[str, Any]) -> bytes:
-    """An estimate, or the problem with a request, as JSON."""
+    """An estimate, or the document of a problem, as JSON."""
     return orjson.dumps(answer, option=orjson.OPT_UTC_Z)
 
 

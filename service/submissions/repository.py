@@ -184,21 +184,19 @@ class SubmissionRepository:
 
     async def accept(self, ids: Sequence[str], reason: str) -> None:
         """Accepts quarantined rows."""
-        for some in _parts(ids):
-            await self.session.execute(
-                update(MeasurementRow)
-                .where(MeasurementRow.id.in_(some), MeasurementRow.status == "quarantined")
-                .values(status="accepted", status_reason=reason)
-                .execution_options(synchronize_session=False)
-            )
+        await self._move(ids, "quarantined", "accepted", reason)
 
     async def quarantine(self, ids: Sequence[str], reason: str) -> None:
         """Quarantines accepted rows."""
+        await self._move(ids, "accepted", "quarantined", reason)
+
+    async def _move(self, ids: Sequence[str], before: str, after: str, reason: str) -> None:
+        """Gives the rows that have one status another."""
         for some in _parts(ids):
             await self.session.execute(
                 update(MeasurementRow)
-                .where(MeasurementRow.id.in_(some), MeasurementRow.status == "accepted")
-                .values(status="quarantined", status_reason=reason)
+                .where(MeasurementRow.id.in_(some), MeasurementRow.status == before)
+                .values(status=after, status_reason=reason)
                 .execution_options(synchronize_session=False)
             )
 
