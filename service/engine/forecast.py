@@ -330,7 +330,7 @@ class Forecaster:
     def judge(self) -> Judge:
         """By what this forecaster compares layouts: its medians, at the site whose rows it learned."""
         site = "" if self.own is None else OWN_SITE
-        return Judge(self.design, self.unknowns, self.memory_unknowns, site)
+        return Judge(self.posterior, self.memory_unknowns, site)
 
     def nearest(self, table: Table, k: int = NEIGHBOURS) -> list[list[Neighbour]]:
         """The measurements nearest to each configuration, nearest first."""

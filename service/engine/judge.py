@@ -10,30 +10,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.coefficients import COEFFICIENTS
-from service.engine.effects import SLOPES, TERMS, Design, row_coefficients
+from service.engine.beliefs import FIXED, Posterior
+from service.engine.covariance import Covariance
+from service.engine.effects import TERMS, Design
 from service.engine.memory import MEMORY_COEFFICIENTS
 from service.engine.table import FloatArray, Table
 
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Medians of the unknowns of a calibration."""
+    """Medians of what a calibration says, at one site."""
 
-    design: Design
-    unknowns: FloatArray  # (design.size,)
+    posterior: Posterior
     memory_unknowns: FloatArray  # (len(MEMORY_COEFFICIENTS),)
     site: str = ""  # whose effects apply
 
     def coefficients(self, table: Table) -> FloatArray:
         """Coefficients of every row for `step_time.timed`, shape (n, len(COEFFICIENTS))."""
         site = np.full(len(table), self.site, dtype=object)
-        return row_coefficients(*self.design.columns(table.replace(lineage=site, site=site)), self.unknowns)
+        return self.posterior.coefficients(table.replace(lineage=site, site=site))
 
 
 def prior_judge() -> Judge:
     """What is believed before any measurement: for whoever has no calibration."""
-    fixed = len(COEFFICIENTS) + len(SLOPES)
-    design = Design(tuple({} for _ in TERMS), fixed)
+    design, spreads = Design(tuple({} for _ in TERMS), FIXED), np.array([term.spread for term in TERMS])
+    covariance = Covariance(np.diag(design.prior_variance(spreads)))
     memory = np.array([coefficient.prior_mean for coefficient in MEMORY_COEFFICIENTS])
-    return Judge(design, design.prior_mean(), memory)
+    return Judge(Posterior(design, design.prior_mean(), covariance, spreads), memory)

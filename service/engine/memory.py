@@ -102,6 +102,7 @@ STATE_BYTES = {
 }
 # Memory that a job may fill; the rest is the driver's and lost to fragmentation.
 USABLE_SHARE = 0.96
+GB = 1e-9  # of a byte
 QUANTISED_WEIGHT_BYTES = 0.55  # 4-bit weights with their scales (Dettmers et al. 2023, arXiv 2305.14314, section 3)
 # DeepSpeed's bf16 optimizer adds half-precision gradients up in fp32 and holds both; Megatron and its kin add into the
 # fp32 buffer at once. Judgement, from how these optimizers are known to work.
@@ -117,23 +118,43 @@ def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArr
 
     Returns: `{part: GB}` for each of `MEMORY_PARTS`, shape (n,), of the fullest accelerator.
     """
-    physical = np.exp(clipped(coefficients, MEMORY_LOW, MEMORY_HIGH))
-    activation_scale, eager_scale, logit_scale, vision_scale, state_scale, overhead = physical.tolist()
-    half = inputs.table.among("precision", ("fp16", "bf16", "fp8", "fp4"))
-    language = inputs.table.among("family", operations.TRANSFORMER_FAMILIES)
-    weights, gradients, optimizer = _state_bytes(inputs, half, language)
-    activations, logits = activation_bytes(inputs, half, language)
-    eager = np.where(is_fused(inputs.table), 1.0, eager_scale)
-    scale = np.where(language & (inputs.work.score_elements > 0), activation_scale * eager, vision_scale)
-    to_gb = 1e-9
+    parts = state_parts(inputs, coefficients) | kept_parts(inputs, coefficients)
+    return {name: parts[name] for name in MEMORY_PARTS}
+
+
+def state_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray]:
+    """Those of `memory_parts` that are there between steps, whatever is recomputed."""
+    *_, scale, overhead = _physical(coefficients)
+    weights, gradients, optimizer = _state_bytes(inputs, _half(inputs.table), _language(inputs.table))
     return {
-        "weights": state_scale * weights * to_gb,
-        "gradients": state_scale * gradients * to_gb,
-        "optimizer": state_scale * optimizer * to_gb,
-        "activations": scale * activations * to_gb,
-        "logits": logit_scale * logits * to_gb,
+        "weights": scale * weights * GB,
+        "gradients": scale * gradients * GB,
+        "optimizer": scale * optimizer * GB,
         "overhead": np.full(len(inputs.table), overhead),
     }
+
+
+def kept_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray]:
+    """Those of `memory_parts` that a forward pass keeps for the backward pass."""
+    activation_scale, eager_scale, logit_scale, vision_scale, *_ = _physical(coefficients)
+    language = _language(inputs.table)
+    activations, logits = activation_bytes(inputs, _half(inputs.table), language)
+    eager = np.where(is_fused(inputs.table), 1.0, eager_scale)
+    scale = np.where(language & (inputs.work.score_elements > 0), activation_scale * eager, vision_scale)
+    return {"activations": scale * activations * GB, "logits": logit_scale * logits * GB}
+
+
+def _physical(coefficients: FloatArray) -> list[float]:
+    scales: list[float] = np.exp(clipped(coefficients, MEMORY_LOW, MEMORY_HIGH)).tolist()
+    return scales
+
+
+def _half(table: Table) -> BoolArray:
+    return table.among("precision", ("fp16", "bf16", "fp8", "fp4"))
+
+
+def _language(table: Table) -> BoolArray:
+    return table.among("family", operations.TRANSFORMER_FAMILIES)
 
 
 def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:

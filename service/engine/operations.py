@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.table import BoolArray, FloatArray, Table, clipped, filled, once_a_table
+from service.engine.table import BoolArray, FloatArray, IntArray, Table, clipped, filled, once_a_table
 
 TRANSFORMER_FAMILIES = frozenset({"decoder", "encoder", "moe", "encoder_decoder"})
 # Families whose weights are each used once a token, so that their number tells the work.
@@ -79,6 +79,10 @@ class Work:
     parameters: FloatArray  # parameters that are stored
     dense_parameters: FloatArray  # parameters outside routed experts
     known: BoolArray  # False where neither shape, parameters nor GMACs are known: work is a family's typical one
+
+    def take(self, index: IntArray) -> Work:
+        """The rows at `index`."""
+        return Work(**{name: column[index] for name, column in vars(self).items()})
 
 
 @once_a_table

@@ -16,8 +16,9 @@ import numpy as np
 
 from service.engine.judge import Judge
 from service.engine.layout_space import DEGREES, Row, Space, policies, spaces
-from service.engine.memory import USABLE_SHARE, memory_parts
-from service.engine.step_inputs import prepare
+from service.engine.memory import USABLE_SHARE, kept_parts, state_parts
+from service.engine.operations import work
+from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, joined
 
@@ -75,13 +76,15 @@ class _Layouts:
             self.runs, self.run[rows], numbers, {name: held.take(rows) for name, held in self.texts.items()}
         )
 
-    def pieces(self) -> Iterator[tuple[slice, Table]]:
-        """The layouts as tables that a core's cache holds, and where each belongs."""
+    def pieces(self) -> Iterator[tuple[slice, Inputs]]:
+        """What the layouts must do, in pieces that a core's cache holds, and where each belongs."""
+        of_run = work(self.runs)  # of a sample, however its run is laid out
         for begin in range(0, len(self), CHUNK):
             part = slice(begin, begin + CHUNK)
             numbers = {name: column[part] for name, column in self.numbers.items()}
             texts = {name: column.take(part) for name, column in self.texts.items()}
-            yield part, self.runs.take(self.run[part]).replace(**numbers, **texts)
+            table = self.runs.take(self.run[part]).replace(**numbers, **texts)
+            yield part, prepare(table, of_run.take(self.run[part]))
 
     def layout(self, row: int) -> dict[str, float | str]:
         return {name: float(column[row]) for name, column in self.numbers.items()} | {
@@ -204,13 +207,13 @@ def _held(
 def _peaks(layouts: _Layouts, judge: Judge, levels: Sequence[str], offload: str) -> FloatArray:
     """Median peak GB per accelerator at each level of recomputation, shape (len(levels), n)."""
     result = np.empty((len(levels), len(layouts)))
-    for part, table in layouts.pieces():
-        # What memory takes of the inputs (shapes, degrees, parameters of a rank) is the same at every level.
-        inputs = prepare(table)
+    for part, inputs in layouts.pieces():
+        # What memory takes of the inputs (shapes, degrees, parameters of a rank) is the same however states are held.
+        table = inputs.table.replace(offload=_all(offload, len(inputs.table)))
+        states = sum(state_parts(replace(inputs, table=table), judge.memory_unknowns).values())
         for position, level in enumerate(levels):
-            held = table.replace(recompute=_all(level, len(table)), offload=_all(offload, len(table)))
-            parts = memory_parts(replace(inputs, table=held), judge.memory_unknowns)
-            result[position, part] = sum(parts.values())
+            held = replace(inputs, table=table.replace(recompute=_all(level, len(table))))
+            result[position, part] = states + sum(kept_parts(held, judge.memory_unknowns).values())
     return result
 
 
@@ -223,8 +226,8 @@ def _log_seconds(layouts: _Layouts, judge: Judge) -> FloatArray:
     examples = layouts.runs.take(layouts.run[first]).replace(sharding=sharding.take(first))
     coefficients = judge.coefficients(examples)
     result = np.empty(len(layouts))
-    for part, table in layouts.pieces():
-        result[part] = log_seconds_per_sample(prepare(table), coefficients[kind[part]])
+    for part, inputs in layouts.pieces():
+        result[part] = log_seconds_per_sample(inputs, coefficients[kind[part]])
     return result
 
 

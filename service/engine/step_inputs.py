@@ -112,9 +112,9 @@ class Inputs:
         return self.layout.micro_batches
 
 
-def prepare(table: Table) -> Inputs:
-    """Everything of a table that doesn't depend on coefficients."""
-    work = operations.work(table)
+def prepare(table: Table, work: operations.Work | None = None) -> Inputs:
+    """Everything of a table that doesn't depend on coefficients; `work`: its `operations.work`, if that is known."""
+    work = work or operations.work(table)
     layout = _layout(table)
     share = table.mapped("mode", TRAINED_SHARE, 1.0)
     stated = table["trainable_parameters"] / np.maximum(work.parameters, 1.0)
