@@ -77,6 +77,7 @@ TERMS: tuple[Term, ...] = (
     Term("step_overhead_seconds", "lineage", 0.80),
     Term("intra_node_slowdown", "chip_group", 0.15),
     Term("intra_node_slowdown", "interconnect", 0.20),
+    Term("intra_node_slowdown", "split", 0.30),
     Term("intra_node_slowdown", "lineage", 0.20),
     Term("inter_node_slowdown", "chip_group", 0.30),
     Term("inter_node_slowdown", "framework", 0.30),
@@ -129,6 +130,12 @@ def _format_precision(table: Table) -> Names:
     return _where(~memory_format.among(("",)), _joined(memory_format, table.texts["precision"]))
 
 
+def _split(table: Table) -> Names:
+    """Ranks of one copy of a model talk in few large collectives, and nothing else runs meanwhile; gradients are
+    reduced bucket by bucket beside the backward pass."""
+    return Names(("", "tensor"), np.where(table["tensor_parallel"] > 1.0, 1, 0))
+
+
 def _compile(table: Table) -> Names:
     flag = table["compile"]
     return Names(("", "on", "off"), np.where(flag == 1.0, 1, np.where(flag == 0.0, 2, 0)))
@@ -147,6 +154,7 @@ GROUPINGS: dict[str, Callable[[Table], Names]] = {
     "group_precision": lambda table: _joined(table.texts["chip_group"], table.texts["precision"]),
     "format_precision": _format_precision,
     "compile": _compile,
+    "split": _split,
     "unknown_model": _unknown_model,
     "model": _vision_model,
 }

@@ -219,11 +219,13 @@ def _peaks(layouts: _Layouts, judge: Judge, levels: Sequence[str], offload: str)
 
 def _log_seconds(layouts: _Layouts, judge: Judge) -> FloatArray:
     """Median natural log of seconds per sample, shape (n,)."""
-    # Coefficients are of the run (chip, model, software, precision) and of the sharding.
-    sharding = layouts.texts["sharding"]
-    kinds = layouts.run * len(sharding.vocabulary) + sharding.codes
+    # Coefficients are of the run (chip, model, software, precision), of the sharding, and of whether layers are split.
+    sharding, tensor = layouts.texts["sharding"], layouts.numbers["tensor_parallel"]
+    kinds = (layouts.run * len(sharding.vocabulary) + sharding.codes) * 2 + (tensor > 1)
     _, first, kind = np.unique(kinds, return_index=True, return_inverse=True)
-    examples = layouts.runs.take(layouts.run[first]).replace(sharding=sharding.take(first))
+    examples = layouts.runs.take(layouts.run[first]).replace(
+        sharding=sharding.take(first), tensor_parallel=tensor[first]
+    )
     coefficients = judge.coefficients(examples)
     result = np.empty(len(layouts))
     for part, inputs in layouts.pieces():
