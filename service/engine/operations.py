@@ -15,8 +15,9 @@ import numpy as np
 from service.engine.table import BoolArray, FloatArray, IntArray, Table, clipped, filled, once_a_table
 
 TRANSFORMER_FAMILIES = frozenset({"decoder", "encoder", "moe", "encoder_decoder"})
-# Families whose weights are each used once a token, so that their number tells the work.
-COUNTED_BY_PARAMETERS = TRANSFORMER_FAMILIES | {"vit", "speech", "rnn"}
+# Families whose weights are each used once a token, so that their number tells the work; what is of no family but has
+# tokens is mostly a language model with eyes or ears.
+COUNTED_BY_PARAMETERS = TRANSFORMER_FAMILIES | {"vit", "speech", "rnn", "other"}
 # T5-style span corruption feeds the decoder about a quarter of the encoder's tokens: 512 against 114, rounded up to 128
 # in NeMo's configurations (Raffel et al. 2020, arXiv 1910.10683, section 3.1.4).
 DECODER_TOKENS_PER_ENCODER_TOKEN = 0.25
@@ -27,6 +28,20 @@ ELEMENTS_PER_TOKEN_LAYER = 17.0
 # gate, residuals, casts, copies. The ultrascale rows with one stage and micro-batch 1 take 4.5 ms a layer, forward and
 # backward, whatever the tensor degree (2, 4, 8) and hidden size (2048, 4096): the host sets their pace.
 KERNELS_PER_TRANSFORMER_LAYER = 40.0
+# A layer of fused kernels: 4 GEMMs, 2 norms, attention, rotary embedding, gate, 2 residuals with bias and dropout, and
+# a few splits and transposes. Counted on Megatron Core's layers by hand.
+KERNELS_PER_FUSED_LAYER = 16.0
+FUSED_LAYER_FRAMEWORKS = (
+    "megatron-lm",
+    "megatron-deepspeed",
+    "megatron-bridge",
+    "nemo",
+    "transformer-engine",
+    "internevo",
+    "mindspeed-llm",
+    "mindspeed",
+)
+KERNELS_PER_ROUTING = 28.0  # more of a layer with experts: router, permutation, grouped products
 # Forward launches of models whose own count is not in the catalog: operations that write anything, counted on PyTorch
 # definitions in training mode. Medians of the counted convolutional nets and vision Transformers; torchvision's
 # DeepLab, FCN and LR-ASPP (181 to 214); its Faster and Mask R-CNN, RetinaNet, FCOS and SSD (150 to 460 and 74 to 156 an
@@ -220,9 +235,8 @@ def _transformer_work(table: Table) -> Work:
     )
     decoder_share = np.where(encoder_decoder & (decoder_share == 0), 0.5, decoder_share)
     # average tokens a layer sees, per token of the stated sequence
-    layer_tokens = (1.0 - decoder_share) + decoder_share * np.where(
-        sequence >= 256, DECODER_TOKENS_PER_ENCODER_TOKEN, 1.0
-    )
+    decoder_tokens = np.where(sequence >= 256, DECODER_TOKENS_PER_ENCODER_TOKEN, 1.0)
+    layer_tokens = (1.0 - decoder_share) + decoder_share * decoder_tokens
     expert_weights = sparse_layers * active * expert
     body = (
         layers * attention * (1.0 + decoder_share)
@@ -247,7 +261,8 @@ def _transformer_work(table: Table) -> Work:
         1.0,
     )
     expert_weights, body = _held_to_active(table, expert_weights, body, vocabulary)
-    head_flops = 2.0 * vocabulary * sequence * np.where(encoder_decoder, layer_tokens, predicted_share(table))
+    predicted = sequence * np.where(encoder_decoder, decoder_tokens, predicted_share(table))
+    head_flops = 2.0 * vocabulary * predicted
     seen = _attended(table, layers, sequence)
     expert_flops = 2.0 * expert_weights * sequence
     gemm_flops = 2.0 * body * scale * sequence * layer_tokens + expert_flops + head_flops
@@ -258,10 +273,10 @@ def _transformer_work(table: Table) -> Work:
         attention_flops=attention_flops,
         head_flops=head_flops,
         expert_flops=expert_flops,
-        elements=sequence
-        * (layers * hidden * ELEMENTS_PER_TOKEN_LAYER * layer_tokens + 2.0 * vocabulary / np.maximum(hidden, 1.0)),
+        elements=sequence * layers * hidden * ELEMENTS_PER_TOKEN_LAYER * layer_tokens
+        + 2.0 * predicted * vocabulary / np.maximum(hidden, 1.0),
         score_elements=heads * sequence * seen * layer_tokens,
-        kernels=layers * (KERNELS_PER_TRANSFORMER_LAYER + np.where(experts > 0, 28.0, 0.0)) + 28.0,
+        kernels=layers * _layer_kernels(table, experts) + 28.0,
         sample_kernels=np.zeros(len(table)),
         sequential_steps=np.ones(len(table)),
         stepwise_share=np.zeros(len(table)),
@@ -271,6 +286,13 @@ def _transformer_work(table: Table) -> Work:
         dense_parameters=np.maximum(parameters - sparse_layers * experts * expert, 0.05 * parameters),
         known=np.ones(len(table), dtype=bool),
     )
+
+
+def _layer_kernels(table: Table, experts: FloatArray) -> FloatArray:
+    """Launches of one layer's forward pass, shape (n,)."""
+    fused = table.among("framework", FUSED_LAYER_FRAMEWORKS)
+    kernels = np.where(fused, KERNELS_PER_FUSED_LAYER, KERNELS_PER_TRANSFORMER_LAYER)
+    return kernels + np.where(experts > 0, KERNELS_PER_ROUTING, 0.0)
 
 
 def _attended(table: Table, layers: FloatArray, sequence: FloatArray) -> FloatArray:
