@@ -76,8 +76,11 @@ def measured_layout(values: Values) -> None:
     if not data > 0:
         data = max(count / (tensor * pipeline * context), 1.0)
     if family == "moe" and "expert_parallel" not in values and number(values, "experts") > 1:
-        # All-to-all is kept within the fast link where nobody says otherwise.
+        # All-to-all is kept within the fast link where nobody says otherwise, unless experts must be spread further.
         reach = max(number(values, "domain", 8.0) // tensor, 1.0)
+        states = layouts.STATE_BYTES_PER_PARAMETER * number(values, "parameters", 0.0) / (tensor * pipeline * reach)
+        if states > 1e9 * number(values, "memory_gb", math.inf):
+            reach = data
         values["expert_parallel"] = max(1.0, min(number(values, "experts"), data, reach))
     stated_batch = number(values, "global_batch")
     if language and 0 < stated_batch < data and context == 1 and count > 1:
@@ -97,7 +100,8 @@ def measured_layout(values: Values) -> None:
             micro = share / accumulation
         elif language and number(values, "sequence_length") > 0:
             usual = TOKENS_PER_PIPELINED_MICRO_BATCH if pipeline > 1 else TOKENS_PER_MICRO_BATCH
-            micro = min(share, max(1.0, usual / float(values["sequence_length"])))
+            filling = share / (MICRO_BATCHES_PER_STAGE * pipeline) if pipeline > 1 else share
+            micro = min(share, max(1.0, min(usual / float(values["sequence_length"]), filling)))
         else:
             micro = share
     values["micro_batch"], values["global_batch"] = micro, batch

@@ -50,8 +50,11 @@ def assumed(table: Table) -> Table:
         return plain
     # Pipelines go with a sharded optimizer; gathering weights anew for every micro-batch would drown them.
     sharding = plain.text("sharding")
-    for wanted, possible in (("zero1", np.ones(len(table), dtype=bool)), ("fsdp", table["pipeline_parallel"] <= 1)):
-        needs = _exceeds(plain.replace(sharding=sharding), shareable & possible, room)
+    # Megatron calls replicas plain (DDP, as opposed to FSDP) whether or not they share out the optimizer's states.
+    called_plain = (sharding == "ddp") & replicated & language
+    unpiped = table["pipeline_parallel"] <= 1
+    for wanted, possible in (("zero1", shareable | called_plain), ("fsdp", shareable & unpiped)):
+        needs = _exceeds(plain.replace(sharding=sharding), possible, room)
         sharding = np.where(needs, wanted, sharding).astype(object)
     recompute = np.where(open_policy, "none", policy)
     for more, limit in (("selective", room), ("full", FULL_BEYOND * room)):
