@@ -18,6 +18,7 @@ from service.catalog.operating_facts import operating_facts
 from service.catalog.records import DATA
 from service.catalog.resolution import Resolved, Unresolvable
 from service.catalog.resolve import resolve_table
+from service.catalog.resolve_training import OTHER_OBJECTIVES
 from service.codec import read_rows
 from service.engine.economics import step_seconds_per_sample
 from service.engine.table import FloatArray, Table, TextArray
@@ -80,8 +81,9 @@ def measured(rows: Sequence[Mapping[str, Any]], ids: Sequence[str], catalog: Cat
     unit = np.array([str(rows[index].get("result.unit", "")) for index in kept], dtype=object)
     samples = np.array([answers[index].samples_to_train for index in kept])  # type: ignore[union-attr]
     seconds = step_seconds_per_sample(table, value, unit, samples, operating_facts())
+    comparable = [rows[index].get("training.objective") not in OTHER_OBJECTIVES for index in kept]
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_seconds = np.log(seconds)
+        log_seconds = np.where(comparable, np.log(seconds), np.nan)
     memory = np.array([_number(rows[index].get("result.peak_memory_gb")) for index in kept])
     digest = hashlib.sha256()
     for identifier in sorted(str(ids[index]) for index in kept):

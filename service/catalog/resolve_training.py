@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 
 from service.catalog.achievable import matmul_share
@@ -28,6 +29,8 @@ HALF_PRECISIONS = ("bf16", "fp16")
 # word are read as the calibration read them.
 ADAMW_FAMILIES = TRANSFORMER_FAMILIES | {"diffusion"}
 ADAMW_FAMILIES_OF_REQUESTS = ADAMW_FAMILIES | {"vit", "speech"}
+# Fine-tuning whose samples are pairs, or are generated within the step: its speed is none of plain training.
+OTHER_OBJECTIVES = ("dpo", "reward", "ppo")
 
 
 @lru_cache(MOST_PARTS)
@@ -76,7 +79,7 @@ def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, me
             values[name] = str(given) if name in ("sharding", "recompute", "offload") else to_number(given)
     if measured:
         return Part(stated, values, assumptions)
-    warnings = _optimizer_doubts(optimizer) + _precision_doubts(chip, precision, family)
+    warnings = _optimizer_doubts(optimizer) + _precision_doubts(chip, precision, family) + _objective_doubts(flat)
     return Part(stated, values, assumptions, warnings, _lacking_units(chip, precision, family))
 
 
@@ -121,6 +124,16 @@ def _lacking_units(chip: Accelerator, precision: str, family: str) -> list[Flaw]
         return []
     usual = usual_precision(chip, family)
     return [Flaw("training.precision", f"{chip.slug} has no {precision} matrix units", f"use {usual} on this chip")]
+
+
+def _objective_doubts(flat: Mapping[str, object]) -> list[str]:
+    objective = flat.get("training.objective")
+    if objective not in OTHER_OBJECTIVES:
+        return []
+    return [
+        f"training.objective {objective} is reckoned as plain fine-tuning: what it computes besides (pairs of samples, "
+        "a second model, samples generated within the step) is not counted"
+    ]
 
 
 def _optimizer_doubts(optimizer: str) -> list[str]:
