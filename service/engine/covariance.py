@@ -38,3 +38,7 @@ class Covariance:
     def with_further(self, variances: FloatArray) -> Covariance:
         """The same with more unknowns behind."""
         return Covariance(self.fitted, np.concatenate([self.further, variances]))
+
+    def deviations(self) -> FloatArray:
+        """Standard deviation of each unknown."""
+        return np.asarray(np.sqrt(np.concatenate([np.diag(self.fitted), self.further])))
