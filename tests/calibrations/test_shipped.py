@@ -1,11 +1,13 @@
 """The calibration that ships: fitted on the measurements that ship, and better than what people use today."""
 
+import numpy as np
 import pytest
 
 from service.calibrations.accuracy import README
 from service.calibrations.accuracy_tables import with_tables
 from service.calibrations.fit import CALIBRATION, load_shipped
-from service.calibrations.shipped import Measured
+from service.calibrations.shipped import Measured, measured, shipped_rows
+from service.catalog.catalog import load_catalog
 from service.engine.forecast import Forecaster
 
 
@@ -36,6 +38,14 @@ def test_its_intervals_cover_what_they_say_on_held_out_sources(shipped: Forecast
 
 def test_its_evidence_carries_the_ids_that_the_database_is_seeded_with(shipped: Forecaster, data: Measured) -> None:
     assert set(shipped.evidence.ids.tolist()) <= set(data.ids.tolist())
+
+
+def test_preference_tuning_is_no_speed_of_fine_tuning() -> None:
+    rows, ids = shipped_rows()
+    others = [place for place, row in enumerate(rows) if row.get("training.objective") in ("dpo", "reward", "ppo")]
+    of_others = measured([rows[place] for place in others], [ids[place] for place in others], load_catalog())
+    assert others
+    assert np.isnan(of_others.log_seconds).all()
 
 
 def test_the_readme_tells_its_accuracy(shipped: Forecaster) -> None:

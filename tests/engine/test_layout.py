@@ -155,6 +155,16 @@ def test_parameters_and_tokens_make_a_decoder(catalog: Catalog) -> None:
     assert "model.family" in {assumption.field for assumption in resolved.assumptions}
 
 
+def test_replicas_called_plain_share_out_states_that_no_accelerator_holds(catalog: Catalog) -> None:
+    run = {
+        "model.name": "llama-3.1-405b", "data.sequence_length": 8192, "hardware.accelerator": "H100-SXM5-80GB",
+        "hardware.count": 1024, "hardware.per_node": 8, "training.precision": "bf16", "training.sharding": "ddp",
+        "training.tensor_parallel": 8, "training.pipeline_parallel": 8, "training.global_batch": 1024,
+    }  # fmt: skip
+    table, _ = resolve_table([run, {**run, "model.name": "llama-3-8b"}], catalog, measured=True)
+    assert table.text("sharding").tolist() == ["zero1", "ddp"]
+
+
 def test_a_measured_run_that_says_nothing_repeats_no_more_than_its_memory_asks_for(catalog: Catalog) -> None:
     run = {**LLAMA, "hardware.count": 64}
     del run["training.recompute"]

@@ -101,3 +101,9 @@ def test_a_token_meets_the_active_parameters_of_a_mixture(table_of: TableOf, cat
     weights = counted.gemm_flops[0] / 2.0 / 4096
     # All but the embedding, which is looked up.
     assert weights == pytest.approx(catalog.models[name].active_parameters, rel=0.05)
+
+
+def test_only_the_decoder_of_two_predicts_words(table_of: TableOf) -> None:
+    t5 = {"model.name": "t5-small", "data.sequence_length": 512, "hardware.accelerator": "A100"}
+    few, many = (work(table_of({**t5, "model.vocab_size": size})) for size in (32_000, 320_000))
+    assert many.head_flops[0] - few.head_flops[0] == pytest.approx(2.0 * 288_000 * 512 * 128)  # hidden size, tokens
