@@ -131,8 +131,11 @@ def _format_precision(table: Table) -> Names:
 
 
 def _split(table: Table) -> Names:
-    """Ranks of one copy of a model talk in few large collectives, and nothing else runs meanwhile; gradients are
-    reduced bucket by bucket beside the backward pass."""
+    """Whether ranks share layers.
+
+    They talk in few large collectives, and nothing else runs meanwhile; gradients are reduced bucket by bucket beside
+    the backward pass.
+    """
     return Names(("", "tensor"), np.where(table["tensor_parallel"] > 1.0, 1, 0))
 
 

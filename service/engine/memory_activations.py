@@ -13,20 +13,7 @@ from service.engine.step_inputs import ADAPTER_MODES, FUSED_ATTENTION, Inputs
 from service.engine.table import BoolArray, FloatArray, Table, filled, once_a_table
 
 # Frameworks whose layers are fused for pre-training, by hand or by their compiler (XLA).
-FUSED_FRAMEWORKS = (
-    "megatron-lm",
-    "megatron-deepspeed",
-    "megatron-bridge",
-    "nemo",
-    "transformer-engine",
-    "internevo",
-    "mindspeed-llm",
-    "mindspeed",
-    "maxtext",
-    "jax",
-    "alpa",
-    "tensorflow",
-)
+FUSED_FRAMEWORKS = (*operations.FUSED_LAYER_FRAMEWORKS, "maxtext", "jax", "alpa", "tensorflow")
 SEQUENCE_PARALLEL_SINCE = 2022.5  # Korthikanti et al., May 2022; in Megatron-LM from that summer
 # Bytes per token and word: half precision, and fp32 whose buffer the gradient takes over, in the cross-entropies of
 # pre-training; the half-precision logits, their fp32 copy, its shifted copy, log-softmax and a gradient in plain ones.

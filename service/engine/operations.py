@@ -28,8 +28,8 @@ ELEMENTS_PER_TOKEN_LAYER = 17.0
 # gate, residuals, casts, copies. The ultrascale rows with one stage and micro-batch 1 take 4.5 ms a layer, forward and
 # backward, whatever the tensor degree (2, 4, 8) and hidden size (2048, 4096): the host sets their pace.
 KERNELS_PER_TRANSFORMER_LAYER = 40.0
-# A layer of fused kernels: 4 GEMMs, 2 norms, attention, rotary embedding, gate, 2 residuals with bias and dropout, and
-# a few splits and transposes. Counted on Megatron Core's layers by hand.
+# A layer whose kernels were fused by hand: 4 GEMMs, 2 norms, attention, rotary embedding, gate, 2 residuals with bias
+# and dropout, and a few splits and transposes. Judgement, by how Megatron builds its layers; no profile was taken.
 KERNELS_PER_FUSED_LAYER = 16.0
 FUSED_LAYER_FRAMEWORKS = (
     "megatron-lm",
@@ -41,7 +41,7 @@ FUSED_LAYER_FRAMEWORKS = (
     "mindspeed-llm",
     "mindspeed",
 )
-KERNELS_PER_ROUTING = 28.0  # more of a layer with experts: router, permutation, grouped products
+KERNELS_PER_ROUTING = 28.0  # more of a layer with experts: router, permutation, grouped products; judgement
 # Forward launches of models whose own count is not in the catalog: operations that write anything, counted on PyTorch
 # definitions in training mode. Medians of the counted convolutional nets and vision Transformers; torchvision's
 # DeepLab, FCN and LR-ASPP (181 to 214); its Faster and Mask R-CNN, RetinaNet, FCOS and SSD (150 to 460 and 74 to 156 an

@@ -267,7 +267,7 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     tensor_messages = np.where(tensor > 1, reductions * 2.0 * hops, 0.0)
     expert_messages = np.where(routed, layers * 4.0, 0.0)
     # A group of ranks that leaves its node has the bandwidth between nodes, else no limit.
-    # Ranks that share a layer by tensor parallelism hold experts of their own where a stage has no others.
+    # Experts lie within a stage: where it has no further ranks, those that share layers hold different ones.
     spread = np.minimum(expert * tensor, np.maximum(table["count"] / layout.pipeline, expert))
     ranks = np.array([tensor, spread, context * tensor, table["count"]])
     link_inter = np.where(ranks > node, inter, np.inf)
@@ -287,7 +287,7 @@ def _crossings(nodes: FloatArray, active: FloatArray) -> FloatArray:
     """Copies of a token that leave its node, shape (n,), for `active` experts spread evenly over nodes.
 
     It crosses to another node once, however many of its experts are there, and is handed on within it (DeepSeek-AI
-    2024, arXiv 2412.19437, section 3.2.2; for one or two experts a token this is what a plain all-to-all sends).
+    2024, arXiv 2412.19437, section 3.2.2; for one expert a token this is what a plain all-to-all sends).
     """
     others = np.maximum(nodes, 1.0) - 1.0
     return np.asarray(others * (1.0 - (others / (others + 1.0)) ** active))
