@@ -107,6 +107,14 @@ QUANTISED_WEIGHT_BYTES = 0.55  # 4-bit weights with their scales (Dettmers et al
 # DeepSpeed's bf16 optimizer adds half-precision gradients up in fp32 and holds both; Megatron and its kin add into the
 # fp32 buffer at once. Judgement, from how these optimizers are known to work.
 HOLDS_BOTH_GRADIENTS = ("deepspeed", "megatron-deepspeed")
+# JAX's training loops keep weights in fp32 and cast them where they are used, so that the optimizer needs no other copy
+# (MaxText's base configuration: weight_dtype and mu_dtype float32). The compiler folds a gradient that nothing is added
+# to into the update.
+CASTS_WEIGHTS = ("jax", "maxtext", "alpa")
+# Pre-training recipes that reduce gradients in half precision, and add them up so: NeMo's (its manual on mixed
+# precision: gradients are computed and reduced in the half precision of the layers) and its successor's.
+HALF_GRADIENTS = ("nemo", "megatron-bridge")
+UNCOUNTED_LAYERS = 16.0  # that a model is gathered in whose layers nobody counted: residual blocks of ResNet-50
 
 
 def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray]:
@@ -170,7 +178,8 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     dense = dense + np.where(pipeline > 1, np.minimum(vocabulary * (1.0 - 1.0 / pipeline), 0.5 * work.parameters), 0.0)
     # Mixed precision outside language models usually keeps fp32 weights and casts on the fly.
     unstated = table.among("weight_precision", ("",))
-    weight_bytes = np.where(half & language, 2.0, 4.0)
+    casts = table.among("framework", CASTS_WEIGHTS)
+    weight_bytes = np.where(half & language & ~casts, 2.0, 4.0)
     weight_bytes = np.where(unstated, weight_bytes, table.mapped("weight_precision", {"fp32": 4.0}, 2.0))
     # Fine-tuning scripts on plain replicas train the checkpoint in the half precision that they load it in, without a
     # master copy; so do runs whose weights are stated to be half precision. Sharding optimizers bring a master copy.
@@ -184,7 +193,9 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     layer_bytes = np.where(table.among("mode", ("qlora",)), QUANTISED_WEIGHT_BYTES, weight_bytes)
     # bf16 pre-training adds gradients up in fp32 (Megatron insists on it); fp16 gradients are scaled, and stay fp16.
     fp32_gradients = language & half & ~table.among("precision", ("fp16",)) & table.among("mode", ("pretrain",)) & ~bare
+    fp32_gradients = fp32_gradients & ~table.among("framework", HALF_GRADIENTS)
     gradient_bytes = np.where(fp32_gradients, 4.0, np.where(half & language, 2.0, 4.0))
+    gradient_bytes = np.where(casts, np.where(layout.micro_batches > 1, 4.0, 0.0), gradient_bytes)
     both = table.among("framework", HOLDS_BOTH_GRADIENTS) & fp32_gradients & (pipeline > 1)
     gradient_bytes = gradient_bytes + np.where(both, 2.0, 0.0)
     state_bytes = table.mapped("optimizer", STATE_BYTES, 12.0)
@@ -204,7 +215,7 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     one = np.ones(len(table))
     weights = sharded(layer_bytes, SHARDS_WEIGHTS, one) + tables * (weight_bytes - layer_bytes)
     # A sharded layer is gathered whole while it runs, and the next one is prefetched.
-    layers = np.maximum(filled(table["layers"], 1.0), 1.0)
+    layers = np.maximum(filled(table["layers"], UNCOUNTED_LAYERS), 1.0)
     gathered = 2.0 * (dense + sparse) * weight_bytes * pipeline / layers
     weights = weights + np.where(table.among("sharding", SHARDS_WEIGHTS) & (ranks > 1), gathered, 0.0)
     gradients = sharded(gradient_bytes, SHARDS_GRADIENTS, inputs.trained_share)
