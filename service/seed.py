@@ -2,7 +2,7 @@
 
 One transaction does it all, under a lock that only one process holds: when two replicas start at once, the second
 waits and then finds the work done. What was seeded is remembered by its fingerprint, so that a start with nothing new
-takes milliseconds. ``python -m service.seed`` does only this (the migration job of a deployment).
+takes milliseconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import csv
 import hashlib
 import logging
-import logging.config
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +25,8 @@ from service.calibrations.shipped import shipped_rows
 from service.catalog.records import DATA
 from service.database import IMMEDIATE, Database, lock_schema
 from service.engine.forecast import Forecaster
-from service.logs import logging_config
 from service.measurements.repository import MeasurementRepository, SourceRepository, columns_of
 from service.measurements.tables import SeedRow
-from service.settings import get_settings
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -168,20 +165,3 @@ def _read_sources(path: Path) -> Iterator[dict[str, str | None]]:
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             yield {"name": row.pop("source"), **{column: value or None for column, value in row.items()}}
-
-
-def main() -> None:
-    """Prepares the database of the settings."""
-    settings = get_settings()
-    logging.config.dictConfig(logging_config(settings))
-    database = Database(settings.database)
-
-    async def run() -> None:
-        await prepare(database)
-        await database.close()
-
-    asyncio.run(run())
-
-
-if __name__ == "__main__":
-    main()

@@ -111,7 +111,7 @@ async def test_an_unreadable_row_stops_the_seed_and_leaves_nothing(empty_databas
 def start_at_once(url: str) -> list[tuple[int, str]]:
     """How two processes that seed one database at the same time end, and what they say."""
     environment = os.environ | {"TRAINCAST_DATABASE_URL": url}
-    command = [sys.executable, "-m", "service.seed"]
+    command = [str(Path(sys.executable).with_name("traincast")), "seed"]
     processes = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate()[1] for process in processes]
     return [(process.returncode, words) for process, words in zip(processes, said, strict=True)]
@@ -124,6 +124,11 @@ async def test_replicas_that_start_at_once_seed_once(empty_database: str) -> Non
     async with database.sessions() as session:
         assert await MeasurementRepository(session).count() == rows_in(DATA)
     await database.close()
+
+
+def test_a_database_that_is_away_is_told_in_one_line() -> None:
+    code, said = start_at_once("postgresql://nobody@127.0.0.1:1/none")[0]
+    assert (code, said.count("\n"), said.startswith("TRAINCAST_DATABASE_URL: ")) == (1, 1, True), said
 
 
 async def test_the_shipped_calibration_is_current(shared_database: str) -> None:

@@ -31,7 +31,7 @@ AGREEMENT_LOG = log(1.25)
 """How near the deviations of independent teams must lie to agree, natural log. Judgement: repeats of one configuration
 differ by a tenth or two among shipped sources."""
 AGREED = "An independent team measured the same deviation from the forecast."
-ALONE_AGAIN = "The measurement that it agreed with was rejected, and no other independent team's confirms it."
+ALONE_AGAIN = "The measurement that it agreed with counts no longer, and no other independent team's confirms it."
 TELLS_APART = frozenset(name for name in FIELDS if name.startswith("result.")) | {
     *CONFIGURATION_FIELDS,
     "provenance.source",
@@ -206,6 +206,7 @@ async def withdraw(session: AsyncSession, row: MeasurementRow, actor: Actor) -> 
     if row.status != "withdrawn":
         await AuditRepository(session).add(actor, "measurement.withdraw", [row.id], {"was": row.status})
         row.status, row.status_reason, row.duplicate_key = "withdrawn", "withdrawn by its team", None
+        await _unsettle(session, row, actor)
 
 
 async def purge(session: AsyncSession, measurement_id: str, reason: str, actor: Actor) -> None:
@@ -218,8 +219,9 @@ async def purge(session: AsyncSession, measurement_id: str, reason: str, actor: 
     row = await repository.lock(measurement_id)
     if row is None:
         raise NotFound(f"There is no measurement {measurement_id!r}.")
-    await repository.erase(row)
     await AuditRepository(session).add(actor, "measurement.purge", [measurement_id], {"reason": reason})
+    await _unsettle(session, row, actor)
+    await repository.erase(row)
 
 
 def duplicate_key(fields: Mapping[str, object]) -> str:

@@ -316,9 +316,12 @@ def test_a_curator_decides(ours: Team, theirs: Team) -> None:
     assert all(entry["key_id"] and entry["at"] for entry in audit)
 
 
-def test_independent_teams_that_agree_lift_the_quarantine(ours: Team, theirs: Team, anybody: httpx.Client) -> None:
-    """Models of this test's own, so that other tests' rows don't agree."""
-    model = {"name": f"odd-{ours.name}", "family": "cnn", "forward_gmacs": 4.1, "activations": 11e6}
+@pytest.mark.parametrize("taken_out", ["reject", "withdraw", "purge"])
+def test_independent_teams_that_agree_lift_the_quarantine(
+    ours: Team, theirs: Team, anybody: httpx.Client, taken_out: str
+) -> None:
+    """Models of each test's own, so that other tests' rows don't agree."""
+    model = {"name": f"odd-{ours.name}-{taken_out}", "family": "cnn", "forward_gmacs": 4.1, "activations": 11e6}
     odd = {"model": model}
     first = stored(ours.http.post(PATH, json=sample(USUAL_RATE / 12, **odd)))
     second = stored(ours.http.post(PATH, json=sample(USUAL_RATE / 12.1, **odd)))
@@ -328,9 +331,14 @@ def test_independent_teams_that_agree_lift_the_quarantine(ours: Team, theirs: Te
     assert anybody.get(f"{PATH}/{first['id']}").json()["status"] == "accepted"
     apart = stored(theirs.http.post(PATH, json=sample(USUAL_RATE / 40, **odd)))
     assert apart["status"] == "quarantined"
-    ours.http.post(f"{PATH}/{confirmed['id']}/reject").raise_for_status()
+    call = {
+        "reject": lambda path: ours.http.post(f"{path}/reject"),
+        "withdraw": lambda path: theirs.http.delete(path),
+        "purge": lambda path: ours.http.post(f"{path}/purge", json={"reason": "asked for by its team"}),
+    }[taken_out]
+    call(f"{PATH}/{confirmed['id']}").raise_for_status()
     again = anybody.get(f"{PATH}/{first['id']}").json()
-    assert (again["status"], "was rejected" in again["status_reason"]) == ("quarantined", True)
+    assert (again["status"], "counts no longer" in again["status_reason"]) == ("quarantined", True)
 
 
 @pytest.mark.parametrize("value", [1e-8, USUAL_RATE * 9])
