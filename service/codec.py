@@ -210,7 +210,9 @@ def csv_records(text: Iterable[str]) -> Iterator[tuple[int, list[str] | str]]:
         try:
             found = next(records, None)
         except csv.Error as error:
-            found = f"not CSV: {error}"
+            # What the parser says of it is about Python's files.
+            lone = str(error).startswith("new-line character")
+            found = f"not CSV: {'a carriage return without a line feed ends no line' if lone else error}"
         if found is None:
             return
         if not found:

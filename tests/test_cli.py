@@ -208,6 +208,13 @@ def test_a_file_that_nobody_can_read_is_refused_in_a_line(
     assert str(file) in result.stderr
 
 
+def test_measurements_in_another_encoding_are_refused_in_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "measured.csv"
+    file.write_text("model.name\n", encoding="utf-16")
+    result = traincast("evaluate", str(file), code=1)
+    assert ("UTF-16" in result.stderr, result.stderr.count("\n")) == (True, 1)
+
+
 @pytest.mark.parametrize(
     "arguments", [["fly"], ["estimate", "--count", "many"], ["estimate", "-a", "T4", "--set", "x"]]
 )

@@ -33,6 +33,14 @@ Service = Callable[[Context], AbstractAsyncContextManager[AsyncTraincast]]
 """Reaches the API in the name of whoever made a call."""
 Found = Annotated[int, Field(ge=1, le=MOST_FOUND, description="At most so many.")]
 
+Members = Annotated[
+    list[str] | None,
+    Field(
+        description="Members of the answer that are wanted; all if left out.",
+        examples=[["duration_hours", "cost_usd", "throughput.samples_per_second"]],
+    ),
+]
+
 
 async def estimate(
     service: AsyncTraincast,
@@ -43,12 +51,15 @@ async def estimate(
     software: Software | None = None,
     pricing: Pricing | None = None,
     location: Location | None = None,
+    fields: Members = None,
 ) -> dict[str, Any]:
     """Predict one training run. Only model and hardware.accelerator are required; give data (tokens, or samples and
     epochs, or a known name) for duration and cost."""
-    parts = _stated(data=data, training=training, software=software, pricing=pricing, location=location)
-    answer = await service.estimate(**_stated(model=model, hardware=hardware), **parts)
-    return answer.model_dump(mode="json", exclude_none=True)
+    run = _stated(model=model, hardware=hardware)
+    run |= _stated(data=data, training=training, software=software, pricing=pricing, location=location)
+    if fields:
+        return await service.figures(fields, **run)
+    return (await service.estimate(**run)).model_dump(mode="json", exclude_none=True)
 
 
 async def plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -141,12 +142,15 @@ def _unscored(evaluation: Evaluation) -> str:
 
 def measurements_in(path: Path) -> MeasurementFile:
     from service.evaluations.files import read_measurements
+    from service.submissions.spool import is_utf_16
 
     content = "application/x-ndjson" if path.suffix in (".ndjson", ".jsonl") else "text/csv"
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            return read_measurements(stream, content)
-    except UnicodeDecodeError:
-        fail(f"{path} is not text in UTF-8")
+        with path.open("rb") as body:
+            if is_utf_16(body.read(4)):
+                fail(f"{path} is encoded as UTF-16, and UTF-8 is read: save it in that encoding")
+            body.seek(0)
+            with io.TextIOWrapper(body, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+                return read_measurements(stream, content)
     except OSError as error:
         fail(f"{path} cannot be read: {error.strerror}")

@@ -83,6 +83,12 @@ class Spool:
         return chain([head], rows)
 
 
+def is_utf_16(start: bytes) -> bool:
+    """Whether a text of which these are the first four bytes is encoded as UTF-16."""
+    # Without a mark, every other byte of Latin letters is zero.
+    return start.startswith(UTF_16) or start[::2] == b"\0\0" or start[1::2] == b"\0\0"
+
+
 def refuse_other_types(body: IO[bytes], content: str, *, more: Adapters = NOTHING_MORE) -> None:
     """Looks whether a body is the table that it is said to be, by its first line; leaves it at its beginning.
 
@@ -99,9 +105,7 @@ def refuse_other_types(body: IO[bytes], content: str, *, more: Adapters = NOTHIN
     if body.read(len(GZIP)) == GZIP:
         raise _other_type("the body is compressed", "send it as it is")
     body.seek(0)
-    start = body.read(4)
-    # Without a mark, every other byte of Latin letters is zero.
-    if start.startswith(UTF_16) or start[::2] == b"\0\0" or start[1::2] == b"\0\0":
+    if is_utf_16(body.read(4)):
         raise Unprocessable("The file is encoded as UTF-16, and UTF-8 is read: save it in that encoding.")
     body.seek(0)
     first = next((line for line in bounded_lines(body) if line.strip()), "")

@@ -53,6 +53,11 @@ async def test_agents_estimate_and_find_at_the_service(served: tuple[str, str, s
         assert {tool.name for tool in (await agent.list_tools()).tools} == TOOLS
         answer = await called(agent, "estimate", **RUN, data={"name": "imagenet-1k", "epochs": 90})
         assert answer["duration_hours"]["p10"] < answer["duration_hours"]["p50"] < answer["duration_hours"]["p90"]
+        some = await called(agent, "estimate", **RUN, fields=["mfu", "throughput.samples_per_second"])
+        assert {name: set(member) for name, member in some.items()} == {
+            "mfu": {"p10", "p50", "p90"},
+            "throughput": {"samples_per_second"},
+        }
         found = await called(
             agent, "find_measurements", where={"model.name.contains": "resnet", "hardware.count": 8}, limit=3
         )

@@ -331,12 +331,11 @@ def test_independent_teams_that_agree_lift_the_quarantine(
     assert anybody.get(f"{PATH}/{first['id']}").json()["status"] == "accepted"
     apart = stored(theirs.http.post(PATH, json=sample(USUAL_RATE / 40, **odd)))
     assert apart["status"] == "quarantined"
-    call = {
-        "reject": lambda path: ours.http.post(f"{path}/reject"),
-        "withdraw": lambda path: theirs.http.delete(path),
-        "purge": lambda path: ours.http.post(f"{path}/purge", json={"reason": "asked for by its team"}),
-    }[taken_out]
-    call(f"{PATH}/{confirmed['id']}").raise_for_status()
+    path = f"{PATH}/{confirmed['id']}"
+    if taken_out == "withdraw":
+        theirs.http.delete(path).raise_for_status()
+    else:
+        ours.http.post(f"{path}/{taken_out}", json={"reason": "asked for by its team"}).raise_for_status()
     again = anybody.get(f"{PATH}/{first['id']}").json()
     assert (again["status"], "counts no longer" in again["status_reason"]) == ("quarantined", True)
 
