@@ -167,7 +167,10 @@ class Hardware(Section):
         None, description="Machines, where they are not alike (12 accelerators over 4).", examples=[4]
     )
     interconnect: Name | None = Field(
-        None, description="How they are wired, free text.", examples=["NVLink; 8x ConnectX-7 IB NDR 400Gb/s"]
+        None,
+        description="How they are wired: names of the links' catalog, or free text, which is read as far as it is "
+        "understood (a warning says of what is not).",
+        examples=["NVLink; 8x ConnectX-7 IB NDR 400Gb/s"],
     )
     inter_node_gbs: Count | None = Field(
         None, description="Network between machines, GB/s per accelerator in one direction.", examples=[50]

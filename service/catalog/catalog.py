@@ -46,6 +46,7 @@ __all__ = [
 
 _DECIMAL_POINT = re.compile(r"(?<=\d)\.(?=\d)")
 _PUNCTUATION = re.compile(r"[^a-z0-9]+")
+_DIGITS_APART = re.compile(r"(?<=\d)[^a-z0-9.]+(?=\d)")
 _AZURE = "standard"  # what Azure's names begin with, and what people leave out
 _GOOGLE_MACHINE = re.compile(r"a\d-[a-z]+gpu-(\d+)g(?:-nolssd)?$", re.IGNORECASE)
 # Machines that no price is listed for (their clouds' documentation of instance types).
@@ -213,7 +214,23 @@ class Catalog:
         return sorted(found, key=lambda model: (len(model.name), model.name))
 
     def _found(self, kind: str, name: str) -> str | None:
-        return self._index[kind].get(name_key(name))
+        key = name_key(name)
+        found = self._index[kind].get(key)
+        if found is not None and kind == "models" and (apart := _digits_apart(name)):
+            # GPT-2 2B is no GPT 22B, though llama38b may be Llama-3 8B.
+            model = self.models[found]
+            names = (model.name, *model.aliases)
+            known = [*names, *(spelled.rpartition("/")[2] for spelled in names)]
+            if not any(name_key(spelled) == key and apart <= _digits_apart(spelled) for spelled in known):
+                return None
+        return found
+
+
+def _digits_apart(name: str) -> set[int]:
+    """Where a name puts digits apart that its key joins, by their position in the key."""
+    pieces = _DIGITS_APART.split(name.lower())
+    ends = [len(name_key("_".join(pieces[: count + 1]))) for count in range(len(pieces) - 1)]
+    return set(ends)
 
 
 @lru_cache(maxsize=4096)

@@ -46,7 +46,10 @@ def read_deepspeed(text: str) -> LaunchConfig:
     if not read.understood:
         raise LaunchConfigError("nothing in it is DeepSpeed's: train_batch_size, zero_optimization, ... are missing")
     read.fields["software.framework"] = "deepspeed"
-    read.otherwise(tensor_parallel=1, pipeline_parallel=1, context_parallel=1, precision="fp32", offload="none")
+    read.otherwise(
+        tensor_parallel=1, pipeline_parallel=1, context_parallel=1, virtual_pipeline=1, sharding="ddp",
+        precision="fp32", offload="none",
+    )  # fmt: skip
     return read
 
 

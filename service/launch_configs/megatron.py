@@ -104,8 +104,8 @@ def read_megatron(text: str) -> LaunchConfig:
     read.fields["model.family"] = "moe" if "model.experts" in read.fields else script or "decoder"
     read.fields.setdefault("model.tied_embeddings", True)
     read.otherwise(
-        tensor_parallel=1, pipeline_parallel=1, context_parallel=1, expert_parallel=1, recompute="none", sharding="ddp",
-        precision="fp32", optimizer="adamw", offload="none",
+        tensor_parallel=1, pipeline_parallel=1, context_parallel=1, expert_parallel=1, virtual_pipeline=1,
+        recompute="none", sharding="ddp", precision="fp32", optimizer="adamw", offload="none",
     )  # fmt: skip
     return read
 

@@ -69,7 +69,13 @@ def read_torchtitan(text: str) -> LaunchConfig:
     _data_parallel(read, given)
     _amount(read, given)
     read.fields["software.framework"] = "torchtitan"
-    read.otherwise(precision="bf16", tensor_parallel=1, pipeline_parallel=1, context_parallel=1, expert_parallel=1)
+    # Defaults of torchtitan/config/job_config.py; looped schedules give a rank several stages.
+    single = given.get("parallelism.pipeline_parallel_schedule", "1F1B") in ("1F1B", "GPipe")
+    read.otherwise(
+        precision="bf16", optimizer="adamw", recompute="selective", offload="none",
+        tensor_parallel=1, pipeline_parallel=1, context_parallel=1, expert_parallel=1,
+        **({"virtual_pipeline": 1} if single else {}),
+    )  # fmt: skip
     return read
 
 

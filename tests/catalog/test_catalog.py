@@ -130,6 +130,15 @@ def test_sizes_are_told_apart_by_their_decimal_point() -> None:
     assert large.parameters > 5 * small.parameters
 
 
+def test_digits_that_a_name_puts_apart_are_not_run_together() -> None:
+    catalog = load_catalog()
+    assert catalog.model("GPT-2 2B") is None
+    for name, canonical in (("GPT 22B", "megatron-gpt-22b"), ("Llama 3 8B", "llama-3-8b"), ("llama38b", "llama-3-8b")):
+        found = catalog.model(name)
+        assert found is not None
+        assert found.name == canonical
+
+
 def test_models_are_searched_by_words_in_any_order() -> None:
     catalog = load_catalog()
     assert "llama-3-8b" in [model.name for model in catalog.search_models("8b llama")]

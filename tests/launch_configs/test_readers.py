@@ -181,7 +181,21 @@ def test_a_torchtitan_job() -> None:
         "training.sharding": "hsdp", "training.sharding_group": 16,
     }  # fmt: skip
     assert "parallelism.enable_async_tensor_parallel" in reasons(read)
-    assert read.defaults == {"training.pipeline_parallel": 1, "training.expert_parallel": 1}
+    assert read.defaults == {
+        "training.pipeline_parallel": 1, "training.expert_parallel": 1, "training.virtual_pipeline": 1,
+        "training.offload": "none",
+    }  # fmt: skip
+
+
+def test_what_the_options_leave_out_is_what_the_framework_does() -> None:
+    job = '[model]\nname = "llama3"\nflavor = "8B"\n[parallelism]\npipeline_parallel_degree = 4\n'
+    left_out = READERS["torchtitan"](job).defaults
+    assert (left_out["training.recompute"], left_out["training.virtual_pipeline"]) == ("selective", 1)
+    looped = READERS["torchtitan"](job + 'pipeline_parallel_schedule = "Interleaved1F1B"').defaults
+    assert "training.virtual_pipeline" not in looped
+    flags = "--num-layers 32 --pipeline-model-parallel-size 4"
+    assert READERS["megatron"](flags).defaults["training.virtual_pipeline"] == 1
+    assert READERS["deepspeed"]('{"train_batch_size": 64}').defaults["training.sharding"] == "ddp"
 
 
 @pytest.mark.parametrize(
