@@ -275,7 +275,9 @@ def _assumed_batch(values: Values, stated: Collection[str], count: float, langua
     data = number(values, "data_parallel", 1.0) if "data_parallel" in stated else max(count / model, 1.0)
     accumulated = number(values, "gradient_accumulation", 1.0)
     if "micro_batch" in stated:
-        return float(values["micro_batch"]) * data * accumulated
+        stages = number(values, "pipeline_parallel", 1.0)
+        filling = MICRO_BATCHES_PER_STAGE * stages if stages > 1 and "gradient_accumulation" not in stated else 1.0
+        return float(values["micro_batch"]) * data * max(accumulated, filling)
     if not language:
         return _accumulating(TYPICAL_BATCH.get(str(values["family"]), 32.0), accumulated) * max(count, 1.0)
     length = number(values, "sequence_length", 2048.0)
@@ -295,5 +297,5 @@ def _accumulating(samples: float, steps: float) -> float:
 
 def _batch_reason(stated: Collection[str], language: bool) -> str:
     if "micro_batch" in stated:
-        return "micro-batch x data-parallel ranks x accumulation"
+        return "micro-batch x data-parallel ranks x accumulation, or what fills a pipeline"
     return "usual tokens per step for the model's size" if language else "usual samples per accelerator for the family"

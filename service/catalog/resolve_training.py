@@ -21,8 +21,9 @@ from service.catalog.resolution import (
     to_number,
 )
 from service.engine.layout import Flaw
+from service.engine.memory import CASTS_WEIGHTS
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.step_inputs import ADAPTER_MODES, OPTIMIZER_BYTES, SHARDS_OPTIMIZER
+from service.engine.step_inputs import ADAPTER_MODES, OPTIMIZER_BYTES, SHARDS_OPTIMIZER, SHARE_OPTIMIZER
 
 HALF_PRECISIONS = ("bf16", "fp16")
 # Transformers of images and speech are trained with AdamW as those of language are. Rows that were measured without a
@@ -92,6 +93,7 @@ def assumed_weights(values: Values) -> list[Assumption]:
     precision, mode, optimizer = (str(values[name]) for name in ("precision", "mode", "optimizer"))
     if values["weight_precision"] or precision not in (*HALF_PRECISIONS, "fp8", "fp4") or mode == "qlora":
         return []
+    shared = values["sharding"] == "ddp" and values["framework"] in SHARE_OPTIMIZER
     half = precision if precision in HALF_PRECISIONS else "bf16"
     states = "8 bits" if optimizer.endswith("8bit") else "fp32"
     if values["family"] not in TRANSFORMER_FAMILIES:
@@ -100,7 +102,9 @@ def assumed_weights(values: Values) -> list[Assumption]:
         held, why = "fp8" if precision == "fp8" else half, "frozen weights stay in what they are computed with"
     elif mode == "fwd_bwd":
         held, why = half, "no optimizer asks for more"
-    elif mode == "finetune" and values["sharding"] not in SHARDS_OPTIMIZER:
+    elif values["framework"] in CASTS_WEIGHTS:
+        held, why = "fp32", "weights are cast where they are used, so that the optimizer needs no other copy"
+    elif mode == "finetune" and values["sharding"] not in SHARDS_OPTIMIZER and not shared:
         held, why = half, f"fine-tuned as loaded: no fp32 master copy, and states of {optimizer} in {half} too"
     else:
         held = f"{half} with an fp32 master copy"

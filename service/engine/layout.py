@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.layout_space import Row, number
+from service.engine.layout_space import Row, number, ranks
 from service.engine.memory import prior_peak_gb
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.table import BoolArray, FloatArray, Table
@@ -53,13 +53,17 @@ def assumed(table: Table) -> Table:
     # Megatron calls replicas plain (DDP, as opposed to FSDP) whether or not they share out the optimizer's states.
     called_plain = (sharding == "ddp") & replicated & language
     unpiped = table["pipeline_parallel"] <= 1
-    for wanted, possible in (("zero1", shareable | called_plain), ("fsdp", shareable & unpiped)):
-        needs = _exceeds(plain.replace(sharding=sharding), possible, room)
+    kept = np.where(open_policy, "none", policy).astype(object)
+    for wanted, possible, held in (
+        ("zero1", shareable | called_plain, kept),
+        ("fsdp", shareable & unpiped, plain.text("recompute")),
+    ):
+        needs = _exceeds(plain.replace(sharding=sharding, recompute=held), possible, room)
         sharding = np.where(needs, wanted, sharding).astype(object)
     recompute = np.where(open_policy, "none", policy)
     for more, limit in (("selective", room), ("full", FULL_BEYOND * room)):
-        kept = plain.replace(sharding=sharding, recompute=recompute.astype(object))
-        recompute = np.where(_exceeds(kept, open_policy & language, limit), more, recompute)
+        holding = plain.replace(sharding=sharding, recompute=recompute.astype(object))
+        recompute = np.where(_exceeds(holding, open_policy & language, limit), more, recompute)
     return plain.replace(sharding=sharding, recompute=recompute.astype(object))
 
 
@@ -106,10 +110,10 @@ def flaws(row: Row) -> list[Flaw]:
     tensor, pipeline = number(row, "tensor_parallel", 1.0), number(row, "pipeline_parallel", 1.0)
     context, data = number(row, "context_parallel", 1.0), number(row, "data_parallel", 1.0)
     product, model = tensor * pipeline * context * data, tensor * pipeline * context
-    too_many = _beyond(row, count) if count >= 1 else None
+    too_many = _beyond(row, count * ranks(row)[-1]) if count >= 1 else None
     if too_many is not None:
         found.append(too_many)
-    elif count >= 1 and not math.isclose(product, count):
+    elif count >= 1 and not any(math.isclose(product, count * each) for each in ranks(row)):
         hint = (
             f"with {model:g} accelerators a model copy, data_parallel = {count / model:g} uses all {count:g}"
             if math.isclose(count % model, 0.0)

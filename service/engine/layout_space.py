@@ -17,6 +17,7 @@ from itertools import product
 import numpy as np
 
 from service.engine.operations import TRANSFORMER_FAMILIES
+from service.engine.step_inputs import SHARDS_WEIGHTS
 from service.engine.table import BoolArray, FloatArray, IntArray
 
 Row = Mapping[str, float | str]
@@ -30,6 +31,9 @@ EXPERTS_DO_NOT_DIVIDE = "experts_do_not_divide"
 
 # Of a language model, each or else the largest number of samples above half of it that divides the replica's share.
 MICRO_BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+# Of samples of a few tokens, as sentences are, up to 1,024 more: so many tokens at once fill any chip.
+MICRO_BATCHES_OF_SENTENCES = (*MICRO_BATCHES, 128.0, 256.0, 512.0, 1024.0)
+SENTENCE_TOKENS = 128.0
 # Vision and speech rarely accumulate: a replica's whole share of the batch, or an even part of it.
 SHARES_OF_BATCH = (1, 2, 4, 8, 16)
 MOST_TENSOR = 32  # judgement: beyond it the matrices of today's widths are slivers
@@ -42,6 +46,19 @@ UNEVEN_STAGES = 1.05
 # long-context training of arXiv 2407.21783 (table 4: 131,072 tokens over 16 ranks).
 LEAST_TOKENS_OF_RANK = 8192.0
 MOST_CONTEXT = 64.0
+MANY_SAMPLES = 8.0  # of a replica, so that one more is no eighth of its work
+# Frameworks count NeuronCores, dies, stacks or cores of these as accelerators (their makers' documentation; those of
+# Trainium2 alone or two by two).
+RANKS: Mapping[str, tuple[float, ...]] = {
+    "Trainium1": (1.0, 2.0),
+    "Trainium2": (1.0, 4.0, 8.0),
+    "Trainium3": (1.0, 4.0, 8.0),
+    "TPU-v2": (1.0, 2.0),
+    "TPU-v3": (1.0, 2.0),
+    "MI250": (1.0, 2.0),
+    "MI250X": (1.0, 2.0),
+    "Max-1550": (1.0, 2.0),
+}
 TOLERANCE, LEAST_REMAINDER = 1e-5, 1e-8  # what rounding leaves of whole numbers and of remainders
 
 DEGREES = (
@@ -106,19 +123,35 @@ def spaces(rows: Iterable[Row], stated: Collection[str], offloads: int = 1) -> l
         stated: engine names of the fields that the caller fixed; those are taken as they are.
         offloads: places of optimizer states that each is counted with.
 
-    Returns: evenly dividing layouts; where there is none, those that leave some replicas a micro-batch more. Runs that
-    are divided alike, on chips of another kind or in another precision, share them.
+    Returns: evenly dividing layouts; where there is none, or accelerators with many samples each don't divide the
+    batch, also those that leave some replicas a sample or a micro-batch more. Runs that are divided alike, on chips of
+    another kind or in another precision, share them.
     """
     known: dict[tuple[float | str, ...], Space] = {}
     found = []
     for row in rows:
         divided = {name: row[name] for name in DIVIDED_BY if name in row}
-        key = tuple(divided.get(name, "") for name in DIVIDED_BY)
+        each = ranks(row)
+        key = (*(divided.get(name, "") for name in DIVIDED_BY), *each)
         if key not in known:
-            even = _space(divided, stated, offloads, even=True)
-            known[key] = even if len(even) else _space(divided, stated, offloads, even=False)
+            even = _space(divided, stated, offloads, each, even=True)
+            enough = len(even) and not _hardly_uneven(divided, stated)
+            known[key] = even if enough else _space(divided, stated, offloads, each, even=False)
         found.append(known[key])
     return found
+
+
+def ranks(row: Row) -> tuple[float, ...]:
+    """How many ranks degrees of parallelism may count on one accelerator, the usual first."""
+    return RANKS.get(str(row.get("accelerator", "")), (1.0,))
+
+
+def _hardly_uneven(row: Row, stated: Collection[str]) -> bool:
+    """Whether plain replicas don't divide the batch, and would hardly notice."""
+    if "micro_batch" in stated or "data_parallel" in stated:
+        return False
+    share = number(row, "global_batch", 0.0) / max(number(row, "count", 1.0), 1.0)
+    return share >= MANY_SAMPLES and not math.isclose(share, round(share), rel_tol=TOLERANCE)
 
 
 def policies(row: Row, stated: Collection[str], *, piped: bool, replicated: bool) -> Policies:
@@ -158,7 +191,8 @@ def number(row: Row, name: str, default: float) -> float:
     return default if math.isnan(found) else found
 
 
-def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> Space:
+def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[float], *, even: bool) -> Space:
+    """The layouts of a run on accelerators of which each may be so many ranks."""
     # A part of an accelerator, one tile of two, is one rank.
     count, batch = max(number(row, "count", 1.0), 1.0), number(row, "global_batch", math.nan)
     pipelines, chunks = _pipelines(row, stated, count)
@@ -169,7 +203,12 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
     pipeline, virtual = pipelines[stage.astype(np.int64)], chunks[stage.astype(np.int64)]
     model = tensor * pipeline * context
     stated_data = number(row, "data_parallel", 1.0) if "data_parallel" in stated else math.nan
-    data = np.full_like(model, stated_data) if stated_data > 0 else count / model
+    ranked = count * np.array(each)[:, None]
+    if stated_data > 0:
+        data = np.full_like(model, stated_data)
+    else:
+        # A copy of the model on more ranks than there are accelerators counts what is on them.
+        data = ranked[np.argmax(ranked >= model, axis=0), 0] / model
     rejected: Counter[str] = Counter()
     weight = np.empty(len(model), dtype=np.int64)
     for piped, replicated in product((False, True), repeat=2):
@@ -184,7 +223,8 @@ def _space(row: Row, stated: Collection[str], offloads: int, *, even: bool) -> S
         if bad.any():
             rejected[reason] += int(weights[bad].sum()) * each
 
-    whole = _is_whole(data) & (np.abs(data * model - count) <= TOLERANCE * count) & (data >= 1)
+    filling = (np.abs(data * model - ranked) <= TOLERANCE * ranked).any(axis=0)
+    whole = _is_whole(data) & filling & (data >= 1)
     put_aside(DOES_NOT_DIVIDE, ~whole, weight, len(experts) * micros)
     small = whole & (data > batch) if batch > 0 and not follows else np.zeros_like(whole)
     put_aside(BATCH_TOO_SMALL, small, weight, len(experts) * micros)
@@ -269,6 +309,8 @@ def _pipelines(row: Row, stated: Collection[str], count: float) -> tuple[FloatAr
     chunk_stated = number(row, "virtual_pipeline", 1.0) if "virtual_pipeline" in stated else math.nan
     if "pipeline_parallel" in stated:
         degrees = [number(row, "pipeline_parallel", 1.0)]
+    elif "sharding" in stated and str(row["sharding"]) in SHARDS_WEIGHTS:
+        degrees = [1.0]
     elif _is_language(row) and layers >= 1:
         degrees = [float(stages) for stages in _stages(int(layers)) if stages <= count]
     else:
@@ -308,7 +350,10 @@ def _micro_options(row: Row, stated: Collection[str]) -> FloatArray:
     """What `_micro_batch` makes micro-batches of: samples, or parts of a replica's share."""
     if "micro_batch" in stated or "gradient_accumulation" in stated:
         return np.ones(1)
-    return np.array(MICRO_BATCHES if _is_language(row) else SHARES_OF_BATCH, dtype=np.float64)
+    if not _is_language(row):
+        return np.array(SHARES_OF_BATCH, dtype=np.float64)
+    short = number(row, "sequence_length", math.inf) <= SENTENCE_TOKENS
+    return np.array(MICRO_BATCHES_OF_SENTENCES if short else MICRO_BATCHES, dtype=np.float64)
 
 
 def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: FloatArray, *, even: bool) -> FloatArray:

@@ -15,10 +15,10 @@ from service.engine.memory_activations import activation_bytes, is_fused
 from service.engine.step_inputs import (
     ADAPTER_MODES,
     SHARDS_GRADIENTS,
-    SHARDS_OPTIMIZER,
     SHARDS_WEIGHTS,
     Inputs,
     prepare,
+    shares_optimizer,
 )
 from service.engine.table import BoolArray, FloatArray, Table, clipped, filled
 
@@ -183,8 +183,8 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     weight_bytes = np.where(unstated, weight_bytes, table.mapped("weight_precision", {"fp32": 4.0}, 2.0))
     # Fine-tuning scripts on plain replicas train the checkpoint in the half precision that they load it in, without a
     # master copy; so do runs whose weights are stated to be half precision. Sharding optimizers bring a master copy.
-    whole = ~table.among("sharding", SHARDS_OPTIMIZER)
-    bare = half & (weight_bytes == 2.0) & (~unstated | (table.among("mode", ("finetune",)) & whole & language))
+    shared = shares_optimizer(table)
+    bare = half & (weight_bytes == 2.0) & (~unstated | (table.among("mode", ("finetune",)) & ~shared & language))
     # Frozen weights need no master copy and stay as they are computed with.
     weight_bytes = np.where(adapters & table.among("precision", ("fp8",)), 1.0, weight_bytes)
     # Quantised are the matrices of the layers; embedding and head stay as they were.
@@ -208,18 +208,18 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     # Copies of an expert are fewer than replicas of the rest by the expert-parallel degree.
     expert_ranks = np.maximum(ranks / np.maximum(layout.expert, 1.0), 1.0)
 
-    def sharded(bytes_each: FloatArray, kinds: tuple[str, ...], share: FloatArray) -> FloatArray:
-        split = table.among("sharding", kinds)
+    def sharded(bytes_each: FloatArray, split: BoolArray, share: FloatArray) -> FloatArray:
         return share * bytes_each * (dense / np.where(split, ranks, 1.0) + sparse / np.where(split, expert_ranks, 1.0))
 
     one = np.ones(len(table))
-    weights = sharded(layer_bytes, SHARDS_WEIGHTS, one) + tables * (weight_bytes - layer_bytes)
+    gathers = table.among("sharding", SHARDS_WEIGHTS)
+    weights = sharded(layer_bytes, gathers, one) + tables * (weight_bytes - layer_bytes)
     # A sharded layer is gathered whole while it runs, and the next one is prefetched.
     layers = np.maximum(filled(table["layers"], UNCOUNTED_LAYERS), 1.0)
     gathered = 2.0 * (dense + sparse) * weight_bytes * pipeline / layers
-    weights = weights + np.where(table.among("sharding", SHARDS_WEIGHTS) & (ranks > 1), gathered, 0.0)
-    gradients = sharded(gradient_bytes, SHARDS_GRADIENTS, inputs.trained_share)
-    optimizer = sharded(state_bytes, SHARDS_OPTIMIZER, inputs.trained_share)
+    weights = weights + np.where(gathers & (ranks > 1), gathered, 0.0)
+    gradients = sharded(gradient_bytes, table.among("sharding", SHARDS_GRADIENTS), inputs.trained_share)
+    optimizer = sharded(state_bytes, shared, inputs.trained_share)
     return weights, gradients, np.where(table.among("offload", ("cpu", "nvme")), 0.0, optimizer)
 
 

@@ -12,8 +12,9 @@ from service.engine import operations
 from service.engine.step_inputs import ADAPTER_MODES, FUSED_ATTENTION, Inputs
 from service.engine.table import BoolArray, FloatArray, Table, filled, once_a_table
 
-# Frameworks whose layers are fused for pre-training, by hand or by their compiler (XLA).
-FUSED_FRAMEWORKS = (*operations.FUSED_LAYER_FRAMEWORKS, "maxtext", "jax", "alpa", "tensorflow")
+# Frameworks whose layers are fused for pre-training, by hand or by their compiler (XLA), or whose norms and losses keep
+# half precision (github:mosaicml/llm-foundry: low_precision_layernorm, fused_crossentropy).
+FUSED_FRAMEWORKS = (*operations.FUSED_LAYER_FRAMEWORKS, "maxtext", "jax", "alpa", "tensorflow", "llm-foundry")
 SEQUENCE_PARALLEL_SINCE = 2022.5  # Korthikanti et al., May 2022; in Megatron-LM from that summer
 # Bytes per token and word: half precision, and fp32 whose buffer the gradient takes over, in the cross-entropies of
 # pre-training; the half-precision logits, their fp32 copy, its shifted copy, log-softmax and a gradient in plain ones.
@@ -92,6 +93,8 @@ def activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tu
     logits = np.where(language & (vocabulary > 0), predicted * vocabulary / tensor * logit_bytes, 0.0)
     # The last stage holds the logits and keeps one micro-batch: they count by what they exceed the first stage's rest.
     logits = np.maximum(logits - np.where(pipeline > 1, kept * np.maximum(flight - 1.0, 0.0), 0.0), 0.0)
+    # They are gone before the first layer is computed again.
+    once = np.maximum(once - logits, 0.0)
     convolution = layout.micro_batch * work.elements * np.where(half, 2.0, 4.0) * _kept_per_written(inputs)
     shaped = language & (work.score_elements > 0)
     activations = np.where(shaped, kept * flight + once, convolution)

@@ -23,7 +23,8 @@ from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, joined
 
 # Of a chip's memory, what a layout chosen for somebody else may be predicted to fill: peaks are predicted within a
-# quarter or so, and it must not sit on the edge.
+# quarter or so, and it must not sit on the edge. Who says how many samples are computed at once has tried it: of the
+# measured runs that say so and recompute nothing, half are predicted to fill more than 0.8 of it.
 HEAD_ROOM = 0.75
 CHUNK = 16_384  # layouts that are computed at once: what a core's cache holds
 
@@ -116,7 +117,8 @@ def search(
     if not len(layouts):
         return Found(candidates, considered, rejected)
     levels = policies(runs[0], stated, piped=False, replicated=False).recompute
-    layouts, peak_gb, fits, misfits = _held(layouts, judge, levels, offloads)
+    head_room = USABLE_SHARE if "micro_batch" in stated else HEAD_ROOM
+    layouts, peak_gb, fits, misfits = _held(layouts, judge, levels, offloads, head_room)
     fitting = np.flatnonzero(fits)
     run = layouts.run[fitting]
     is_choice = len(fitting) > len(np.unique(run))
@@ -172,7 +174,7 @@ def _spread(runs: Sequence[Row], divided: Sequence[Space], stated: Collection[st
 
 
 def _held(
-    layouts: _Layouts, judge: Judge, levels: Sequence[str], offloads: Sequence[str]
+    layouts: _Layouts, judge: Judge, levels: Sequence[str], offloads: Sequence[str], head_room: float
 ) -> tuple[_Layouts, FloatArray, BoolArray, int]:
     """Each layout with the lightest way of holding its states that fits, the most frugal where none does.
 
@@ -192,9 +194,9 @@ def _held(
         run = layouts.run[rows]
         peaks = _peaks(layouts.take(rows), judge, levels, place)
         roomy = np.zeros(runs, dtype=bool)
-        roomy[run[(peaks <= HEAD_ROOM * room[run]).any(axis=0)]] = True
+        roomy[run[(peaks <= head_room * room[run]).any(axis=0)]] = True
         # A run that has none but tight layouts takes those.
-        enough = peaks <= np.where(roomy, HEAD_ROOM, USABLE_SHARE)[run] * room[run]
+        enough = peaks <= np.where(roomy, head_room, USABLE_SHARE)[run] * room[run]
         fits[rows] = enough.any(axis=0)
         level = np.where(fits[rows], enough.argmax(axis=0), peaks.argmin(axis=0))
         misfits += int(np.where(fits[rows], level, len(levels)).sum())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import FloatArray, Table, clipped, filled
+from service.engine.table import BoolArray, FloatArray, Table, clipped, filled
 
 MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
@@ -72,6 +72,9 @@ FUSED_ATTENTION = ("flash", "flash2", "flash3", "sdpa", "fused")  # kernels that
 SHARDS_WEIGHTS = ("zero3", "fsdp", "hsdp")
 SHARDS_GRADIENTS = ("zero2", *SHARDS_WEIGHTS)
 SHARDS_OPTIMIZER = ("zero1", *SHARDS_GRADIENTS)
+# Of these, plain replicas share out the optimizer's states too: their recipes build Megatron's distributed optimizer
+# (github:NVIDIA/NeMo nemo/collections/llm/recipes/optim/adam.py, use_distributed_optimizer).
+SHARE_OPTIMIZER = ("nemo", "megatron-bridge")
 # Of dispatch and launches, what stays where recorded graphs replay them: recorded layers bound by the host took 6 ms
 # instead of 31, and a step of which the backbone was recorded 1 / 1.7 (Nguyen et al. 2021, "Accelerating PyTorch with
 # CUDA Graphs", pytorch.org/blog, Mask R-CNN of MLPerf v1.0).
@@ -312,7 +315,7 @@ def _replica_messages(
     reduced = 2.0 * _ring(replicas / holders) * gradients / holders
     links = np.where(hybrid, 1.0, ranks_in_node)
     rounds = np.where(sharded, filled(table["layers"], 0.0) * layout.micro_batches, 1.0)
-    states = trained / np.where(table.among("sharding", SHARDS_OPTIMIZER), np.maximum(holders, 1.0), 1.0)
+    states = trained / np.where(shares_optimizer(table), np.maximum(holders, 1.0), 1.0)
     optimizer_bytes = table.mapped("optimizer", OPTIMIZER_BYTES, 28.0)
     offload_bytes = table.mapped("offload", OFFLOAD_BYTES, 0.0)
     return {
@@ -325,6 +328,13 @@ def _replica_messages(
         "optimizer_bytes": np.where(table.among("mode", ("fwd_bwd",)), 0.0, states * optimizer_bytes),
         "offload_bytes": states * offload_bytes,
     }
+
+
+def shares_optimizer(table: Table) -> BoolArray:
+    """Where replicas share out the optimizer's states, shape (n,)."""
+    plain = table.among("framework", SHARE_OPTIMIZER) & table.among("sharding", ("ddp",))
+    result: BoolArray = table.among("sharding", SHARDS_OPTIMIZER) | plain
+    return result
 
 
 def _ring(ranks: FloatArray) -> FloatArray:
