@@ -90,6 +90,8 @@ def measured_layout(values: Values) -> None:
     values["data_parallel"] = data
     micro, batch = number(values, "micro_batch"), number(values, "global_batch")
     accumulation = number(values, "gradient_accumulation")
+    if not (batch > 0 or micro > 0 or accumulation > 0) and language and values["mode"] == "pretrain":
+        batch = _assumed_batch(values, (), count, language, "pretrain")
     if not batch > 0:
         micro = micro if micro > 0 else _typical_batch(values, family, language)
         usual = MICRO_BATCHES_PER_STAGE * pipeline if pipeline > 1 else 1.0

@@ -236,7 +236,7 @@ def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[floa
         share = np.full(len(chosen), number(row, "micro_batch", 1.0) * number(row, "gradient_accumulation", 1.0))
     else:
         share = batch / data[chosen] if batch > 0 else np.ones(len(chosen))
-    micro = _micro_batch(row, stated, share, option, even=even)
+    micro = _micro_batch(row, stated, share, option)
     steps = share / micro
     # Uneven, some replicas have a micro-batch or a sample more than others.
     divides = _is_whole(steps) & (steps >= 1 - 1e-9) if even else micro < share + 1.0
@@ -356,7 +356,7 @@ def _micro_options(row: Row, stated: Collection[str]) -> FloatArray:
     return np.array(MICRO_BATCHES_OF_SENTENCES if short else MICRO_BATCHES, dtype=np.float64)
 
 
-def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: FloatArray, *, even: bool) -> FloatArray:
+def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: FloatArray) -> FloatArray:
     """Samples of a micro-batch by the replica's share of the batch and the option, shape (n,)."""
     if "micro_batch" in stated:
         return np.full_like(share, number(row, "micro_batch", 1.0))
@@ -365,7 +365,7 @@ def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: F
         return np.maximum(np.ceil(share / steps - 1e-9), 1.0)
     if not _is_language(row):
         return np.maximum(np.ceil(share / option - 1e-9), 1.0)
-    if not even or not len(share):
+    if not len(share):
         return option
     shares, place = np.unique(share, return_inverse=True)
     sizes, size = np.unique(option, return_inverse=True)

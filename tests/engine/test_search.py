@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.catalog.catalog import Catalog
-from service.catalog.resolve import resolve_open
+from service.catalog.resolution import Unresolvable
+from service.catalog.resolve import resolve, resolve_open
 from service.catalog.resolve_layout import assume_batch
 from service.engine.forecast import Forecaster
 from service.engine.layout_space import DEGREES, spaces
@@ -84,7 +85,9 @@ def test_what_is_offered_can_run_and_all_else_is_counted(
 def test_no_way_of_holding_states_that_is_skipped_is_quicker(
     catalog: Catalog, forecaster: Forecaster, flat: dict[str, Any]
 ) -> None:
-    given = {name: value for name, value in flat.items() if name not in ("training.sharding", "training.recompute")}
+    # Who states a micro-batch may fill the memory further.
+    left_open = ("training.sharding", "training.recompute", "training.micro_batch")
+    given = {name: value for name, value in flat.items() if name not in left_open}
     values, stated = run_of(catalog, given)
     judge = forecaster.judge
     (best, *_) = search([values], stated, judge).candidates[0]
@@ -119,6 +122,53 @@ def test_what_is_stated_is_not_searched(catalog: Catalog, forecaster: Forecaster
         (found.layout["tensor_parallel"], found.layout["pipeline_parallel"], found.layout["sharding"])
         for found in candidates
     } == {(4.0, 16.0, "zero1")}
+
+
+def chosen(catalog: Catalog, forecaster: Forecaster, **stated: object) -> dict[str, Any]:
+    """The values of a run as the estimate of these words takes them."""
+    flat = {name.replace("__", "."): value for name, value in stated.items()}
+    return dict(resolve(flat, catalog, judge=forecaster.judge).values)
+
+
+def test_degrees_may_count_the_cores_of_a_chip(catalog: Catalog, forecaster: Forecaster) -> None:
+    run: dict[str, Any] = {"model__name": "llama-2-7b", "hardware__accelerator": "trn1.32xlarge", "hardware__count": 32}
+    assert chosen(catalog, forecaster, **run, training__tensor_parallel=32)["data_parallel"] == 1.0
+    cores = chosen(catalog, forecaster, **run, training__tensor_parallel=8, training__data_parallel=8)
+    assert (cores["tensor_parallel"], cores["data_parallel"]) == (8.0, 8.0)
+    with pytest.raises(Unresolvable, match="data_parallel"):
+        chosen(catalog, forecaster, **run, training__tensor_parallel=8, training__data_parallel=16)
+
+
+def test_a_batch_that_replicas_hardly_notice_not_to_divide_is_no_reason_for_a_pipeline(
+    catalog: Catalog, forecaster: Forecaster
+) -> None:
+    run: dict[str, Any] = {"model__name": "bert-large", "hardware__accelerator": "V100-SXM2-32GB", "hardware__count": 8}
+    odd = chosen(catalog, forecaster, **run, data__sequence_length=32, training__global_batch=2621)
+    assert (odd["data_parallel"], odd["pipeline_parallel"], odd["tensor_parallel"]) == (8.0, 1.0, 1.0)
+
+
+def test_what_is_left_open_of_a_stated_layout_is_what_its_runners_do(catalog: Catalog, forecaster: Forecaster) -> None:
+    run: dict[str, Any] = {"model__name": "gpt-3-175b", "hardware__accelerator": "A100-SXM4-80GB"}
+    piped = chosen(
+        catalog, forecaster, **run, hardware__count=256, training__tensor_parallel=8, training__pipeline_parallel=8,
+        training__micro_batch=2,
+    )  # fmt: skip
+    assert piped["global_batch"] / (piped["data_parallel"] * 2) > 8, "a pipeline that is filled"
+    gathered = chosen(
+        catalog, forecaster, **run, hardware__count=1024, training__sharding="fsdp", training__tensor_parallel=1,
+        training__micro_batch=1,
+    )  # fmt: skip
+    assert (gathered["pipeline_parallel"], gathered["data_parallel"]) == (1.0, 1024.0)
+
+
+def test_who_states_a_micro_batch_has_tried_it(catalog: Catalog, forecaster: Forecaster) -> None:
+    run: dict[str, Any] = {"model__name": "llama-2-7b", "hardware__accelerator": "A100-SXM4-80GB", "hardware__count": 8}
+    run |= {"training__tensor_parallel": 1, "training__pipeline_parallel": 1, "training__sharding": "fsdp"}
+    run |= {"data__sequence_length": 4096, "training__global_batch": 96}
+    tried = {micro: chosen(catalog, forecaster, **run, training__micro_batch=micro) for micro in (1, 2, 3, 4, 6, 12)}
+    kept = [micro for micro, values in tried.items() if values["recompute"] == "none"]
+    most = forecaster.predict(Table.from_rows([tried[kept[-1]]])).memory_gb.p50[0]
+    assert HEAD_ROOM * 80 < most < 80
 
 
 def test_runs_searched_together_are_searched_alike(catalog: Catalog, forecaster: Forecaster) -> None:
