@@ -72,4 +72,4 @@ def test_models_are_found_by_the_names_that_the_catalog_has_for_them() -> None:
     measured = {str(values.get("model.name", "")) for path in FILES for _, values in values_of(path)}
     known = {name: model for name in measured if (model := catalog.model(name)) is not None}
     unlisted = {name for name, model in known.items() if name not in catalog.spellings(model)}
-    assert unlisted == {"GPT-2 2B"}  # without punctuation it is another model's GPT 22B
+    assert not unlisted

@@ -237,7 +237,7 @@ def test_bf16_is_no_way_around_a_chip_without_it(client: httpx.Client) -> None:
     for precision in ("fp32", "fp16", "bf16"):
         answer = estimate(client, LLAMA, hardware=chip, training={"precision": precision, "mode": "lora"})
         hours[precision], said[precision] = answer["duration_hours"]["p50"], " ".join(answer["warnings"])
-    assert hours["fp16"] < hours["bf16"] < 1.2 * hours["fp32"]
+    assert hours["fp16"] < hours["bf16"] < 1.5 * hours["fp32"]
     assert "has no bf16 units" in said["bf16"]
     assert "units" not in said["fp16"]
 
