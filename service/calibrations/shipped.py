@@ -21,6 +21,7 @@ from service.catalog.resolve import resolve_table
 from service.catalog.resolve_training import OTHER_OBJECTIVES
 from service.codec import read_rows
 from service.engine.economics import step_seconds_per_sample
+from service.engine.judge import Judge
 from service.engine.table import FloatArray, Table, TextArray
 
 
@@ -67,10 +68,19 @@ def configuration_digest(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(stated, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
-def measured(rows: Sequence[Mapping[str, Any]], ids: Sequence[str], catalog: Catalog) -> Measured:
-    """Make measurements (dotted names) computable; rows that can't be resolved are left out of the table."""
+def measured(
+    rows: Sequence[Mapping[str, Any]], ids: Sequence[str], catalog: Catalog, *, judge: Judge | None = None
+) -> Measured:
+    """Make measurements (dotted names) computable; rows that can't be resolved are left out of the table.
+
+    Args:
+        rows: the measurements.
+        ids: what they are stored under.
+        catalog: the reference tables.
+        judge: given, what they leave open of their layouts is taken as an estimate of the same words takes it.
+    """
     answers: list[Resolved | Unresolvable]
-    table, answers = resolve_table([normalise(dict(row)) for row in rows], catalog, measured=True)
+    table, answers = resolve_table([normalise(dict(row)) for row in rows], catalog, measured=True, judge=judge)
     kept = [index for index, answer in enumerate(answers) if isinstance(answer, Resolved)]
     sources = [str(rows[index].get("provenance.source", "")) for index in kept]
     lineages = np.array(

@@ -2,7 +2,7 @@
 then assumption, and every assumption that could matter is listed.
 
 A *measured* configuration is taken as it was. For estimates and plans the layout must be able to run, and what the
-caller leaves open is chosen so that it fits in memory.
+caller leaves open is chosen so that it fits in memory, or may just fit where how the model is split is stated.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from service.engine.judge import Judge
 from service.engine.table import Table
 
 
-def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False, judge: Judge = PRIORS) -> Resolved:
+def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False, judge: Judge | None = None) -> Resolved:
     """Resolve one configuration given as dotted names, e.g. `{"model.name": "bert-large", ...}`.
 
     Args:
         flat: what was stated.
         catalog: the reference tables.
         measured: whether it was run as it is.
-        judge: by what a layout that is left open is chosen.
+        judge: by what a layout that is left open is chosen; given of a run that is measured, it is taken to have had
+            the layout that an estimate of it is given.
 
     Raises Unresolvable naming every field at fault (unknown accelerator, nothing known about the model, a layout that
     can't run, a precision the chip doesn't have).
@@ -39,7 +40,7 @@ def resolve(flat: Flat, catalog: Catalog, *, measured: bool = False, judge: Judg
 
 
 def resolve_table(
-    flats: Sequence[Flat], catalog: Catalog, *, measured: bool = False, judge: Judge = PRIORS
+    flats: Sequence[Flat], catalog: Catalog, *, measured: bool = False, judge: Judge | None = None
 ) -> tuple[Table, list[Resolved | Unresolvable]]:
     """Resolve many; the table holds the rows that resolved, in order, the list an answer for each row given."""
     answers = _resolved(flats, catalog, measured=measured, judge=judge)
@@ -65,7 +66,7 @@ def _opened(flat: Flat, catalog: Catalog, parts: Parts) -> Resolved:
 
 
 def _resolved(
-    flats: Sequence[Flat], catalog: Catalog, *, measured: bool, judge: Judge
+    flats: Sequence[Flat], catalog: Catalog, *, measured: bool, judge: Judge | None
 ) -> list[Resolved | Unresolvable]:
     found: list[Parts | Unresolvable] = []
     for flat in flats:
@@ -74,7 +75,8 @@ def _resolved(
         except Unresolvable as error:
             found.append(error)
     readable = [parts for parts in found if isinstance(parts, Parts)]
-    known = chosen_layouts(filter(searched_by_its_runners, readable) if measured else readable, judge)
+    told_as_asked = judge is not None or not measured
+    known = chosen_layouts(readable if told_as_asked else filter(searched_by_its_runners, readable), judge or PRIORS)
     answers: list[Resolved | Unresolvable] = []
     for flat, parts in zip(flats, found, strict=True):
         if isinstance(parts, Unresolvable):
@@ -82,7 +84,7 @@ def _resolved(
             continue
         resolved = _opened(flat, catalog, parts)
         layout = known.get(parts)
-        if layout is None or (measured and not layout.fits):
+        if layout is None or (measured and (layout.flaws or not layout.fits)):
             measured_layout(resolved.values)
         else:
             if layout.flaws:

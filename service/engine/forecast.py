@@ -102,6 +102,7 @@ class Forecaster:
     report: dict[str, Any]
     own: OwnRows | None = None
     own_memory: OwnMemory | None = None
+    everyones: Judge | None = None  # of a forecaster that learned a site's rows: that of sites that nobody knows
 
     @cached_property
     def posterior(self) -> Posterior:
@@ -332,6 +333,11 @@ class Forecaster:
         site = "" if self.own is None else OWN_SITE
         return Judge(self.posterior, self.memory_unknowns, site)
 
+    @property
+    def layout_judge(self) -> Judge:
+        """By what the layouts are chosen that words leave open: whatever a site measures, they mean the same run."""
+        return self.everyones or self.judge
+
     def nearest(self, table: Table, k: int = NEIGHBOURS) -> list[list[Neighbour]]:
         """The measurements nearest to each configuration, nearest first."""
         return self.evidence.nearest(table, k)
@@ -368,7 +374,7 @@ class Forecaster:
             rows, move = weigh(own, residual, influence, matrix @ influence)
             most = MOST_MOVED * extended.covariance.deviations()
             unknowns = extended.unknowns + np.clip(move, -most, most)
-        return replace(extended, unknowns=unknowns, own=rows, own_memory=memory)
+        return replace(extended, unknowns=unknowns, own=rows, own_memory=memory, everyones=self.layout_judge)
 
     def _with_levels(self, table: Table) -> Forecaster:
         """Room for levels that the fit hasn't seen (the site itself, new models), at their prior."""

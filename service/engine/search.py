@@ -23,8 +23,7 @@ from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, joined
 
 # Of a chip's memory, what a layout chosen for somebody else may be predicted to fill: peaks are predicted within a
-# quarter or so, and it must not sit on the edge. Who says how many samples are computed at once has tried it: of the
-# measured runs that say so and recompute nothing, half are predicted to fill more than 0.8 of it.
+# quarter or so, and it must not sit on the edge.
 HEAD_ROOM = 0.75
 CHUNK = 16_384  # layouts that are computed at once: what a core's cache holds
 
@@ -94,7 +93,13 @@ class _Layouts:
 
 
 def search(
-    runs: Sequence[Row], stated: Collection[str], judge: Judge, *, offloads: Sequence[str] = ("none",), most: int = 1
+    runs: Sequence[Row],
+    stated: Collection[str],
+    judge: Judge,
+    *,
+    offloads: Sequence[str] = ("none",),
+    most: int = 1,
+    head_room: float = HEAD_ROOM,
 ) -> Found:
     """The quickest layouts of each of some runs.
 
@@ -106,6 +111,7 @@ def search(
         offloads: where optimizer states may live. All but the first are tried only for runs of which nothing fits
             otherwise, for they take whole steps' worth of time.
         most: candidates of each run.
+        head_room: the share of the memory that a layout may be predicted to fill if any of its run fills no more.
     """
     divided = spaces(runs, stated, len(offloads))
     considered = sum(one.considered for one in divided)
@@ -117,7 +123,7 @@ def search(
     if not len(layouts):
         return Found(candidates, considered, rejected)
     levels = policies(runs[0], stated, piped=False, replicated=False).recompute
-    head_room = USABLE_SHARE if "micro_batch" in stated else HEAD_ROOM
+    room = _room(layouts.runs)
     layouts, peak_gb, fits, misfits = _held(layouts, judge, levels, offloads, head_room)
     fitting = np.flatnonzero(fits)
     run = layouts.run[fitting]
@@ -125,7 +131,8 @@ def search(
     seconds = _log_seconds(layouts.take(fitting), judge) if is_choice else np.full(len(fitting), np.nan)
     for position in _least(run, seconds, most):
         row = int(fitting[position])
-        best = Candidate(layouts.layout(row), float(seconds[position]), float(peak_gb[row]), fits=True)
+        fully = bool(peak_gb[row] <= USABLE_SHARE * room[run[position]])
+        best = Candidate(layouts.layout(row), float(seconds[position]), float(peak_gb[row]), fits=fully)
         candidates[int(run[position])].append(best)
     kept = sum(len(mine) for mine in candidates)
     tight = np.flatnonzero(~np.isin(layouts.run, run))
@@ -183,8 +190,7 @@ def _held(
     count, runs = len(layouts), len(layouts.runs)
     recompute, offload = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     peak_gb, fits, misfits = np.full(count, np.inf), np.zeros(count, dtype=bool), 0
-    memory = layouts.runs["memory_gb"]
-    room = np.where(memory > 0, memory, np.inf)
+    room = _room(layouts.runs)
     for position, place in enumerate(offloads):
         lacking = np.ones(runs, dtype=bool)
         lacking[layouts.run[fits]] = False
@@ -204,6 +210,11 @@ def _held(
         peak_gb[rows] = np.take_along_axis(peaks, level[None, :], axis=0)[0]
     chosen = {"recompute": Names(tuple(levels), recompute), "offload": Names(tuple(offloads), offload)}
     return replace(layouts, texts=layouts.texts | chosen), peak_gb, fits, misfits
+
+
+def _room(runs: Table) -> FloatArray:
+    """GB of an accelerator's memory, shape (runs,); without bound where it is unknown."""
+    return np.asarray(np.where(runs["memory_gb"] > 0, runs["memory_gb"], np.inf))
 
 
 def _peaks(layouts: _Layouts, judge: Judge, levels: Sequence[str], offload: str) -> FloatArray:

@@ -41,7 +41,7 @@ def find_remedies(flats: Sequence[Flat], catalog: Catalog, forecaster: Forecaste
         return []
     changes = [(index, change) for index, flat in enumerate(flats) for change in _changes(flat, catalog)]
     tried = [_changed(flats[index], change) for index, change in changes]
-    table, answers = resolve_table(tried, catalog, judge=forecaster.judge)
+    table, answers = resolve_table(tried, catalog, judge=forecaster.layout_judge)
     found: list[list[Remedy]] = [[] for _ in flats]
     if not len(table):
         return found

@@ -58,7 +58,9 @@ def quicker_counts(
     found: dict[int, tuple[int, float]] = {}
     if not tried:
         return found
-    trials, answers = resolve_table([smaller for _, _, smaller in tried], catalog, judge=standpoint.forecaster.judge)
+    trials, answers = resolve_table(
+        [smaller for _, _, smaller in tried], catalog, judge=standpoint.forecaster.layout_judge
+    )
     resolved = [
         (row, count) for (row, count, _), answer in zip(tried, answers, strict=True) if isinstance(answer, Resolved)
     ]

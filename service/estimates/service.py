@@ -84,7 +84,7 @@ def compute_many(
             longer than the estimate.
     """
     flats = [sized(request, normalise(request.configuration())) for request in requests]
-    table, resolutions = resolve_table(flats, catalog, judge=standpoint.forecaster.judge)
+    table, resolutions = resolve_table(flats, catalog, judge=standpoint.forecaster.layout_judge)
     refused: dict[int, list[FieldError]] = {}
     rates = RatesOfRuns(catalog)
     kept: list[tuple[int, int, Resolved]] = []  # position of the request, row of the table

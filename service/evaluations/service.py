@@ -90,7 +90,7 @@ def learn(rows: Iterable[Row], catalog: Catalog, forecaster: Forecaster, facts: 
         for row in rows
         if _unusable(row) is None
     ]
-    table, answers = resolve_table(flats, catalog, measured=True)
+    table, answers = resolve_table(flats, catalog, measured=True, judge=forecaster.layout_judge)
     known = [(flat, answer) for flat, answer in zip(flats, answers, strict=True) if isinstance(answer, Resolved)]
     if not known:
         return forecaster
@@ -145,7 +145,9 @@ def _compare_chunk(
         else:
             stated = {name: value for name, value in cast(Mapping[str, object], row.values).items() if name != OWN_NAME}
             readable.append((row, normalise(stated)))
-    table, answers = resolve_table([flat for _, flat in readable], catalog, measured=True)
+    table, answers = resolve_table(
+        [flat for _, flat in readable], catalog, measured=True, judge=forecaster.layout_judge
+    )
     resolved: list[tuple[int, dict[str, object], Resolved]] = []
     for (row, flat), answer in zip(readable, answers, strict=True):
         if isinstance(answer, Unresolvable):

@@ -108,7 +108,7 @@ def learned(
         catalog: the reference tables.
         version: names what is learned.
     """
-    data = measured(rows, ids, catalog)
+    data = measured(rows, ids, catalog, judge=forecaster.layout_judge)
     timed = np.isfinite(data.log_seconds)
     if not timed.any():
         return Standpoint(forecaster)

@@ -149,6 +149,25 @@ def test_a_site_of_the_team_is_learned_from_its_own_runs_alone(client: httpx.Cli
     assert of_no_site(unheard_of, "unheard of")["warnings"] == fast["warnings"]
 
 
+def test_a_run_whose_layout_nobody_stated_is_the_one_that_is_asked_about(client: httpx.Client, database: str) -> None:
+    run: dict[str, Any] = {
+        "model": {"name": "gpt-2-1.5b"},
+        "data": {"sequence_length": 1024},
+        "hardware": {"accelerator": "A100-SXM4-40GB", "count": 16},
+        "training": {"precision": "bf16", "global_batch": 512},
+    }
+    key, _ = make_key(database, "open layouts")
+    before = ask(client, key, **run)["throughput"]["samples_per_second"]["p50"]
+    result = {"value": 0.5 * before, "unit": "samples_per_second"}
+    measured = {**run, "provenance": {"source": "our runs"}, "result": result, "visibility": "team"}
+    assert client.post("/v1/measurements", json=measured, headers=key).status_code == 201
+    wait_until(lambda: ask(client, key, **run)["evidence"]["site_version"] is not None, "the run is learned")
+    after = ask(client, key, **run)
+    (nearest, *_) = after["evidence"]["nearest"]
+    assert (nearest["distance"], nearest["measured"]) == (0.0, pytest.approx(0.5 * before, rel=1e-3))
+    assert after["throughput"]["samples_per_second"]["p50"] < 0.75 * before
+
+
 def test_a_team_sees_its_sites_and_what_they_taught(client: httpx.Client, database: str) -> None:
     key, ids, _ = slow_team(client, database, "surveyors")
     _, team_id = make_key(database, "surveyors")
