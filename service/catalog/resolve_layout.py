@@ -14,7 +14,7 @@ from service.catalog.resolution import LAYOUT_FIELDS, Assumption, Flat, Items, P
 from service.engine import layout as layouts
 from service.engine.judge import Judge, prior_judge
 from service.engine.layout import Flaw
-from service.engine.layout_space import batch_follows
+from service.engine.layout_space import LEAST_TOKENS_OF_RANK, batch_follows
 from service.engine.memory import USABLE_SHARE
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.search import HEAD_ROOM, Candidate, search
@@ -255,7 +255,11 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
         replace(made, value=values["global_batch"]) if made.field == "training.global_batch" else made for made in batch
     ]
     for name in CHOSEN_FIELDS:
-        trivial = name in ("virtual_pipeline", "context_parallel") and values[name] == 1.0
+        # One is told where it might have been more, so that all that is told makes the same run.
+        trivial = values[name] == 1.0 and (
+            (name == "virtual_pipeline" and float(values["pipeline_parallel"]) == 1)
+            or (name == "context_parallel" and not number(values, "sequence_length", 0.0) >= 2 * LEAST_TOKENS_OF_RANK)
+        )
         trivial = trivial or (name == "expert_parallel" and family != "moe")
         if name not in stated and not trivial and (count > 1 or name in ("micro_batch", "recompute")):
             assumptions.append(Assumption(f"training.{name}", values[name], reason))

@@ -47,6 +47,7 @@ UNEVEN_STAGES = 1.05
 LEAST_TOKENS_OF_RANK = 8192.0
 MOST_CONTEXT = 64.0
 MANY_SAMPLES = 8.0  # of a replica, so that one more is no eighth of its work
+MOST_WASTE = 1.125  # of a replica's share, what the replicas that have most compute
 # Frameworks count NeuronCores, dies, stacks or cores of these as accelerators (their makers' documentation; those of
 # Trainium2 alone or two by two).
 RANKS: Mapping[str, tuple[float, ...]] = {
@@ -238,8 +239,10 @@ def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[floa
         share = batch / data[chosen] if batch > 0 else np.ones(len(chosen))
     micro = _micro_batch(row, stated, share, option)
     steps = share / micro
-    # Uneven, some replicas have a micro-batch or a sample more than others.
-    divides = _is_whole(steps) & (steps >= 1 - 1e-9) if even else micro < share + 1.0
+    # Uneven, some replicas have a micro-batch or a sample more than others; of large shares, not much more.
+    computed = np.ceil(steps - 1e-9) * micro
+    uneven = (micro < share + 1.0) & ((share < MANY_SAMPLES) | (computed < np.maximum(share + 1.0, MOST_WASTE * share)))
+    divides = _is_whole(steps) & (steps >= 1 - 1e-9) if even else uneven
     if batch > 0 and "gradient_accumulation" in stated:
         divides &= np.isclose(np.ceil(steps - 1e-9), number(row, "gradient_accumulation", 1.0))
     put_aside(BATCH_DOES_NOT_DIVIDE, ~divides, weight[chosen])
@@ -374,10 +377,10 @@ def _micro_batch(row: Row, stated: Collection[str], share: FloatArray, option: F
 
 @lru_cache(maxsize=4096)
 def _dividing(share: float, most: float) -> float:
-    """The largest divisor of a replica's share above half of `most` and up to it, or `most` if there is none."""
-    whole = round(share)
-    parts = range(int(most), int(most / 2), -1) if abs(share - whole) <= TOLERANCE * share else ()
-    return next((float(part) for part in parts if whole % part == 0), most)
+    """The largest divisor of a replica's share, or of the next whole number, above half of `most` and up to it; `most`
+    if there is none."""
+    whole = math.ceil(share - TOLERANCE * share)
+    return next((float(part) for part in range(int(most), int(most / 2), -1) if whole % part == 0), most)
 
 
 @lru_cache(maxsize=1024)
