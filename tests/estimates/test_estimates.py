@@ -88,6 +88,30 @@ def test_gpt_3_on_1024_v100_takes_months(client: httpx.Client) -> None:
     assert 0.1 < estimate(client, GPT3)["mfu"]["p50"] < 0.7
 
 
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"model": {"name": "llama-2-70b"}, "hardware": {"accelerator": "trn1.32xlarge", "count": 256}},
+        {"model": {"name": "mixtral-8x7b"}, "hardware": {"accelerator": "H100-SXM5-80GB", "count": 64}},
+        {"model": {"name": "llama-3-8b"}, "hardware": {"accelerator": "A100-SXM4-40GB", "count": 8}},
+        {"model": {"name": "resnet-50"}, "hardware": {"accelerator": "V100-SXM2-16GB", "count": 4}},
+    ],
+    ids=lambda run: run["model"]["name"],
+)
+def test_stating_what_was_assumed_is_the_same_run(client: httpx.Client, run: dict[str, Any]) -> None:
+    run = {**run, "data": {"sequence_length": 16384}, "training": {"global_batch": 1024}}
+    answer = estimate(client, run)
+    stated: dict[str, Any] = {"hardware": dict(run["hardware"]), "training": dict(run["training"]), "software": {}}
+    for made in answer["assumptions"]:
+        section, _, name = made["field"].partition(".")
+        if section in stated and name != "weight_precision":  # which is told in words
+            stated[section][name] = made["value"]
+    restated = estimate(client, run, **stated)
+    assert restated["layout"] == answer["layout"]
+    assert restated["throughput"] == answer["throughput"]
+    assert restated["memory"] == answer["memory"]
+
+
 def test_what_is_given_is_in_the_layout_and_not_assumed(client: httpx.Client) -> None:
     answer = estimate(client, LLAMA, training={"tensor_parallel": 2, "global_batch": 256, "precision": "bf16"})
     assert answer["layout"]["tensor_parallel"] == 2
