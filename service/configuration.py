@@ -27,6 +27,7 @@ from service.field_types import (
     Plain,
     Precision,
     Sharding,
+    Share,
     Text,
     TokenUnit,
     Unit,
@@ -235,6 +236,12 @@ class Training(Section):
     )
     recompute: Literal["none", "selective", "full"] | None = Field(
         None, description="Activations computed again in the backward pass.", examples=["selective"]
+    )
+    recompute_share: Share | None = Field(
+        None,
+        description="Share of the layers that full recomputation computes again; all if left out. Without `recompute`, "
+        "it says that whole layers are.",
+        examples=[0.5],
     )
     offload: Literal["none", "cpu", "nvme"] | None = Field(
         None, description="Where optimizer states live.", examples=["none"]

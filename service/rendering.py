@@ -36,6 +36,7 @@ LAYOUT_WORDS = {
     "micro_batch": "micro-batch",
     "sharding": "sharding",
     "recompute": "recompute",
+    "recompute_share": "of the layers",
     "offload": "offload",
 }
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

@@ -102,8 +102,9 @@ def framework(text: str) -> tuple[str, str | None]:
 
 
 def normalise(flat: Mapping[str, object]) -> dict[str, object]:
-    """Dotted fields with canonical spellings; nothing is added but what a name carried: a framework's version, and how
-    many accelerators a cloud machine named as the accelerator has (``p4d.24xlarge``: 8 per node).
+    """Dotted fields with canonical spellings; nothing is added but what others carry: a framework's version, how many
+    accelerators a cloud machine named as the accelerator has (``p4d.24xlarge``: 8 per node), and that layers are
+    recomputed where it is said how many.
 
     Unknown accelerators and data sets keep their text. Applying it again changes nothing.
     """
@@ -131,6 +132,8 @@ def normalise(flat: Mapping[str, object]) -> dict[str, object]:
         whole = not isinstance(count, int | float) or count % machine == 0 if machine else False
         if machine and whole and fields.get("hardware.per_node") is None:
             fields["hardware.per_node"] = int(machine)
+    if fields.get("training.recompute_share") is not None and fields.get("training.recompute") is None:
+        fields["training.recompute"] = "full"
     dataset = fields.get("data.name")
     if isinstance(dataset, str) and (known := catalog.dataset(dataset)) is not None:
         fields["data.name"] = known.name

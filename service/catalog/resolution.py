@@ -26,6 +26,7 @@ LAYOUT_FIELDS = (
     "global_batch",
     "sharding",
     "recompute",
+    "recompute_share",
     "offload",
 )
 MOST_PARTS = 2048  # of each kind that are remembered: a few kilobytes each

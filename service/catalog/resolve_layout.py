@@ -154,6 +154,7 @@ CHOSEN_FIELDS = (
     "micro_batch",
     "sharding",
     "recompute",
+    "recompute_share",
 )
 
 
@@ -255,6 +256,8 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
         replace(made, value=values["global_batch"]) if made.field == "training.global_batch" else made for made in batch
     ]
     for name in CHOSEN_FIELDS:
+        if name not in values:
+            continue
         # One is told where it might have been more, so that all that is told makes the same run.
         trivial = values[name] == 1.0 and (
             (name == "virtual_pipeline" and float(values["pipeline_parallel"]) == 1)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from service.engine import operations
+from service.engine.step_inputs import recomputed_share
 from service.engine.table import FloatArray, Table, TextArray, filled, once_a_table
 
 WHOLE_RUN_UNITS = {"hours": 3600.0, "minutes": 60.0, "accelerator_hours": 3600.0}
@@ -84,7 +85,7 @@ def _convert(
     tokens = np.where(table["sequence_length"] > 0, table["sequence_length"], 1.0)
     batch = table["global_batch"]
     flops = model_flops_per_sample(table)
-    recomputed = np.where(table.among("recompute", ("full",)), 4.0 / 3.0, 1.0)
+    recomputed = 1.0 + recomputed_share(table) / 3.0
     with np.errstate(divide="ignore", invalid="ignore"):
         by_unit: dict[str, FloatArray] = {
             "samples_per_second": divide(1.0, value),

@@ -7,6 +7,7 @@ left is timed by the engine's own mechanics (`step_time.timed`), all runs in one
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from service.engine.memory import USABLE_SHARE, kept_parts, state_parts
 from service.engine.operations import work
 from service.engine.step_inputs import Inputs, prepare
 from service.engine.step_time import log_seconds_per_sample
-from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, joined
+from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, filled, joined
 
 # Of a chip's memory, what a layout chosen for somebody else may be predicted to fill: peaks are predicted within a
 # quarter or so, and it must not sit on the edge.
@@ -86,8 +87,14 @@ class _Layouts:
             table = self.runs.take(self.run[part]).replace(**numbers, **texts)
             yield part, prepare(table, of_run.take(self.run[part]))
 
+    def stage_layers(self) -> FloatArray:
+        """Layers of the fullest pipeline stage, shape (n,)."""
+        layers = np.maximum(filled(self.runs["layers"], 1.0), 1.0)[self.run]
+        return np.asarray(np.ceil(layers / self.numbers["pipeline_parallel"] - 1e-9))
+
     def layout(self, row: int) -> dict[str, float | str]:
-        return {name: float(column[row]) for name, column in self.numbers.items()} | {
+        numbers = {name: float(column[row]) for name, column in self.numbers.items()}
+        return {name: value for name, value in numbers.items() if not math.isnan(value)} | {
             name: column.vocabulary[column.codes[row]] for name, column in self.texts.items()
         }
 
@@ -190,6 +197,7 @@ def _held(
     count, runs = len(layouts), len(layouts.runs)
     recompute, offload = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     peak_gb, fits, misfits = np.full(count, np.inf), np.zeros(count, dtype=bool), 0
+    share = np.full(count, np.nan)
     room = _room(layouts.runs)
     for position, place in enumerate(offloads):
         lacking = np.ones(runs, dtype=bool)
@@ -202,14 +210,39 @@ def _held(
         roomy = np.zeros(runs, dtype=bool)
         roomy[run[(peaks <= head_room * room[run]).any(axis=0)]] = True
         # A run that has none but tight layouts takes those.
-        enough = peaks <= np.where(roomy, head_room, USABLE_SHARE)[run] * room[run]
+        limit = np.where(roomy, head_room, USABLE_SHARE)[run] * room[run]
+        enough = peaks <= limit
         fits[rows] = enough.any(axis=0)
         level = np.where(fits[rows], enough.argmax(axis=0), peaks.argmin(axis=0))
         misfits += int(np.where(fits[rows], level, len(levels)).sum())
         recompute[rows], offload[rows] = level, position
         peak_gb[rows] = np.take_along_axis(peaks, level[None, :], axis=0)[0]
+        if len(levels) > 1:
+            whole = np.flatnonzero(fits[rows] & (level == len(levels) - 1))
+            stage = layouts.take(rows[whole]).stage_layers()
+            certain = np.minimum(limit, USABLE_SHARE * room[run])[whole]
+            kept, peak = _kept_layers(peaks[0, whole], peaks[-1, whole], certain, stage)
+            share[rows[whole]] = np.where(kept > 0, 1.0 - kept / stage, np.nan)
+            peak_gb[rows[whole]] = peak
     chosen = {"recompute": Names(tuple(levels), recompute), "offload": Names(tuple(offloads), offload)}
-    return replace(layouts, texts=layouts.texts | chosen), peak_gb, fits, misfits
+    numbers = layouts.numbers | ({"recompute_share": share} if len(levels) > 1 else {})
+    return replace(layouts, numbers=numbers, texts=layouts.texts | chosen), peak_gb, fits, misfits
+
+
+def _kept_layers(
+    nothing: FloatArray, everything: FloatArray, limit: FloatArray, layers: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """How many layers of a stage need not be recomputed for the rest to fit, and the peak in GB then; shape (n,) each.
+
+    Args:
+        nothing: peak where no layer is recomputed, GB.
+        everything: peak where all are.
+        limit: what may be filled.
+        layers: of the fullest stage.
+    """
+    spared = np.maximum(nothing - everything, 1e-9)
+    kept = np.floor(np.clip((limit - everything) / spared, 0.0, 1.0) * layers)
+    return kept, everything + spared * kept / layers
 
 
 def _room(runs: Table) -> FloatArray:

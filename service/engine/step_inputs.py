@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import BoolArray, FloatArray, Table, clipped, filled
+from service.engine.table import BoolArray, FloatArray, Table, clipped, filled, once_a_table
 
 MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
@@ -131,7 +131,7 @@ def prepare(table: Table, work: operations.Work | None = None) -> Inputs:
         1.0 + trained_share,
         np.where(table.among("mode", ("frozen",)), 2.0 * trained_share, 2.0),
     )
-    passes = 1.0 + backward + table.among("recompute", ("full",))
+    passes = 1.0 + backward + recomputed_share(table)
     columns = {
         **_kernels(table, work, layout, local_parameters, backward, passes),
         **_model_messages(table, work, layout),
@@ -173,7 +173,7 @@ def _kernels(
     passes: FloatArray,
 ) -> dict[str, FloatArray]:
     """FLOPs, bytes and launches of one micro-batch on one rank, and what the rank has to do them with."""
-    repeated = table.among("recompute", ("full", "selective"))
+    repeated = np.where(table.among("recompute", ("selective",)), 1.0, recomputed_share(table))
     attention_passes = 1.0 + np.where(backward >= 1.0, 2.0, backward) + repeated
     real_share = table.mapped("packing", FILLED_SHARE, 1.0)
     samples = layout.micro_batch * real_share
@@ -253,7 +253,7 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     tokens = layout.micro_batch * work.tokens * real_share / context
     activation = tokens * hidden * MESSAGE_BYTES
     # Two all-reduces forward, two backward, two more where the forward pass is repeated.
-    reductions = layers * 4.0 * np.where(table.among("recompute", ("full",)), 1.5, 1.0)
+    reductions = layers * (4.0 + 2.0 * recomputed_share(table))
     experts = filled(table["experts"], 0.0)
     active = clipped(filled(table["experts_per_token"], 0.0), 1.0, NODE_LIMITED_EXPERTS)
     routed = (expert > 1) & (experts > 1)
@@ -328,6 +328,14 @@ def _replica_messages(
         "optimizer_bytes": np.where(table.among("mode", ("fwd_bwd",)), 0.0, states * optimizer_bytes),
         "offload_bytes": states * offload_bytes,
     }
+
+
+@once_a_table
+def recomputed_share(table: Table) -> FloatArray:
+    """Share of the layers whose forward pass is run again in the backward pass, shape (n,)."""
+    share = clipped(filled(table["recompute_share"], 1.0), 0.0, 1.0)
+    result: FloatArray = np.where(table.among("recompute", ("full",)), share, 0.0)
+    return result
 
 
 def shares_optimizer(table: Table) -> BoolArray:

@@ -73,6 +73,7 @@ NUMBERS: tuple[str, ...] = (
     "context_parallel",
     "expert_parallel",
     "virtual_pipeline",
+    "recompute_share",  # of the layers, where whole ones are recomputed; NaN: all
     # software and time of measurement
     "compile",
     "year",  # decimal year of the measurement; NaN: unknown

@@ -225,6 +225,9 @@ class Layout(BaseModel):
     virtual_pipeline: float | None = Field(None, description="Model chunks per pipeline stage.", examples=[1])
     sharding: str | None = Field(None, description="none, ddp, zero1, zero2, zero3, fsdp, hsdp.", examples=["zero1"])
     recompute: str | None = Field(None, description="none, selective, full.", examples=["full"])
+    recompute_share: float | None = Field(
+        None, description="Share of the layers that are recomputed, where not all are.", examples=[0.5]
+    )
     offload: str | None = Field(None, description="none, cpu, nvme.", examples=["none"])
     micro_batch: float | None = Field(None, description="Samples per accelerator and forward pass.", examples=[1])
     gradient_accumulation: float | None = Field(None, description="Micro-batches per optimizer step.", examples=[96])

@@ -135,6 +135,8 @@ def _savings(resolution: Resolved) -> list[str]:
     if values["family"] in TRANSFORMER_FAMILIES:
         if values.get("recompute") != "full":
             ways.append("training.recompute = full")
+        elif float(values.get("recompute_share", 1.0)) < 1:
+            ways.append("training.recompute_share = 1")
         if float(values.get("data_parallel", 1.0)) > 1 and values.get("sharding") not in ("zero3", "fsdp"):
             ways.append("training.sharding = zero3")
     return [*ways, "more accelerators or memory"]

@@ -61,7 +61,7 @@ _STRATEGIES = {"no_shard": "ddp", "optim": "zero1", "optim_grads": "zero2", "opt
 _SHARDED = ("use-megatron-fsdp", "use-custom-fsdp", "use-torch-fsdp2", "use-distributed-optimizer")
 _TOGETHER = {
     "group-query-attention", "num-query-groups", "num-layers-per-virtual-pipeline-stage", "moe-ffn-hidden-size",
-    "moe-shared-expert-intermediate-size", "train-iters", "nnodes",
+    "moe-shared-expert-intermediate-size", "train-iters", "nnodes", "recompute-num-layers", "recompute-method",
     "data-parallel-sharding-strategy", *_SHARDED,
 }  # fmt: skip
 _NO_EFFECT = re.compile(
@@ -156,6 +156,7 @@ def _together(read: LaunchConfig, given: dict[str, str]) -> None:
         layers = number("--num-layers", fields.get("model.layers", 0))
         stages = number("--pipeline-model-parallel-size", fields.get("training.pipeline_parallel", 1))
         read.take("--num-layers-per-virtual-pipeline-stage", "training.virtual_pipeline", layers / stages / per_stage)
+    _recomputation(read, given, count("recompute-num-layers"))
     _sharding(read, given)
     nodes, per_node = count("nnodes"), fields.get("hardware.per_node")
     if nodes is not None and isinstance(per_node, int | float):
@@ -166,6 +167,20 @@ def _together(read: LaunchConfig, given: dict[str, str]) -> None:
             read.take("--train-iters", "data.samples", steps * batch)
         else:
             read.ignore("--train-iters", "how much that is takes --global-batch-size")
+
+
+def _recomputation(read: LaunchConfig, given: dict[str, str], again: float | None) -> None:
+    """Of a stage's layers, how many are recomputed: in blocks so many, by the uniform method all, so many at a time."""
+    method, fields = given.get("recompute-method", "None"), read.fields
+    layers = number("--num-layers", fields.get("model.layers", 0))
+    if again is not None and method == "block" and fields.get("training.recompute") == "full" and layers > 0:
+        stages = number("--pipeline-model-parallel-size", fields.get("training.pipeline_parallel", 1))
+        options = "--recompute-method, --recompute-num-layers"
+        read.take(options, "training.recompute_share", min(again * stages / layers, 1.0))
+        return
+    for option in ("recompute-method", "recompute-num-layers"):
+        if given.get(option, "None") != "None":
+            read.ignore(f"--{option}", NO_EFFECT if method == "uniform" else NO_FIELD)
 
 
 def _sharding(read: LaunchConfig, given: dict[str, str]) -> None:

@@ -37,8 +37,10 @@ _WAYS = frozenset(
 )
 _TOGETHER = {
     "model.name", "model.flavor", "model.converters", "training.steps", "activation_checkpoint.mode",
+    "activation_checkpoint.selective_ac_option",
     "parallelism.fsdp_reshard_after_forward", *_WAYS,
 }  # fmt: skip
+EVERY_OTHER = "2"  # which layers selective checkpointing takes where nobody says (torchtitan/config/job_config.py)
 _NO_EFFECT = (
     "job.", "profiling.", "metrics.", "lr_scheduler.", "optimizer.", "checkpoint.", "comm.", "validation.", "debug.",
     "training.max_norm", "training.warmup_steps", "training.seed", "training.dataset_path", "training.deterministic",
@@ -72,9 +74,10 @@ def read_torchtitan(text: str) -> LaunchConfig:
     # Defaults of torchtitan/config/job_config.py; looped schedules give a rank several stages.
     single = given.get("parallelism.pipeline_parallel_schedule", "1F1B") in ("1F1B", "GPipe")
     read.otherwise(
-        precision="bf16", optimizer="adamw", recompute="selective", offload="none",
+        precision="bf16", optimizer="adamw", offload="none",
         tensor_parallel=1, pipeline_parallel=1, context_parallel=1, expert_parallel=1,
         **({"virtual_pipeline": 1} if single else {}),
+        **({} if "activation_checkpoint.mode" in given else {"recompute": "full", "recompute_share": 0.5}),
     )  # fmt: skip
     return read
 
@@ -121,7 +124,16 @@ def _model(read: LaunchConfig, given: dict[str, Any]) -> None:
         read.take("model.converters", "training.precision", "fp8")
     elif converters:
         read.ignore("model.converters")
-    mode = given.get("activation_checkpoint.mode")
+    mode, which = given.get("activation_checkpoint.mode"), "activation_checkpoint.selective_ac_option"
+    each = str(given.get(which, EVERY_OTHER))
+    if mode == "selective" and each.isdigit() and int(each) > 0:  # whole layers, every so many
+        read.take("activation_checkpoint.mode", "training.recompute", "full")
+        read.take(which, "training.recompute_share", 1.0 / int(each))
+        return
+    if which in given:
+        read.ignore(
+            which, "which operations; selective recomputation is told as one" if mode == "selective" else NO_EFFECT
+        )
     if mode in ("none", "selective", "full"):
         read.take("activation_checkpoint.mode", "training.recompute", mode)
     elif mode is not None:

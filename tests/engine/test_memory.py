@@ -3,8 +3,11 @@
 import numpy as np
 
 from service.catalog.catalog import Catalog
+from service.catalog.normalise import normalise
+from service.catalog.resolution import Resolved
 from service.catalog.resolve import resolve_table
 from service.engine.forecast import Forecaster
+from service.engine.search import HEAD_ROOM
 from tests.conftest import ShippedRows
 
 NEXT_BATCH = 4.0 / 3.0  # at least: the source lowers a batch that does not fit to 3/4 or 2/3 of it
@@ -44,3 +47,56 @@ def test_what_a_framework_holds_of_a_model_is_counted_as_it_holds_it(catalog: Ca
     assert np.isclose(states("maxtext", 4) / states("megatron-lm", 4), 12 / 18, rtol=0.01)
     assert np.isclose(states("maxtext", 16) / states("megatron-lm", 16), 16 / 18, rtol=0.01)
     assert np.isclose(states("nemo", 16) / states("megatron-lm", 16), 16 / 18, rtol=0.01)
+
+
+def test_the_more_layers_are_recomputed_the_less_memory_and_the_more_time(
+    catalog: Catalog, forecaster: Forecaster
+) -> None:
+    stated = {
+        "model.name": "llama-2-7b",
+        "data.sequence_length": 4096,
+        "hardware.accelerator": "A100-SXM4-80GB",
+        "hardware.count": 8,
+        "training.tensor_parallel": 1,
+        "training.pipeline_parallel": 1,
+        "training.micro_batch": 2,
+        "training.global_batch": 128,
+        "training.sharding": "fsdp",
+    }
+    told = [
+        {"training.recompute": "none"},
+        *({"training.recompute_share": share} for share in (0.25, 0.5, 1.0)),
+        {"training.recompute": "full"},
+    ]
+    table, _ = resolve_table([normalise({**stated, **more}) for more in told], catalog)
+    forecast = forecaster.predict(table)
+    seconds, memory = forecast.step_seconds.p50, forecast.memory_gb.p50
+    assert list(table.text("recompute")) == ["none", "full", "full", "full", "full"]
+    assert np.all(np.diff(seconds[:4]) > 0)
+    assert np.all(np.diff(memory[:4]) < 0)
+    assert seconds[3] == seconds[4]
+    assert memory[3] == memory[4]
+
+
+def test_no_more_layers_are_recomputed_than_have_to_be(catalog: Catalog, forecaster: Forecaster) -> None:
+    run = {
+        "model.name": "llama-3.1-405b",
+        "data.sequence_length": 8192,
+        "hardware.accelerator": "H100-SXM5-80GB",
+        "hardware.count": 4096,
+        "training.global_batch": 2048,
+        "training.tensor_parallel": 8,
+        "training.pipeline_parallel": 16,
+    }
+    (chosen,) = resolve_table([run], catalog, judge=forecaster.judge)[1]
+    assert isinstance(chosen, Resolved)
+    assert chosen.values["recompute"] == "full"
+    assert 0 < float(chosen.values["recompute_share"]) < 1
+    told = {made.field: made.value for made in chosen.assumptions}
+    assert told["training.recompute_share"] == chosen.values["recompute_share"]
+    whole, partly = (
+        forecaster.predict(resolve_table([{**run, **more}], catalog, judge=forecaster.judge)[0])
+        for more in ({"training.recompute": "full"}, {})
+    )
+    assert whole.memory_gb.p50[0] < partly.memory_gb.p50[0] < HEAD_ROOM * 80 * 1.001
+    assert partly.step_seconds.p50[0] < whole.step_seconds.p50[0]

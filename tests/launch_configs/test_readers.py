@@ -187,10 +187,26 @@ def test_a_torchtitan_job() -> None:
     }  # fmt: skip
 
 
+def test_how_many_layers_are_recomputed() -> None:
+    flags = "--num-layers 32 --pipeline-model-parallel-size 4 --recompute-granularity full --recompute-num-layers 2"
+    blocks = READERS["megatron"](f"{flags} --recompute-method block")
+    assert (blocks.fields["training.recompute"], blocks.fields["training.recompute_share"]) == ("full", 0.25)
+    uniform = READERS["megatron"](f"{flags} --recompute-method uniform")
+    assert "training.recompute_share" not in uniform.fields
+    assert {"--recompute-method", "--recompute-num-layers"} <= set(reasons(uniform))
+    job = '[model]\nname = "llama3"\n[activation_checkpoint]\nmode = "selective"\nselective_ac_option = '
+    layers = READERS["torchtitan"](job + '"4"').fields
+    assert (layers["training.recompute"], layers["training.recompute_share"]) == ("full", 0.25)
+    operations = READERS["torchtitan"](job + '"op"')
+    assert operations.fields["training.recompute"] == "selective"
+    assert "training.recompute_share" not in operations.fields
+
+
 def test_what_the_options_leave_out_is_what_the_framework_does() -> None:
     job = '[model]\nname = "llama3"\nflavor = "8B"\n[parallelism]\npipeline_parallel_degree = 4\n'
     left_out = READERS["torchtitan"](job).defaults
-    assert (left_out["training.recompute"], left_out["training.virtual_pipeline"]) == ("selective", 1)
+    assert (left_out["training.recompute"], left_out["training.recompute_share"]) == ("full", 0.5)
+    assert left_out["training.virtual_pipeline"] == 1
     looped = READERS["torchtitan"](job + 'pipeline_parallel_schedule = "Interleaved1F1B"').defaults
     assert "training.virtual_pipeline" not in looped
     flags = "--num-layers 32 --pipeline-model-parallel-size 4"
