@@ -52,7 +52,7 @@ def test_what_a_framework_holds_of_a_model_is_counted_as_it_holds_it(catalog: Ca
 def test_the_more_layers_are_recomputed_the_less_memory_and_the_more_time(
     catalog: Catalog, forecaster: Forecaster
 ) -> None:
-    stated = {
+    stated: dict[str, object] = {
         "model.name": "llama-2-7b",
         "data.sequence_length": 4096,
         "hardware.accelerator": "A100-SXM4-80GB",
@@ -63,12 +63,10 @@ def test_the_more_layers_are_recomputed_the_less_memory_and_the_more_time(
         "training.global_batch": 128,
         "training.sharding": "fsdp",
     }
-    told = [
-        {"training.recompute": "none"},
-        *({"training.recompute_share": share} for share in (0.25, 0.5, 1.0)),
-        {"training.recompute": "full"},
-    ]
-    table, _ = resolve_table([normalise({**stated, **more}) for more in told], catalog)
+    shares = ({"training.recompute_share": share} for share in (0.25, 0.5, 1.0))
+    told = [stated | {"training.recompute": "none"}, *(stated | share for share in shares)]
+    told.append(stated | {"training.recompute": "full"})
+    table, _ = resolve_table([normalise(run) for run in told], catalog)
     forecast = forecaster.predict(table)
     seconds, memory = forecast.step_seconds.p50, forecast.memory_gb.p50
     assert list(table.text("recompute")) == ["none", "full", "full", "full", "full"]
