@@ -265,7 +265,8 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
         )
         trivial = trivial or (name == "expert_parallel" and family != "moe")
         if name not in stated and not trivial and (count > 1 or name in ("micro_batch", "recompute")):
-            assumptions.append(Assumption(f"training.{name}", values[name], reason))
+            why = "no more layers than have to be for the rest to fit" if name == "recompute_share" else reason
+            assumptions.append(Assumption(f"training.{name}", values[name], why))
     layout: Values = {**best.layout, "gradient_accumulation": float(math.ceil(steps - 1e-9))}
     return Part(given, layout, assumptions, fits=best.fits)
 
