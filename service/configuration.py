@@ -196,9 +196,10 @@ class Training(Section):
         description="Number format of the matrix products; bfloat16, mxfp8 and the like are understood.",
         examples=["bf16"],
     )
-    weight_precision: Annotated[Literal["fp32", "fp16", "bf16"], AS_PRECISION] | None = Field(
+    weight_precision: Annotated[Literal["fp32", "fp16", "bf16", "fp8", "mixed"], AS_PRECISION] | None = Field(
         None,
-        description="Number format the weights are kept in: fp32 under automatic mixed precision.",
+        description="Number format the weights are kept in: fp32 under automatic mixed precision; mixed is half "
+        "precision with an fp32 master copy.",
         examples=["fp32"],
     )
     fp8_recipe: Annotated[Fp8Recipe, LOWERED] | None = Field(

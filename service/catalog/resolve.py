@@ -2,7 +2,7 @@
 then assumption, and every assumption that could matter is listed.
 
 A *measured* configuration is taken as it was. For estimates and plans the layout must be able to run, and what the
-caller leaves open is chosen so that it fits in memory, or may just fit where how the model is split is stated.
+caller leaves open is chosen so that it fits in memory.
 """
 
 from __future__ import annotations

@@ -158,12 +158,11 @@ CHOSEN_FIELDS = (
 )
 
 
-# Who says how many samples are computed at once has tried it: of the measured runs that say so and recompute nothing,
-# half are predicted to fill more than 0.8 of the memory. And who says besides how the model is split recomputes nothing
-# until it clearly doesn't fit, as frameworks do: in 18 sources, runs that recompute whole layers are best told from the
-# others by whether the others' memory would be 1.1 to 1.6 of what there is.
-SPLIT = frozenset({"tensor_parallel", "pipeline_parallel", "micro_batch"})
-ROOM_OF_STATED = 1.1
+# Of these, how replicas share their states is all of a layout, unless degrees are stated besides.
+PLAIN_REPLICAS = (
+    "pytorch", "deepspeed", "transformers", "accelerate", "lightning", "peft", "ms-swift", "litgpt", "llm-foundry",
+)  # fmt: skip
+SPLITTING = frozenset({"tensor_parallel", "pipeline_parallel", "context_parallel"})
 
 # By what layouts are chosen where no calibration is at hand.
 PRIORS = prior_judge()
@@ -200,10 +199,12 @@ def chosen_layouts(runs: Iterable[Parts], judge: Judge) -> dict[Parts, Part]:
 
 
 def _head_room(stated: Collection[str]) -> float:
-    """The share of the memory that a run may be predicted to fill, by what is stated of its layout."""
-    if "micro_batch" not in stated:
-        return HEAD_ROOM
-    return ROOM_OF_STATED if set(stated) >= SPLIT else USABLE_SHARE
+    """The share of the memory that a run may be predicted to fill, by what is stated of its layout.
+
+    Who says how many samples are computed at once has tried it: of the measured runs that say so and recompute nothing,
+    half are predicted to fill more than 0.8 of the memory.
+    """
+    return USABLE_SHARE if "micro_batch" in stated else HEAD_ROOM
 
 
 def _open_layout(run: Parts) -> tuple[Values, frozenset[str], Sequence[Assumption]]:
@@ -223,13 +224,17 @@ def assume_batch(flat: Flat, resolved: Resolved) -> frozenset[str]:
     One that follows from the replicas isn't: what is filled in then is that of the most replicas there could be.
     """
     values, stated = resolved.values, stated_layout(flat)
+    language = str(values["family"]) in TRANSFORMER_FAMILIES
+    shares = "sharding" in stated and values["sharding"] != "none" and not stated & (SPLITTING | {"data_parallel"})
+    if language and shares and values["framework"] in PLAIN_REPLICAS:
+        values |= dict.fromkeys(SPLITTING, 1.0)
+        stated |= SPLITTING
     if "global_batch" not in stated:
-        language = str(values["family"]) in TRANSFORMER_FAMILIES
         values["global_batch"] = _assumed_batch(values, stated, float(values["count"]), language, str(values["mode"]))
         resolved.assumptions.append(
             Assumption("training.global_batch", values["global_batch"], _batch_reason(stated, language))
         )
-    return stated if batch_follows(stated) else stated | {"global_batch"}
+    return stated if batch_follows(stated, language=language) else stated | {"global_batch"}
 
 
 def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Sequence[Assumption]) -> Part:
@@ -246,8 +251,6 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
     steps = float(values["global_batch"]) / (float(values["data_parallel"]) * float(values["micro_batch"]))
     if best.fits:
         reason = "quickest layout that divides evenly and fits in memory"
-    elif best.peak_gb <= _head_room(stated) * number(values, "memory_gb", math.inf):
-        reason = "of the layout as stated, what may just fit in memory"
     else:
         reason = "least memory of the layouts that divide evenly"
     if not math.isclose(steps, round(steps), rel_tol=1e-9):
@@ -264,7 +267,11 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
             or (name == "context_parallel" and not number(values, "sequence_length", 0.0) >= 2 * LEAST_TOKENS_OF_RANK)
         )
         trivial = trivial or (name == "expert_parallel" and family != "moe")
-        if name not in stated and not trivial and (count > 1 or name in ("micro_batch", "recompute")):
+        if (
+            name not in stated
+            and not trivial
+            and (count > 1 or name in ("micro_batch", "recompute", "recompute_share"))
+        ):
             why = "no more layers than have to be for the rest to fit" if name == "recompute_share" else reason
             assumptions.append(Assumption(f"training.{name}", values[name], why))
     layout: Values = {**best.layout, "gradient_accumulation": float(math.ceil(steps - 1e-9))}
@@ -279,7 +286,8 @@ def _undivided(values: Values) -> Flaw:
     return Flaw(
         "training",
         f"no layout divides {values['count']:g} accelerators and a global batch of {values['global_batch']:g} evenly",
-        "leave the degrees out, or give a global_batch that is a multiple of the accelerator count",
+        "leave the degrees out, or give ones that multiply to a divisor of the accelerator count, and a global_batch "
+        "that is a multiple of what that leaves",
     )
 
 
@@ -323,6 +331,6 @@ def _accumulating(samples: float, steps: float) -> float:
 
 
 def _batch_reason(stated: Collection[str], language: bool) -> str:
-    if "micro_batch" in stated:
+    if "micro_batch" in stated or (language and "gradient_accumulation" in stated):
         return "micro-batch x data-parallel ranks x accumulation, or what fills a pipeline"
     return "usual tokens per step for the model's size" if language else "usual samples per accelerator for the family"

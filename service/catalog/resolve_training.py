@@ -107,8 +107,11 @@ def assumed_weights(values: Values) -> list[Assumption]:
     elif mode == "finetune" and values["sharding"] not in SHARDS_OPTIMIZER and not shared:
         held, why = half, f"fine-tuned as loaded: no fp32 master copy, and states of {optimizer} in {half} too"
     else:
-        held = f"{half} with an fp32 master copy"
-        why = f"usual of mixed precision, with states of {optimizer} in {states}; {half} stated is without the copy"
+        held = "mixed"
+        why = (
+            f"{half} with an fp32 master copy, as is usual of mixed precision, and states of {optimizer} in {states}; "
+            f"{half} stated is without the copy"
+        )
     return [Assumption("training.weight_precision", held, why)]
 
 

@@ -144,7 +144,8 @@ def checkpoint_interval_hours(
     First-order optimum sqrt(2 x checkpoint time x mean time between failures) of Young 1974 (CACM 17(9):530), not
     longer than `longest_hours`, which people keep to however rare failures are.
     """
-    best = np.sqrt(2.0 * checkpoint_hours / np.maximum(failures_per_hour, 1e-300))
+    with np.errstate(over="ignore"):
+        best = np.sqrt(2.0 * checkpoint_hours / np.maximum(failures_per_hour, 1e-300))
     return np.where(failures_per_hour > 0, np.minimum(best, longest_hours), longest_hours)
 
 

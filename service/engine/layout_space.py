@@ -176,13 +176,15 @@ def policies(row: Row, stated: Collection[str], *, piped: bool, replicated: bool
     return Policies(("zero1", "zero2", "fsdp", "hsdp"), 5, recompute)
 
 
-def batch_follows(stated: Collection[str]) -> bool:
+def batch_follows(stated: Collection[str], *, language: bool) -> bool:
     """Whether each number of replicas has a global batch of its own: what one does in a step is fixed, the whole isn't.
 
     Args:
         stated: engine names of the fields that are fixed.
+        language: whether micro-batches are searched; of other models, whose replicas rarely accumulate, they aren't.
     """
-    return "global_batch" not in stated and {"micro_batch", "gradient_accumulation"} <= set(stated)
+    fixed = "micro_batch" in stated or language
+    return "global_batch" not in stated and "gradient_accumulation" in stated and fixed
 
 
 def number(row: Row, name: str, default: float) -> float:
@@ -208,8 +210,10 @@ def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[floa
     if stated_data > 0:
         data = np.full_like(model, stated_data)
     else:
-        # A copy of the model on more ranks than there are accelerators counts what is on them.
-        data = ranked[np.argmax(ranked >= model, axis=0), 0] / model
+        # Who states a degree counts what the framework shows, and so does who has more ranks than accelerators.
+        counted = {"tensor_parallel", "pipeline_parallel", "context_parallel"} & set(stated)
+        usual = np.roll(ranked, -1, axis=0) if counted else ranked
+        data = usual[np.argmax(usual >= model, axis=0), 0] / model
     rejected: Counter[str] = Counter()
     weight = np.empty(len(model), dtype=np.int64)
     for piped, replicated in product((False, True), repeat=2):
@@ -217,7 +221,7 @@ def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[floa
         weight[alike] = policies(row, stated, piped=piped, replicated=replicated).count(offloads)
     options = _micro_options(row, stated) if batch > 0 else np.ones(1)
     micros = len(options)
-    follows = batch > 0 and batch_follows(stated)
+    follows = batch > 0 and batch_follows(stated, language=_is_language(row))
     considered = int(weight.sum()) * len(experts) * micros
 
     def put_aside(reason: str, bad: BoolArray, weights: IntArray, each: int = 1) -> None:
@@ -234,7 +238,8 @@ def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[floa
     slots, expert, option = _mesh(kept, experts, options)
     chosen = slots.astype(np.int64)
     if follows:
-        share = np.full(len(chosen), number(row, "micro_batch", 1.0) * number(row, "gradient_accumulation", 1.0))
+        each_time = np.full(len(chosen), number(row, "micro_batch", 1.0)) if "micro_batch" in stated else option
+        share = each_time * number(row, "gradient_accumulation", 1.0)
     else:
         share = batch / data[chosen] if batch > 0 else np.ones(len(chosen))
     micro = _micro_batch(row, stated, share, option)
@@ -351,7 +356,9 @@ def _experts(row: Row, stated: Collection[str]) -> list[float]:
 
 def _micro_options(row: Row, stated: Collection[str]) -> FloatArray:
     """What `_micro_batch` makes micro-batches of: samples, or parts of a replica's share."""
-    if "micro_batch" in stated or "gradient_accumulation" in stated:
+    if "micro_batch" in stated or (
+        "gradient_accumulation" in stated and not batch_follows(stated, language=_is_language(row))
+    ):
         return np.ones(1)
     if not _is_language(row):
         return np.array(SHARES_OF_BATCH, dtype=np.float64)

@@ -11,7 +11,8 @@ import numpy as np
 
 from service.engine import operations
 from service.engine.coefficients import Coefficient
-from service.engine.memory_activations import activation_bytes, is_fused
+from service.engine.layout_space import RANKS
+from service.engine.memory_activations import UNCOUNTED_LAYERS, activation_bytes, is_fused
 from service.engine.step_inputs import (
     ADAPTER_MODES,
     SHARDS_GRADIENTS,
@@ -114,7 +115,7 @@ CASTS_WEIGHTS = ("jax", "maxtext", "alpa")
 # Pre-training recipes that reduce gradients in half precision, and add them up so: NeMo's (its manual on mixed
 # precision: gradients are computed and reduced in the half precision of the layers) and its successor's.
 HALF_GRADIENTS = ("nemo", "megatron-bridge")
-UNCOUNTED_LAYERS = 16.0  # that a model is gathered in whose layers nobody counted: residual blocks of ResNet-50
+MOST_RANKS_OF_A_CHIP = 8.0  # NeuronCores of a Trainium2
 
 
 def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray]:
@@ -134,11 +135,12 @@ def state_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArra
     """Those of `memory_parts` that are there between steps, whatever is recomputed."""
     *_, scale, overhead = _physical(coefficients)
     weights, gradients, optimizer = _state_bytes(inputs, _half(inputs.table), _language(inputs.table))
+    each = _ranks_of_a_chip(inputs)
     return {
-        "weights": scale * weights * GB,
-        "gradients": scale * gradients * GB,
-        "optimizer": scale * optimizer * GB,
-        "overhead": np.full(len(inputs.table), overhead),
+        "weights": each * scale * weights * GB,
+        "gradients": each * scale * gradients * GB,
+        "optimizer": each * scale * optimizer * GB,
+        "overhead": each * np.full(len(inputs.table), overhead),
     }
 
 
@@ -149,7 +151,17 @@ def kept_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
     activations, logits = activation_bytes(inputs, _half(inputs.table), language)
     eager = np.where(is_fused(inputs.table), 1.0, eager_scale)
     scale = np.where(language & (inputs.work.score_elements > 0), activation_scale * eager, vision_scale)
-    return {"activations": scale * activations * GB, "logits": logit_scale * logits * GB}
+    each = _ranks_of_a_chip(inputs)
+    return {"activations": each * scale * activations * GB, "logits": each * logit_scale * logits * GB}
+
+
+def _ranks_of_a_chip(inputs: Inputs) -> FloatArray:
+    """Ranks that share one accelerator's memory, shape (n,): more than one where degrees count its cores or dies."""
+    layout = inputs.layout
+    ranks = layout.tensor * layout.pipeline * layout.context * layout.data / np.maximum(inputs.table["count"], 1.0)
+    several = inputs.table.among("accelerator", tuple(RANKS))
+    result: FloatArray = np.where(several, clipped(ranks, 1.0, MOST_RANKS_OF_A_CHIP), 1.0)
+    return result
 
 
 def _physical(coefficients: FloatArray) -> list[float]:
@@ -177,14 +189,17 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     vocabulary = filled(table["vocab_size"], 0.0) * filled(table["hidden_size"], 0.0) / tensor
     dense = dense + np.where(pipeline > 1, np.minimum(vocabulary * (1.0 - 1.0 / pipeline), 0.5 * work.parameters), 0.0)
     # Mixed precision outside language models usually keeps fp32 weights and casts on the fly.
-    unstated = table.among("weight_precision", ("",))
+    mixed = table.among("weight_precision", ("mixed",))
+    unstated = table.among("weight_precision", ("",)) | mixed
     casts = table.among("framework", CASTS_WEIGHTS)
     weight_bytes = np.where(half & language & ~casts, 2.0, 4.0)
-    weight_bytes = np.where(unstated, weight_bytes, table.mapped("weight_precision", {"fp32": 4.0}, 2.0))
+    weight_bytes = np.where(unstated, weight_bytes, table.mapped("weight_precision", {"fp32": 4.0, "fp8": 1.0}, 2.0))
     # Fine-tuning scripts on plain replicas train the checkpoint in the half precision that they load it in, without a
     # master copy; so do runs whose weights are stated to be half precision. Sharding optimizers bring a master copy.
     shared = shares_optimizer(table)
-    bare = half & (weight_bytes == 2.0) & (~unstated | (table.among("mode", ("finetune",)) & ~shared & language))
+    loaded = table.among("mode", ("finetune",)) & ~shared & language & ~mixed
+    # Of adapters, what is stated is said of the frozen weights.
+    bare = half & (weight_bytes == 2.0) & ((~unstated & ~adapters) | loaded)
     # Frozen weights need no master copy and stay as they are computed with.
     weight_bytes = np.where(adapters & table.among("precision", ("fp8",)), 1.0, weight_bytes)
     # Quantised are the matrices of the layers; embedding and head stay as they were.

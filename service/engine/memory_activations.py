@@ -34,6 +34,7 @@ DEPTHWISE_MACS_PER_ELEMENT = 224.0  # fewer multiply-accumulates for each elemen
 RECOMPUTING_COMPILERS = ("jax", "alpa")
 # The peak of unpacked fine-tuning is set by the longest samples, not by the mean; judgement, up to where texts are cut.
 LONGEST_OVER_MEAN = 2.5
+UNCOUNTED_LAYERS = 16.0  # of a model whose layers nobody counted: residual blocks of ResNet-50
 FROZEN_KEPT = 0.1  # of the activations, where only what feeds the trained head is kept; judgement, nothing measures it
 
 
@@ -97,6 +98,10 @@ def activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tu
     once = np.maximum(once - logits, 0.0)
     convolution = layout.micro_batch * work.elements * np.where(half, 2.0, 4.0) * _kept_per_written(inputs)
     shaped = language & (work.score_elements > 0)
+    # Recomputed in as many segments as each has layers, of n layers 2 sqrt(n) are held (Chen et al. 2016, arXiv
+    # 1604.06174, section 4).
+    segmented = np.minimum(2.0 / np.sqrt(np.maximum(filled(table["layers"], UNCOUNTED_LAYERS), 1.0)), 1.0)
+    convolution = convolution * (1.0 - again * (1.0 - segmented))
     activations = np.where(shaped, kept * flight + once, convolution)
     return np.where(table.among("mode", ("frozen",)), FROZEN_KEPT, 1.0) * activations, np.where(shaped, logits, 0.0)
 

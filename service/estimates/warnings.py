@@ -9,6 +9,7 @@ import numpy as np
 from service.catalog.resolution import Resolved
 from service.engine.distribution import Distribution
 from service.engine.economics import Goodput
+from service.engine.memory import USABLE_SHARE
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.table import BoolArray
 from service.estimates.rates import Rate
@@ -68,7 +69,7 @@ def _unknown_site(site: str) -> str:
 
 def _misfit(runs: Runs, row: int) -> str:
     available = float(runs.table["memory_gb"][row])
-    space = f" of {available:g} GB" if available > 0 else ""
+    space = f" of {available:g} GB, of which {USABLE_SHARE:.0%} can be filled," if available > 0 else ""
     # Three digits, but none of a power: 1,190 rather than 1.19e+03.
     peak = float(f"{runs.forecast.memory_gb.p50[row]:.3g}")
     misfit = f"It is not predicted to fit: about {peak:,g} GB{space} on each accelerator."

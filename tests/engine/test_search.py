@@ -132,11 +132,41 @@ def chosen(catalog: Catalog, forecaster: Forecaster, **stated: object) -> dict[s
 
 def test_degrees_may_count_the_cores_of_a_chip(catalog: Catalog, forecaster: Forecaster) -> None:
     run: dict[str, Any] = {"model__name": "llama-2-7b", "hardware__accelerator": "trn1.32xlarge", "hardware__count": 32}
-    assert chosen(catalog, forecaster, **run, training__tensor_parallel=32)["data_parallel"] == 1.0
+    assert chosen(catalog, forecaster, **run, training__tensor_parallel=32)["data_parallel"] == 2.0
     cores = chosen(catalog, forecaster, **run, training__tensor_parallel=8, training__data_parallel=8)
     assert (cores["tensor_parallel"], cores["data_parallel"]) == (8.0, 8.0)
     with pytest.raises(Unresolvable, match="data_parallel"):
         chosen(catalog, forecaster, **run, training__tensor_parallel=8, training__data_parallel=16)
+
+
+def test_cores_share_the_memory_of_their_chip(catalog: Catalog, forecaster: Forecaster) -> None:
+    run: dict[str, Any] = {"model__name": "llama-2-7b", "hardware__accelerator": "TPU-v3", "hardware__count": 64}
+    run |= {"training__tensor_parallel": 1, "training__sharding": "zero1", "training__micro_batch": 1}
+    held = [
+        forecaster.predict(
+            Table.from_rows([chosen(catalog, forecaster, **run, training__data_parallel=data)])
+        ).memory_parts["weights"][0]
+        for data in (64, 128)
+    ]
+    assert held[1] == pytest.approx(2 * held[0]), "a copy on each of two cores"
+
+
+def test_accumulation_alone_leaves_the_micro_batch_to_what_fits(catalog: Catalog, forecaster: Forecaster) -> None:
+    run: dict[str, Any] = {"model__name": "llama-3-8b", "hardware__accelerator": "H100-SXM5-80GB", "hardware__count": 8}
+    found = chosen(catalog, forecaster, **run, data__sequence_length=8192, training__gradient_accumulation=4)
+    assert found["gradient_accumulation"] == 4
+    assert found["global_batch"] == 4 * found["micro_batch"] * found["data_parallel"]
+    assert forecaster.predict(Table.from_rows([found])).fits[0]
+
+
+def test_who_states_plain_replicas_of_a_framework_without_stages_gets_them(
+    catalog: Catalog, forecaster: Forecaster
+) -> None:
+    run: dict[str, Any] = {"model__name": "llama-2-7b", "hardware__accelerator": "H100-SXM5-80GB", "hardware__count": 8}
+    run |= {"training__global_batch": 64, "software__framework": "pytorch"}
+    for sharding in ("ddp", "zero3", "fsdp"):
+        found = chosen(catalog, forecaster, **run, training__sharding=sharding)
+        assert (found["data_parallel"], found["tensor_parallel"], found["pipeline_parallel"]) == (8.0, 1.0, 1.0)
 
 
 def test_a_batch_that_replicas_hardly_notice_not_to_divide_is_no_reason_for_a_pipeline(

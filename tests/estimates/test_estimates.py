@@ -95,6 +95,7 @@ def test_gpt_3_on_1024_v100_takes_months(client: httpx.Client) -> None:
         {"model": {"name": "mixtral-8x7b"}, "hardware": {"accelerator": "H100-SXM5-80GB", "count": 64}},
         {"model": {"name": "llama-3-8b"}, "hardware": {"accelerator": "A100-SXM4-40GB", "count": 8}},
         {"model": {"name": "resnet-50"}, "hardware": {"accelerator": "V100-SXM2-16GB", "count": 4}},
+        {"model": {"name": "llama-3.1-8b"}, "hardware": {"accelerator": "A100-SXM4-80GB", "count": 1}},
     ],
     ids=lambda run: run["model"]["name"],
 )
@@ -104,7 +105,7 @@ def test_stating_what_was_assumed_is_the_same_run(client: httpx.Client, run: dic
     stated: dict[str, Any] = {"hardware": dict(run["hardware"]), "training": dict(run["training"]), "software": {}}
     for made in answer["assumptions"]:
         section, _, name = made["field"].partition(".")
-        if section in stated and name != "weight_precision":  # which is told in words
+        if section in stated:
             stated[section][name] = made["value"]
     restated = estimate(client, run, **stated)
     assert restated["layout"] == answer["layout"]
