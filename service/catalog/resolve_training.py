@@ -80,7 +80,8 @@ def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, me
             values[name] = str(given) if name in ("sharding", "recompute", "offload") else to_number(given)
     if measured:
         return Part(stated, values, assumptions)
-    warnings = _optimizer_doubts(optimizer) + _precision_doubts(chip, precision, family) + _objective_doubts(flat)
+    warnings = _optimizer_doubts(optimizer) + _precision_doubts(chip, precision, family)
+    warnings += _objective_doubts(flat) + _layout_doubts(flat, family)
     return Part(stated, values, assumptions, warnings, _lacking_units(chip, precision, family))
 
 
@@ -141,6 +142,22 @@ def _objective_doubts(flat: Mapping[str, object]) -> list[str]:
         f"training.objective {objective} is reckoned as plain fine-tuning: what it computes besides (pairs of samples, "
         "a second model, samples generated within the step) is not counted"
     ]
+
+
+def _layout_doubts(flat: Mapping[str, object], family: str) -> list[str]:
+    """What is stated of a layout and changes nothing."""
+    doubts = []
+    if stated_number(flat, "training.sharding_group") > 0:
+        doubts.append(
+            "training.sharding_group is kept with measurements and not reckoned with: hsdp is taken to spread a copy of "
+            "the states over a node, and all else over all replicas"
+        )
+    if stated_number(flat, "training.expert_parallel") > 1 and family != "moe":
+        doubts.append(f"training.expert_parallel splits no experts here: the model is of family {family}")
+    stages = stated_number(flat, "training.pipeline_parallel")
+    if stated_number(flat, "training.virtual_pipeline") > 1 and stages == 1:
+        doubts.append("training.virtual_pipeline cuts the stages of a pipeline, and there is none")
+    return doubts
 
 
 def _optimizer_doubts(optimizer: str) -> list[str]:

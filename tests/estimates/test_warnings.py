@@ -86,6 +86,11 @@ def test_a_model_that_is_probably_another_one_is_doubted(
         pytest.param({"model": {"name": "bert-large", "parameters": 340e6}}, None, id="a rounded size"),
         pytest.param({"model": {"name": "gpt-3-175b", "parameters": 1.3e9, "layers": 24}}, None, id="a stated size"),
         pytest.param({"training": {"mode": "lora", "optimizer": "shampoo"}}, "adamw", id="unknown optimizer"),
+        pytest.param({"training": {"sharding": "hsdp", "sharding_group": 4}}, "not reckoned with", id="sharding group"),
+        pytest.param({"training": {"expert_parallel": 8}}, "splits no experts", id="experts of a dense model"),
+        pytest.param(
+            {"training": {"pipeline_parallel": 1, "virtual_pipeline": 4}}, "there is none", id="chunks without stages"
+        ),
         pytest.param({"training": {"mode": "finetune", "objective": "ppo"}}, "as plain fine-tuning", id="objective"),
         pytest.param({"data": {"tokens": 4096e3, "samples": 1000, "sequence_length": 4096}}, None, id="the same twice"),
         pytest.param(
