@@ -149,8 +149,8 @@ def _layout_doubts(flat: Mapping[str, object], family: str) -> list[str]:
     doubts = []
     if stated_number(flat, "training.sharding_group") > 0:
         doubts.append(
-            "training.sharding_group is kept with measurements and not reckoned with: hsdp is taken to spread a copy of "
-            "the states over a node, and all else over all replicas"
+            "training.sharding_group is kept with measurements and not reckoned with: hsdp is taken to spread the "
+            "states over a node, all else over all replicas"
         )
     if stated_number(flat, "training.expert_parallel") > 1 and family != "moe":
         doubts.append(f"training.expert_parallel splits no experts here: the model is of family {family}")
