@@ -42,6 +42,7 @@ SMALLEST = 1e-9
 DEEPEST_CONFIG = 100
 """Levels of nesting in a pasted config.json; published ones have three or four."""
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False, strict=True)]
+"""A part of a whole, and some of it."""
 Count = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False, strict=True), Field(ge=SMALLEST)]
 """A positive number of things; 300e9 is as good as 300000000000, and a mean may be fractional. Strict: in JSON, `true`
 and `"12"` are no numbers."""

@@ -14,7 +14,7 @@ from service.catalog.resolution import LAYOUT_FIELDS, Assumption, Flat, Items, P
 from service.engine import layout as layouts
 from service.engine.judge import Judge, prior_judge
 from service.engine.layout import Flaw
-from service.engine.layout_space import LEAST_TOKENS_OF_RANK, batch_follows
+from service.engine.layout_space import LEAST_TOKENS_OF_RANK, SPLITTING, batch_follows
 from service.engine.memory import USABLE_SHARE
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.search import HEAD_ROOM, Candidate, search
@@ -162,7 +162,6 @@ CHOSEN_FIELDS = (
 PLAIN_REPLICAS = (
     "pytorch", "deepspeed", "transformers", "accelerate", "lightning", "peft", "ms-swift", "litgpt", "llm-foundry",
 )  # fmt: skip
-SPLITTING = frozenset({"tensor_parallel", "pipeline_parallel", "context_parallel"})
 
 # By what layouts are chosen where no calibration is at hand.
 PRIORS = prior_judge()
@@ -225,10 +224,10 @@ def assume_batch(flat: Flat, resolved: Resolved) -> frozenset[str]:
     """
     values, stated = resolved.values, stated_layout(flat)
     language = str(values["family"]) in TRANSFORMER_FAMILIES
-    shares = "sharding" in stated and values["sharding"] != "none" and not stated & (SPLITTING | {"data_parallel"})
+    shares = "sharding" in stated and values["sharding"] != "none" and stated.isdisjoint((*SPLITTING, "data_parallel"))
     if language and shares and values["framework"] in PLAIN_REPLICAS:
         values |= dict.fromkeys(SPLITTING, 1.0)
-        stated |= SPLITTING
+        stated |= set(SPLITTING)
     if "global_batch" not in stated:
         values["global_batch"] = _assumed_batch(values, stated, float(values["count"]), language, str(values["mode"]))
         resolved.assumptions.append(
@@ -249,10 +248,11 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
     if flaws:
         return Part(given, {}, flaws=_of_training(flaws))
     steps = float(values["global_batch"]) / (float(values["data_parallel"]) * float(values["micro_batch"]))
-    if best.fits:
-        reason = "quickest layout that divides evenly and fits in memory"
-    else:
-        reason = "least memory of the layouts that divide evenly"
+    reason = (
+        "quickest layout that divides evenly and fits in memory"
+        if best.fits
+        else "least memory of the layouts that divide evenly"
+    )
     if not math.isclose(steps, round(steps), rel_tol=1e-9):
         reason += "; the batch doesn't divide by the replicas, so some do more than others"
     assumptions = [

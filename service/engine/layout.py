@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.layout_space import Row, number, ranks
+from service.engine.layout_space import SPLITTING, Row, number, ranks
 from service.engine.memory import prior_peak_gb
 from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.table import BoolArray, FloatArray, Table
@@ -60,7 +60,7 @@ def assumed(table: Table) -> Table:
     ):
         needs = _exceeds(plain.replace(sharding=sharding, recompute=held), possible, room)
         sharding = np.where(needs, wanted, sharding).astype(object)
-    recompute = np.where(open_policy, "none", policy)
+    recompute = kept
     for more, limit in (("selective", room), ("full", FULL_BEYOND * room)):
         holding = plain.replace(sharding=sharding, recompute=recompute.astype(object))
         recompute = np.where(_exceeds(holding, open_policy & language, limit), more, recompute)
@@ -76,24 +76,24 @@ def _exceeds(table: Table, asked: BoolArray, limit_gb: FloatArray) -> BoolArray:
     return result
 
 
-_SPLITTING = ("tensor_parallel", "pipeline_parallel", "context_parallel")
-
-
-def _beyond(row: Row, count: float) -> Flaw | None:
+def _beyond(row: Row) -> Flaw | None:
     """What a layout lacks accelerators for: one degree by itself, or what one copy of the model is split over."""
-    degrees = {name: number(row, name, 1.0) for name in (*_SPLITTING, "data_parallel")}
+    each = ranks(row)[-1]
+    count = number(row, "count", 1.0) * each
+    there_are = f"{count:g} {'accelerators' if each == 1 else 'cores on the accelerators'} of hardware.count"
+    degrees = {name: number(row, name, 1.0) for name in (*SPLITTING, "data_parallel")}
     name = max(degrees, key=lambda name: degrees[name])
     hint = f"give at most {count:g}, or more accelerators (hardware.count)"
     if degrees[name] > count * (1.0 + 1e-9):
-        return Flaw(name, f"{name} = {degrees[name]:g} is more than the {count:g} accelerators of hardware.count", hint)
-    tensor, pipeline, context = (degrees[name] for name in _SPLITTING)
+        return Flaw(name, f"{name} = {degrees[name]:g} is more than the {there_are}", hint)
+    tensor, pipeline, context = (degrees[name] for name in SPLITTING)
     model = tensor * pipeline * context
     if not model > count * (1.0 + 1e-9):
         return None
     return Flaw(
-        max(_SPLITTING, key=lambda name: degrees[name]),
+        max(SPLITTING, key=lambda name: degrees[name]),
         f"one copy of the model takes tensor x pipeline x context parallel = {tensor:g} x {pipeline:g} x {context:g} = "
-        f"{model:g} accelerators, more than the {count:g} of hardware.count",
+        f"{model:g} accelerators, more than the {there_are}",
         hint.replace("give at most", "give degrees that multiply to at most"),
     )
 
@@ -110,7 +110,7 @@ def flaws(row: Row) -> list[Flaw]:
     tensor, pipeline = number(row, "tensor_parallel", 1.0), number(row, "pipeline_parallel", 1.0)
     context, data = number(row, "context_parallel", 1.0), number(row, "data_parallel", 1.0)
     product, model = tensor * pipeline * context * data, tensor * pipeline * context
-    too_many = _beyond(row, count * ranks(row)[-1]) if count >= 1 else None
+    too_many = _beyond(row) if count >= 1 else None
     if too_many is not None:
         found.append(too_many)
     elif count >= 1 and not any(math.isclose(product, count * each) for each in ranks(row)):

@@ -17,7 +17,7 @@ from itertools import product
 import numpy as np
 
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.step_inputs import SHARDS_WEIGHTS
+from service.engine.step_inputs import RANKS, SHARDS_WEIGHTS
 from service.engine.table import BoolArray, FloatArray, IntArray
 
 Row = Mapping[str, float | str]
@@ -33,7 +33,7 @@ EXPERTS_DO_NOT_DIVIDE = "experts_do_not_divide"
 MICRO_BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 # Of samples of a few tokens, as sentences are, up to 1,024 more: so many tokens at once fill any chip.
 MICRO_BATCHES_OF_SENTENCES = (*MICRO_BATCHES, 128.0, 256.0, 512.0, 1024.0)
-SENTENCE_TOKENS = 128.0
+SENTENCE_TOKENS = 128.0  # judgement
 # Vision and speech rarely accumulate: a replica's whole share of the batch, or an even part of it.
 SHARES_OF_BATCH = (1, 2, 4, 8, 16)
 MOST_TENSOR = 32  # judgement: beyond it the matrices of today's widths are slivers
@@ -46,20 +46,10 @@ UNEVEN_STAGES = 1.05
 # long-context training of arXiv 2407.21783 (table 4: 131,072 tokens over 16 ranks).
 LEAST_TOKENS_OF_RANK = 8192.0
 MOST_CONTEXT = 64.0
-MANY_SAMPLES = 8.0  # of a replica, so that one more is no eighth of its work
-MOST_WASTE = 1.125  # of a replica's share, what the replicas that have most compute
-# Frameworks count NeuronCores, dies, stacks or cores of these as accelerators (their makers' documentation; those of
-# Trainium2 alone or two by two).
-RANKS: Mapping[str, tuple[float, ...]] = {
-    "Trainium1": (1.0, 2.0),
-    "Trainium2": (1.0, 4.0, 8.0),
-    "Trainium3": (1.0, 4.0, 8.0),
-    "TPU-v2": (1.0, 2.0),
-    "TPU-v3": (1.0, 2.0),
-    "MI250": (1.0, 2.0),
-    "MI250X": (1.0, 2.0),
-    "Max-1550": (1.0, 2.0),
-}
+# A batch need not divide evenly where a replica has so many samples, and those that have most compute no more than so
+# much of their share: an eighth more; judgement.
+MANY_SAMPLES, MOST_WASTE = 8.0, 1.125
+SPLITTING = ("tensor_parallel", "pipeline_parallel", "context_parallel")  # degrees that one copy of a model is split by
 TOLERANCE, LEAST_REMAINDER = 1e-5, 1e-8  # what rounding leaves of whole numbers and of remainders
 
 DEGREES = (
@@ -143,7 +133,7 @@ def spaces(rows: Iterable[Row], stated: Collection[str], offloads: int = 1) -> l
 
 
 def ranks(row: Row) -> tuple[float, ...]:
-    """How many ranks degrees of parallelism may count on one accelerator, the usual first."""
+    """How many ranks degrees of parallelism may count on one accelerator: itself, or what is told apart on it."""
     return RANKS.get(str(row.get("accelerator", "")), (1.0,))
 
 
@@ -211,8 +201,7 @@ def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[floa
         data = np.full_like(model, stated_data)
     else:
         # Who states a degree counts what the framework shows, and so does who has more ranks than accelerators.
-        counted = {"tensor_parallel", "pipeline_parallel", "context_parallel"} & set(stated)
-        usual = np.roll(ranked, -1, axis=0) if counted else ranked
+        usual = np.roll(ranked, -1, axis=0) if set(SPLITTING) & set(stated) else ranked
         data = usual[np.argmax(usual >= model, axis=0), 0] / model
     rejected: Counter[str] = Counter()
     weight = np.empty(len(model), dtype=np.int64)

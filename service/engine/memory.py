@@ -11,10 +11,10 @@ import numpy as np
 
 from service.engine import operations
 from service.engine.coefficients import Coefficient
-from service.engine.layout_space import RANKS
 from service.engine.memory_activations import UNCOUNTED_LAYERS, activation_bytes, is_fused
 from service.engine.step_inputs import (
     ADAPTER_MODES,
+    RANKS,
     SHARDS_GRADIENTS,
     SHARDS_WEIGHTS,
     Inputs,
@@ -115,7 +115,6 @@ CASTS_WEIGHTS = ("jax", "maxtext", "alpa")
 # Pre-training recipes that reduce gradients in half precision, and add them up so: NeMo's (its manual on mixed
 # precision: gradients are computed and reduced in the half precision of the layers) and its successor's.
 HALF_GRADIENTS = ("nemo", "megatron-bridge")
-MOST_RANKS_OF_A_CHIP = 8.0  # NeuronCores of a Trainium2
 
 
 def memory_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray]:
@@ -159,9 +158,8 @@ def _ranks_of_a_chip(inputs: Inputs) -> FloatArray:
     """Ranks that share one accelerator's memory, shape (n,): more than one where degrees count its cores or dies."""
     layout = inputs.layout
     ranks = layout.tensor * layout.pipeline * layout.context * layout.data / np.maximum(inputs.table["count"], 1.0)
-    several = inputs.table.among("accelerator", tuple(RANKS))
-    result: FloatArray = np.where(several, clipped(ranks, 1.0, MOST_RANKS_OF_A_CHIP), 1.0)
-    return result
+    most = inputs.table.mapped("accelerator", {chip: each[-1] for chip, each in RANKS.items()}, 1.0)
+    return clipped(ranks, 1.0, most)
 
 
 def _physical(coefficients: FloatArray) -> list[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from service.engine import operations
-from service.engine.step_inputs import ADAPTER_MODES, FUSED_ATTENTION, Inputs, recomputed_share
+from service.engine.step_inputs import ADAPTER_MODES, FUSED_ATTENTION, Inputs, recomputed_share, stage_layers
 from service.engine.table import BoolArray, FloatArray, Table, filled, once_a_table
 
 # Frameworks whose layers are fused for pre-training, by hand or by their compiler (XLA), or whose norms and losses keep
@@ -84,9 +84,8 @@ def activation_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tu
     virtual = np.maximum(filled(table["virtual_pipeline"], 1.0), 1.0)
     ahead = np.where(virtual > 1, 1.0 + (pipeline - 1.0) / (pipeline * virtual), 1.0)
     flight = np.minimum(pipeline * ahead, layout.micro_batches)
-    stage_layers = np.ceil(layers / pipeline - 1e-9)
     once = np.where(again > 0, per_layer, 0.0)
-    kept = (again * kept_full + (1.0 - again) * per_layer) * stage_layers
+    kept = (again * kept_full + (1.0 - again) * per_layer) * stage_layers(layers, pipeline)
     vocabulary = filled(table["vocab_size"], 0.0)
     in_place = is_fused(table) | table.among("mode", ("pretrain",))
     logit_bytes = np.where(in_place, FUSED_LOGIT_BYTES, LOGIT_BYTES)

@@ -19,7 +19,7 @@ from service.engine.judge import Judge
 from service.engine.layout_space import DEGREES, Row, Space, policies, spaces
 from service.engine.memory import USABLE_SHARE, kept_parts, state_parts
 from service.engine.operations import work
-from service.engine.step_inputs import Inputs, prepare
+from service.engine.step_inputs import Inputs, prepare, stage_layers
 from service.engine.step_time import log_seconds_per_sample
 from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, filled, joined
 
@@ -90,7 +90,7 @@ class _Layouts:
     def stage_layers(self) -> FloatArray:
         """Layers of the fullest pipeline stage, shape (n,)."""
         layers = np.maximum(filled(self.runs["layers"], 1.0), 1.0)[self.run]
-        return np.asarray(np.ceil(layers / self.numbers["pipeline_parallel"] - 1e-9))
+        return stage_layers(layers, self.numbers["pipeline_parallel"])
 
     def layout(self, row: int) -> dict[str, float | str]:
         numbers = {name: float(column[row]) for name, column in self.numbers.items()}
@@ -118,7 +118,8 @@ def search(
         offloads: where optimizer states may live. All but the first are tried only for runs of which nothing fits
             otherwise, for they take whole steps' worth of time.
         most: candidates of each run.
-        head_room: the share of the memory that a layout may be predicted to fill if any of its run fills no more.
+        head_room: the share of the memory, at most `USABLE_SHARE`, that a layout may be predicted to fill if any of its
+            run fills no more.
     """
     divided = spaces(runs, stated, len(offloads))
     considered = sum(one.considered for one in divided)
@@ -130,7 +131,6 @@ def search(
     if not len(layouts):
         return Found(candidates, considered, rejected)
     levels = policies(runs[0], stated, piped=False, replicated=False).recompute
-    room = _room(layouts.runs)
     layouts, peak_gb, fits, misfits = _held(layouts, judge, levels, offloads, head_room)
     fitting = np.flatnonzero(fits)
     run = layouts.run[fitting]
@@ -138,8 +138,7 @@ def search(
     seconds = _log_seconds(layouts.take(fitting), judge) if is_choice else np.full(len(fitting), np.nan)
     for position in _least(run, seconds, most):
         row = int(fitting[position])
-        fully = bool(peak_gb[row] <= USABLE_SHARE * room[run[position]])
-        best = Candidate(layouts.layout(row), float(seconds[position]), float(peak_gb[row]), fits=fully)
+        best = Candidate(layouts.layout(row), float(seconds[position]), float(peak_gb[row]), fits=True)
         candidates[int(run[position])].append(best)
     kept = sum(len(mine) for mine in candidates)
     tight = np.flatnonzero(~np.isin(layouts.run, run))
@@ -198,7 +197,8 @@ def _held(
     recompute, offload = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     peak_gb, fits, misfits = np.full(count, np.inf), np.zeros(count, dtype=bool), 0
     share = np.full(count, np.nan)
-    room = _room(layouts.runs)
+    memory = layouts.runs["memory_gb"]
+    room = np.where(memory > 0, memory, np.inf)
     for position, place in enumerate(offloads):
         lacking = np.ones(runs, dtype=bool)
         lacking[layouts.run[fits]] = False
@@ -220,8 +220,7 @@ def _held(
         if len(levels) > 1:
             whole = np.flatnonzero(fits[rows] & (level == len(levels) - 1))
             stage = layouts.take(rows[whole]).stage_layers()
-            certain = np.minimum(limit, USABLE_SHARE * room[run])[whole]
-            kept, peak = _kept_layers(peaks[0, whole], peaks[-1, whole], certain, stage)
+            kept, peak = _kept_layers(peaks[0, whole], peaks[-1, whole], limit[whole], stage)
             share[rows[whole]] = np.where(kept > 0, 1.0 - kept / stage, np.nan)
             peak_gb[rows[whole]] = peak
     chosen = {"recompute": Names(tuple(levels), recompute), "offload": Names(tuple(offloads), offload)}
@@ -243,11 +242,6 @@ def _kept_layers(
     spared = np.maximum(nothing - everything, 1e-9)
     kept = np.floor(np.clip((limit - everything) / spared, 0.0, 1.0) * layers)
     return kept, everything + spared * kept / layers
-
-
-def _room(runs: Table) -> FloatArray:
-    """GB of an accelerator's memory, shape (runs,); without bound where it is unknown."""
-    return np.asarray(np.where(runs["memory_gb"] > 0, runs["memory_gb"], np.inf))
 
 
 def _peaks(layouts: _Layouts, judge: Judge, levels: Sequence[str], offload: str) -> FloatArray:

@@ -6,6 +6,7 @@ shares the counts of parameters.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +80,18 @@ SHARE_OPTIMIZER = ("nemo", "megatron-bridge")
 # instead of 31, and a step of which the backbone was recorded 1 / 1.7 (Nguyen et al. 2021, "Accelerating PyTorch with
 # CUDA Graphs", pytorch.org/blog, Mask R-CNN of MLPerf v1.0).
 GRAPHED_SHARE = {"full": 0.2, "partial": 0.6}
+# Frameworks count NeuronCores, dies, stacks or cores of these as accelerators (their makers' documentation; those of
+# Trainium2 and 3 alone or two by two).
+RANKS: Mapping[str, tuple[float, ...]] = {
+    "Trainium1": (1.0, 2.0),
+    "Trainium2": (1.0, 4.0, 8.0),
+    "Trainium3": (1.0, 4.0, 8.0),
+    "TPU-v2": (1.0, 2.0),
+    "TPU-v3": (1.0, 2.0),
+    "MI250": (1.0, 2.0),
+    "MI250X": (1.0, 2.0),
+    "Max-1550": (1.0, 2.0),
+}
 # Degrees of parallelism that ranks of one copy of the model talk by.
 LINKS = ("tensor", "expert", "context", "pipeline")
 NODE_LIMITED_EXPERTS = 8.0  # most copies of a token that all-to-all sends; more experts per token share destinations
@@ -336,6 +349,11 @@ def recomputed_share(table: Table) -> FloatArray:
     share = clipped(filled(table["recompute_share"], 1.0), 0.0, 1.0)
     result: FloatArray = np.where(table.among("recompute", ("full",)), share, 0.0)
     return result
+
+
+def stage_layers(layers: FloatArray, pipeline: FloatArray) -> FloatArray:
+    """Layers of the fullest pipeline stage, shape (n,)."""
+    return np.asarray(np.ceil(layers / pipeline - 1e-9))
 
 
 def shares_optimizer(table: Table) -> BoolArray:
