@@ -1,11 +1,12 @@
 """What a planned configuration says of its model that can't be true together.
 
-Measured rows are taken as they are; estimates are refused with the field at fault and what would work.
+Measured rows are taken as they are; estimates are refused with the field at fault and what would work, or told what
+they take for granted.
 """
 
 from collections.abc import Mapping
 
-from service.catalog.resolution import Flat, Values, number
+from service.catalog.resolution import Flat, Values, number, stated_number
 from service.engine.layout import Flaw
 
 # (part, whole): a part that is larger than its whole. Both in counts.
@@ -17,6 +18,10 @@ _PARTS = (
     ("attention_layers", "layers", "they are those of all layers that attend"),
     ("windowed_layers", "layers", "they are those of all layers that a window limits"),
 )
+
+# Their positions are numbered, by tables or rotations that were trained so far; those of encoder-decoders like T5 are
+# relative.
+_NUMBERED_FAMILIES = ("encoder", "decoder", "moe")
 
 
 def contradictions(flat: Flat, values: Values) -> list[Flaw]:
@@ -34,6 +39,18 @@ def contradictions(flat: Flat, values: Values) -> list[Flaw]:
         )
         for part, whole, why in _PARTS
         if number(values, part) > number(values, whole) > 0
+    ]
+
+
+def beyond_positions(flat: Flat, values: Values, known: float) -> list[str]:
+    """What to beware of where samples are longer than the model has positions, of which `known` are in the catalog."""
+    positions, length = stated_number(flat, "model.max_sequence_length"), stated_number(flat, "data.sequence_length")
+    positions = positions if positions > 0 else known
+    if values["family"] not in _NUMBERED_FAMILIES or not length > positions > 0:
+        return []
+    return [
+        f"data.sequence_length {length:g} is beyond the {positions:g} positions of {values['model'] or 'the model'}: "
+        "it is reckoned as if the model had been given more"
     ]
 
 

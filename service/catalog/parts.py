@@ -14,7 +14,7 @@ from service.catalog.resolution import Flat, Part, Unresolvable, Values, stated_
 from service.catalog.resolve_hardware import resolve_hardware
 from service.catalog.resolve_model import ReadConfig, resolve_work
 from service.catalog.resolve_software import resolve_software
-from service.catalog.resolve_training import resolve_training
+from service.catalog.resolve_training import is_trained_with_adam, resolve_training
 from service.configuration import CONFIGURATION_FIELDS
 
 HARDWARE, WORK, TRAINING, SOFTWARE = range(4)
@@ -61,8 +61,9 @@ def parts_of(flat: Flat, catalog: Catalog, *, measured: bool) -> Parts:
         raise Unresolvable(hardware.flaws)
     slug = str(hardware.values["accelerator"])
     work = resolve_work(catalog, tuple(of_work), measured)
-    family = str(work.values["family"])
-    training = resolve_training(catalog, tuple(sorted_out[TRAINING]), slug, family, measured)
+    family, model = str(work.values["family"]), str(work.values["model"])
+    adam = is_trained_with_adam(family, model, measured=measured)
+    training = resolve_training(catalog, tuple(sorted_out[TRAINING]), slug, family, adam, measured)
     software = resolve_software(catalog, tuple(sorted_out[SOFTWARE]), slug, family, measured)
     if hardware.flaws or work.flaws or training.flaws or software.flaws:
         raise Unresolvable([*hardware.flaws, *work.flaws, *training.flaws, *software.flaws])

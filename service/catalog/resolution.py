@@ -30,7 +30,7 @@ LAYOUT_FIELDS = (
     "offload",
 )
 MOST_PARTS = 2048  # of each kind that are remembered: a few kilobytes each
-SHOWN_WITH_LAYOUT = (*LAYOUT_FIELDS, "precision", "optimizer", "per_node")
+SHOWN_WITH_LAYOUT = (*LAYOUT_FIELDS, "sharding_group", "precision", "optimizer", "per_node")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from service.catalog.catalog import Catalog, CatalogModel
-from service.catalog.contradictions import contradictions
+from service.catalog.contradictions import beyond_positions, contradictions
 from service.catalog.huggingface import assumed_from_class, read_huggingface_config
 from service.catalog.records import MODEL_FIELDS
 from service.catalog.resolution import (
@@ -91,7 +91,8 @@ def resolve_work(catalog: Catalog, stated: Items, measured: bool) -> Part:
     if measured:
         return Part(stated, values, assumptions, flaws=flaws)
     flaws += contradictions(flat, values)
-    return Part(stated, values, assumptions, _size_doubts(flat, catalog, values, entry), flaws)
+    doubts = beyond_positions(flat, values, entry.max_sequence_length if entry else 0.0)
+    return Part(stated, values, assumptions, [*_size_doubts(flat, catalog, values, entry), *doubts], flaws)
 
 
 def _resolve_model(

@@ -23,19 +23,30 @@ from service.catalog.resolution import (
 from service.engine.layout import Flaw
 from service.engine.memory import CASTS_WEIGHTS
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.step_inputs import ADAPTER_MODES, OPTIMIZER_BYTES, SHARDS_OPTIMIZER, SHARE_OPTIMIZER
+from service.engine.replicas import SHARDS_OPTIMIZER, SHARE_OPTIMIZER
+from service.engine.step_inputs import ADAPTER_MODES, OPTIMIZER_BYTES
 
 HALF_PRECISIONS = ("bf16", "fp16")
 # Transformers of images and speech are trained with AdamW as those of language are. Rows that were measured without a
 # word are read as the calibration read them.
 ADAMW_FAMILIES = TRANSFORMER_FAMILIES | {"diffusion"}
 ADAMW_FAMILIES_OF_REQUESTS = ADAMW_FAMILIES | {"vit", "speech"}
+# Of other families, models whose papers train them so (Liu et al. 2022, arXiv 2201.03545, appendix A; Wu et al. 2016,
+# arXiv 1609.08144, section 8).
+ADAMW_MODELS = ("convnext", "gnmt")
 # Fine-tuning whose samples are pairs, or are generated within the step: its speed is none of plain training.
 OTHER_OBJECTIVES = ("dpo", "reward", "ppo")
 
 
+def is_trained_with_adam(family: str, model: str, *, measured: bool) -> bool:
+    """Whether a model is usually trained with Adam or AdamW rather than by plain gradient descent."""
+    if measured:
+        return family in ADAMW_FAMILIES
+    return family in ADAMW_FAMILIES_OF_REQUESTS or model.startswith(ADAMW_MODELS)
+
+
 @lru_cache(MOST_PARTS)
-def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, measured: bool) -> Part:
+def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, adam: bool, measured: bool) -> Part:
     """How it is trained, and how fast the chip is at that precision.
 
     Args:
@@ -43,6 +54,7 @@ def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, me
         stated: the fields of `training`.
         slug: the chip.
         family: the model's.
+        adam: whether models like it are usually trained with AdamW.
         measured: whether it was run as it is.
     """
     flat, chip = dict(stated), catalog.accelerators[slug]
@@ -57,9 +69,9 @@ def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, me
         assumptions.append(Assumption("training.precision", precision, f"usual on {chip.slug}"))
     optimizer = str(flat.get("training.optimizer") or "")
     if not optimizer:
-        optimizer = "adamw" if family in (ADAMW_FAMILIES if measured else ADAMW_FAMILIES_OF_REQUESTS) else "sgd"
+        optimizer = "adamw" if adam else "sgd"
         if not measured and mode != "fwd_bwd":
-            why = f"usual of the family {family}; it decides how much memory its states take"
+            why = f"usual of such models (family {family}); it decides how much memory its states take"
             assumptions.append(Assumption("training.optimizer", optimizer, why))
     values: Values = {
         "mode": mode,
@@ -71,9 +83,9 @@ def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, me
         "offload": "none",
         **_speeds(catalog, chip, precision),
     }
-    trainable = stated_number(flat, "training.trainable_parameters")
-    if trainable > 0:
-        values["trainable_parameters"] = trainable
+    for name in ("trainable_parameters", "sharding_group"):
+        if stated_number(flat, f"training.{name}") > 0:
+            values[name] = stated_number(flat, f"training.{name}")
     for name in LAYOUT_FIELDS:
         given = flat.get(f"training.{name}")
         if given is not None:
@@ -147,11 +159,8 @@ def _objective_doubts(flat: Mapping[str, object]) -> list[str]:
 def _layout_doubts(flat: Mapping[str, object], family: str) -> list[str]:
     """What is stated of a layout and changes nothing."""
     doubts = []
-    if stated_number(flat, "training.sharding_group") > 0:
-        doubts.append(
-            "training.sharding_group is kept with measurements and not reckoned with: hsdp is taken to spread the "
-            "states over a node, all else over all replicas"
-        )
+    if stated_number(flat, "training.sharding_group") > 0 and flat.get("training.sharding") in ("none", "ddp"):
+        doubts.append(f"training.sharding {flat['training.sharding']} shares nothing out to a training.sharding_group")
     if stated_number(flat, "training.expert_parallel") > 1 and family != "moe":
         doubts.append(f"training.expert_parallel splits no experts here: the model is of family {family}")
     stages = stated_number(flat, "training.pipeline_parallel")

@@ -29,9 +29,11 @@ SAMPLE_SEED = 20240229
 # Residuals beyond so many scales lose their say (some published numbers are wrong): Geman-McClure weights, with a
 # generous reach first so that the start doesn't decide who is an outlier.
 REACH, FIRST_REACH = 2.5, 6.0
-# Residual scales: careful vendor and single-lab data scatter by 3 to 5 %, community data by 15 % and more.
+# Residual scales of lineages. Careful data scatter by 3 to 5 % about what a fit of them alone says; what they say of
+# others is not that sure. A lineage of which a third went wrong (pipelines of the ultrascale rows that wait a second
+# for every micro-batch) looks as if all of it scattered widely, and pulled its sound rows along while it might.
 TYPICAL_SIGMA = 0.15
-SIGMA_RANGE = (0.05, 0.5)
+SIGMA_RANGE = (0.1, 0.2)
 SIGMA_PRIOR_ROWS = 10.0
 SPREAD_PRIOR_ROWS = 4.0  # how many groups' worth of belief a term's prior spread carries
 SPREAD_FACTOR = 1.6  # how far a learned spread may be from its prior: a few odd groups must not set everyone free

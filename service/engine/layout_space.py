@@ -17,7 +17,8 @@ from itertools import product
 import numpy as np
 
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.step_inputs import RANKS, SHARDS_WEIGHTS
+from service.engine.replicas import SHARDS_WEIGHTS
+from service.engine.step_inputs import RANKS
 from service.engine.table import BoolArray, FloatArray, IntArray
 
 Row = Mapping[str, float | str]

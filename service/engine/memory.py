@@ -12,15 +12,8 @@ import numpy as np
 from service.engine import operations
 from service.engine.coefficients import Coefficient
 from service.engine.memory_activations import UNCOUNTED_LAYERS, activation_bytes, is_fused
-from service.engine.step_inputs import (
-    ADAPTER_MODES,
-    RANKS,
-    SHARDS_GRADIENTS,
-    SHARDS_WEIGHTS,
-    Inputs,
-    prepare,
-    shares_optimizer,
-)
+from service.engine.replicas import SHARDS_GRADIENTS, SHARDS_WEIGHTS, replicas_in_node, shares_optimizer, state_holders
+from service.engine.step_inputs import ADAPTER_MODES, Inputs, prepare
 from service.engine.table import BoolArray, FloatArray, Table, clipped, filled
 
 MEMORY_COEFFICIENTS: tuple[Coefficient, ...] = (
@@ -134,7 +127,7 @@ def state_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArra
     """Those of `memory_parts` that are there between steps, whatever is recomputed."""
     *_, scale, overhead = _physical(coefficients)
     weights, gradients, optimizer = _state_bytes(inputs, _half(inputs.table), _language(inputs.table))
-    each = _ranks_of_a_chip(inputs)
+    each = inputs.layout.ranks
     return {
         "weights": each * scale * weights * GB,
         "gradients": each * scale * gradients * GB,
@@ -150,16 +143,8 @@ def kept_parts(inputs: Inputs, coefficients: FloatArray) -> dict[str, FloatArray
     activations, logits = activation_bytes(inputs, _half(inputs.table), language)
     eager = np.where(is_fused(inputs.table), 1.0, eager_scale)
     scale = np.where(language & (inputs.work.score_elements > 0), activation_scale * eager, vision_scale)
-    each = _ranks_of_a_chip(inputs)
+    each = inputs.layout.ranks
     return {"activations": each * scale * activations * GB, "logits": each * logit_scale * logits * GB}
-
-
-def _ranks_of_a_chip(inputs: Inputs) -> FloatArray:
-    """Ranks that share one accelerator's memory, shape (n,): more than one where degrees count its cores or dies."""
-    layout = inputs.layout
-    ranks = layout.tensor * layout.pipeline * layout.context * layout.data / np.maximum(inputs.table["count"], 1.0)
-    most = inputs.table.mapped("accelerator", {chip: each[-1] for chip, each in RANKS.items()}, 1.0)
-    return clipped(ranks, 1.0, most)
 
 
 def _physical(coefficients: FloatArray) -> list[float]:
@@ -178,8 +163,7 @@ def _language(table: Table) -> BoolArray:
 def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Bytes of weights, gradients and optimizer states, shape (n,) each."""
     table, work, layout = inputs.table, inputs.work, inputs.layout
-    tensor, pipeline = layout.tensor, layout.pipeline
-    replicas = np.maximum(layout.data, 1.0) * layout.context
+    tensor, pipeline, replicas = layout.tensor, layout.pipeline, layout.data * layout.context
     adapters = table.among("mode", ADAPTER_MODES)
     dense = work.dense_parameters / (tensor * pipeline)
     sparse = np.maximum(inputs.local_parameters - dense, 0.0)
@@ -216,8 +200,7 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     state_bytes = np.where(bare, 0.5 * moments, np.where(weight_bytes < 4.0, state_bytes, moments))
     state_bytes = np.where(table.among("mode", ("fwd_bwd",)), 0.0, state_bytes)
 
-    node = np.maximum(filled(table["per_node"], 8.0), 1.0)
-    ranks = np.where(table.among("sharding", ("hsdp",)), np.minimum(replicas, node), replicas)
+    ranks = state_holders(table, replicas, replicas_in_node(replicas, tensor, layout.node))
     # Copies of an expert are fewer than replicas of the rest by the expert-parallel degree.
     expert_ranks = np.maximum(ranks / np.maximum(layout.expert, 1.0), 1.0)
 
@@ -233,7 +216,10 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     weights = weights + np.where(gathers & (ranks > 1), gathered, 0.0)
     gradients = sharded(gradient_bytes, table.among("sharding", SHARDS_GRADIENTS), inputs.trained_share)
     optimizer = sharded(state_bytes, shared, inputs.trained_share)
-    return weights, gradients, np.where(table.among("offload", ("cpu", "nvme")), 0.0, optimizer)
+    # Where replicas share the states, gradients follow these to the host, each as soon as it is there (ZeRO-Offload,
+    # Ren et al. 2021, arXiv 2101.06840, section 3).
+    away = table.among("offload", ("cpu", "nvme"))
+    return weights, np.where(away & shared, 0.0, gradients), np.where(away, 0.0, optimizer)
 
 
 def log_spread(parts: dict[str, FloatArray]) -> FloatArray:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.engine import operations
-from service.engine.table import BoolArray, FloatArray, Table, clipped, filled, once_a_table
+from service.engine.replicas import SHARDS_WEIGHTS, domain, replicas_in_node, shares_optimizer, state_holders
+from service.engine.table import FloatArray, Table, clipped, filled, once_a_table
 
 MOST_HOST_UNITS = 10.0  # the deepest networks counted launch 1,500 kernels
 HOST_KERNELS = 150.0  # forward kernels of the model that step_overhead_seconds is stated for: ResNet-50
@@ -70,12 +71,6 @@ ADAPTER_MODES = ("lora", "qlora")
 # Share of the parameters that is trained where nobody says: rank 8 to 16 adapters, a classification head.
 TRAINED_SHARE = {"lora": 0.005, "qlora": 0.005, "frozen": 0.02}
 FUSED_ATTENTION = ("flash", "flash2", "flash3", "sdpa", "fused")  # kernels that never write the score matrix
-SHARDS_WEIGHTS = ("zero3", "fsdp", "hsdp")
-SHARDS_GRADIENTS = ("zero2", *SHARDS_WEIGHTS)
-SHARDS_OPTIMIZER = ("zero1", *SHARDS_GRADIENTS)
-# Of these, plain replicas share out the optimizer's states too: their recipes build Megatron's distributed optimizer
-# (github:NVIDIA/NeMo nemo/collections/llm/recipes/optim/adam.py, use_distributed_optimizer).
-SHARE_OPTIMIZER = ("nemo", "megatron-bridge")
 # Of dispatch and launches, what stays where recorded graphs replay them: recorded layers bound by the host took 6 ms
 # instead of 31, and a step of which the backbone was recorded 1 / 1.7 (Nguyen et al. 2021, "Accelerating PyTorch with
 # CUDA Graphs", pytorch.org/blog, Mask R-CNN of MLPerf v1.0).
@@ -109,6 +104,8 @@ class Layout:
     micro_batch: FloatArray  # samples
     micro_batches: FloatArray  # per optimizer step and pipeline
     global_batch: FloatArray  # samples
+    ranks: FloatArray  # that share one accelerator: more than one where degrees count its cores or dies
+    node: FloatArray  # ranks joined by the fast link
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,22 +155,26 @@ def prepare(table: Table, work: operations.Work | None = None) -> Inputs:
 
 
 def _layout(table: Table) -> Layout:
-    def degree(name: str) -> FloatArray:
-        return np.maximum(filled(table[name], 1.0), 1e-6)
-
-    data = degree("data_parallel")
+    tensor, pipeline, context, expert, data = (
+        np.maximum(filled(table[f"{name}_parallel"], 1.0), 1e-6)
+        for name in ("tensor", "pipeline", "context", "expert", "data")
+    )
+    ranks = tensor * pipeline * context * data / np.maximum(table["count"], 1.0)
+    ranks = clipped(ranks, 1.0, table.mapped("accelerator", {chip: each[-1] for chip, each in RANKS.items()}, 1.0))
     micro_batch = np.maximum(filled(table["micro_batch"], 1.0), 1e-9)
     global_batch = np.maximum(filled(table["global_batch"], 1.0), 1e-9)
     micro_batches = np.maximum(global_batch / (data * micro_batch), 1e-6)
     return Layout(
-        degree("tensor_parallel"),
-        degree("pipeline_parallel"),
-        degree("context_parallel"),
-        degree("expert_parallel"),
+        tensor,
+        pipeline,
+        context,
+        expert,
         data,
         np.where(micro_batches < 1.0, micro_batch * micro_batches, micro_batch),
         np.maximum(micro_batches, 1.0),
         global_batch,
+        ranks,
+        domain(table) * ranks,
     )
 
 
@@ -245,14 +246,9 @@ def _eager_share(table: Table) -> FloatArray:
     return table.mapped("cuda_graphs", GRAPHED_SHARE, 1.0) * np.where(one_program, WHOLE_GRAPH_SHARE, 1.0)
 
 
-def _domain(table: Table) -> FloatArray:
-    """Accelerators joined by the fast link, shape (n,)."""
-    return np.maximum(filled(table["domain"], 8.0), 1.0)
-
-
 def _turns(table: Table) -> FloatArray:
     """How many times longer launching takes where one process serves several accelerators, shape (n,), at least 1."""
-    served = clipped(table["count"], 1.0, _domain(table))
+    served = clipped(table["count"], 1.0, domain(table))
     single = table.among("variable_update", ("single_process",))
     return np.where(single, 1.0 + SERIAL_SHARE * (served - 1.0), 1.0)
 
@@ -260,7 +256,7 @@ def _turns(table: Table) -> FloatArray:
 def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict[str, FloatArray]:
     """Bytes and messages between the ranks of one copy of the model, per micro-batch."""
     tensor, expert, context = layout.tensor, layout.expert, layout.context
-    node, inter = _domain(table), table["inter_gbs"] * 1e9
+    node, inter, there_are = layout.node, table["inter_gbs"] * 1e9 / layout.ranks, table["count"] * layout.ranks
     real_share = table.mapped("packing", FILLED_SHARE, 1.0)
     hidden, layers = filled(table["hidden_size"], 0.0), filled(table["layers"], 0.0) / layout.pipeline
     tokens = layout.micro_batch * work.tokens * real_share / context
@@ -284,14 +280,14 @@ def _model_messages(table: Table, work: operations.Work, layout: Layout) -> dict
     expert_messages = np.where(routed, layers * 4.0, 0.0)
     # A group of ranks that leaves its node has the bandwidth between nodes, else no limit.
     # Experts lie within a stage: where it has no further ranks, those that share layers hold different ones.
-    spread = np.minimum(expert * tensor, np.maximum(table["count"] / layout.pipeline, expert))
-    ranks = np.array([tensor, spread, context * tensor, table["count"]])
+    spread = np.minimum(expert * tensor, np.maximum(there_are / layout.pipeline, expert))
+    ranks = np.array([tensor, spread, context * tensor, there_are])
     link_inter = np.where(ranks > node, inter, np.inf)
     link_inter[0] *= np.minimum(node, tensor)
     copies, crossing = active * (expert - 1) / expert, _crossings(spread / node, active)
     link_inter[1] *= np.where(routed & (crossing > 0.0), copies / np.maximum(crossing, 1e-9), 1.0)
     return {
-        "intra": table["intra_gbs"] * 1e9,
+        "intra": table["intra_gbs"] * 1e9 / layout.ranks,
         "link_bytes": np.array([tensor_bytes, expert_bytes, context_bytes, pipeline_bytes]),
         "link_messages": np.array([tensor_messages, expert_messages, none, none]),
         "link_inter": link_inter,
@@ -315,27 +311,30 @@ def _replica_messages(
     """Bytes between copies of the model, and of the optimizer, per step."""
     sharded, hybrid = table.among("sharding", SHARDS_WEIGHTS), table.among("sharding", ("hsdp",))
     replicas = layout.data * layout.context
+    ranks_in_node = replicas_in_node(replicas, layout.tensor, layout.node)
+    holders = state_holders(table, replicas, ranks_in_node)
     trained = local_parameters * trained_share
     gradients = trained * np.where(table.among("precision", ("fp32", "tf32")), 4.0, 2.0)
-    node = _domain(table)
-    across = (replicas * layout.tensor > node) & (table["count"] > node)
-    ranks_in_node = np.maximum(np.minimum(node / layout.tensor, replicas), 1.0)
-    # Sharded weights are gathered forward and backward, and gradients scattered, for every micro-batch anew: by hybrid
-    # shards within the node, which holds a whole copy; once a step each rank reduces its shard with other nodes' (of
-    # PyTorch's FSDP2: set_requires_all_reduce).
-    holders = np.where(hybrid, ranks_in_node, replicas)
+    across = (replicas * layout.tensor > layout.node) & (table["count"] > domain(table))
+    # Sharded weights are gathered forward and backward, and gradients scattered, for every micro-batch anew, among the
+    # ranks that hold one copy: where these are several groups, each rank reduces its shard with other groups' once a
+    # step (of PyTorch's FSDP2: set_requires_all_reduce).
+    in_groups = sharded & (hybrid | (holders < replicas))
+    in_node = in_groups & (holders * layout.tensor <= layout.node)
     gathered = layout.micro_batches * _ring(holders) * (gradients + 2.0 * local_parameters * MESSAGE_BYTES)
     reduced = 2.0 * _ring(replicas / holders) * gradients / holders
-    links = np.where(hybrid, 1.0, ranks_in_node)
+    # A shard is reduced over its rank's own link, what is gathered passes by all links of the node.
+    links = np.where(in_node, 1.0, ranks_in_node)
+    across_groups = np.where(in_node, 0.0, gathered) + np.where(in_groups, links * reduced, 0.0)
     rounds = np.where(sharded, filled(table["layers"], 0.0) * layout.micro_batches, 1.0)
-    states = trained / np.where(shares_optimizer(table), np.maximum(holders, 1.0), 1.0)
+    states = trained / np.where(shares_optimizer(table), holders, 1.0)
     optimizer_bytes = table.mapped("optimizer", OPTIMIZER_BYTES, 28.0)
     offload_bytes = table.mapped("offload", OFFLOAD_BYTES, 0.0)
     return {
-        "gradient_bytes": np.where(hybrid, reduced, np.where(sharded, gathered, 2.0 * gradients * _ring(replicas))),
+        "gradient_bytes": np.where(sharded, across_groups, 2.0 * gradients * _ring(replicas)),
         "gradient_messages": np.where(replicas > 1, 2.0 * np.log2(np.maximum(replicas, 2.0)) * rounds, 0.0),
-        "data_inter": np.where(across, table["inter_gbs"] * 1e9 * links, np.inf),
-        "node_bytes": np.where(hybrid, gathered, 0.0),
+        "data_inter": np.where(across, table["inter_gbs"] * 1e9 / layout.ranks * links, np.inf),
+        "node_bytes": np.where(in_node, gathered, 0.0),
         # Of a micro-batch's work, what traffic may overlap with: all of all micro-batches, or the last backward pass.
         "overlappable": np.where(sharded, layout.micro_batches, backward_share),
         "optimizer_bytes": np.where(table.among("mode", ("fwd_bwd",)), 0.0, states * optimizer_bytes),
@@ -356,13 +355,6 @@ def stage_layers(layers: FloatArray, pipeline: FloatArray) -> FloatArray:
     return np.asarray(np.ceil(layers / pipeline - 1e-9))
 
 
-def shares_optimizer(table: Table) -> BoolArray:
-    """Where replicas share out the optimizer's states, shape (n,)."""
-    plain = table.among("framework", SHARE_OPTIMIZER) & table.among("sharding", ("ddp",))
-    result: BoolArray = table.among("sharding", SHARDS_OPTIMIZER) | plain
-    return result
-
-
 def _ring(ranks: FloatArray) -> FloatArray:
     """Share of a message that each of so many ranks sends on when it is gathered or scattered, shape (n,)."""
     return np.where(ranks > 1, (ranks - 1) / np.maximum(ranks, 1.0), 0.0)
@@ -370,7 +362,7 @@ def _ring(ranks: FloatArray) -> FloatArray:
 
 def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[str, FloatArray]:
     """What surrounds the step: input pipeline, host, and how many may be late."""
-    node = _domain(table)
+    node = domain(table)
     image = np.where(table["image_size"] > 0, table["image_size"], REFERENCE_IMAGE)
     # Decoding cost grows with pixels; token sequences and records are cheap to read.
     language = table.among("family", operations.TRANSFORMER_FAMILIES)

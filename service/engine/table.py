@@ -70,6 +70,7 @@ NUMBERS: tuple[str, ...] = (
     "tensor_parallel",
     "pipeline_parallel",
     "data_parallel",
+    "sharding_group",  # replicas that share one copy of the states out; NaN: all, or a node's where that is usual
     "context_parallel",
     "expert_parallel",
     "virtual_pipeline",

@@ -17,7 +17,6 @@ import numpy as np
 from scipy import linalg
 
 from service.engine.calibration import (
-    SIGMA_RANGE,
     STEP_LIMIT,
     TYPICAL_SIGMA,
     Fit,
@@ -72,7 +71,7 @@ def vouch(anchor: Fit, table: Table, log_seconds: FloatArray) -> Vouched:
         apart = np.abs(beyond[own] - level[own])
         scatter = 1.4826 * float(np.median(apart))
         used[own] = (apart < FAR_RUN) & (scatter < MOST_SCATTER)
-        sigma[own] = np.clip(max(scatter, TYPICAL_SIGMA), *SIGMA_RANGE)
+        sigma[own] = max(scatter, TYPICAL_SIGMA)
     return Vouched(used, log_seconds - level, sigma)
 
 

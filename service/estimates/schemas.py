@@ -224,6 +224,9 @@ class Layout(BaseModel):
     expert_parallel: float | None = Field(None, description="Expert-parallel degree.", examples=[1])
     virtual_pipeline: float | None = Field(None, description="Model chunks per pipeline stage.", examples=[1])
     sharding: str | None = Field(None, description="none, ddp, zero1, zero2, zero3, fsdp, hsdp.", examples=["zero1"])
+    sharding_group: float | None = Field(
+        None, description="Accelerators that one copy of the sharded states is spread over, where stated.", examples=[8]
+    )
     recompute: str | None = Field(None, description="none, selective, full.", examples=["full"])
     recompute_share: float | None = Field(
         None, description="Share of the layers that are recomputed, where not all are.", examples=[0.5]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from service.engine.distribution import Distribution
 from service.engine.economics import Goodput
 from service.engine.memory import USABLE_SHARE
 from service.engine.operations import TRANSFORMER_FAMILIES
-from service.engine.table import BoolArray
+from service.engine.table import BoolArray, Table
 from service.estimates.rates import Rate
 from service.estimates.runs import Runs
 from service.estimates.schemas import Remedy
@@ -21,6 +21,7 @@ LIKELY_ENOUGH = 0.75  # judgement: below it, a coin toss, nobody would call the 
 # Judgement: below this share of productive hours, one time in ten, failures feed on themselves (work lost again while
 # it is caught up), and hours grow far faster than the rates that they are reckoned with are known.
 LEAST_PRODUCTIVE = 0.25
+TOLERATED_SHARE = 0.05  # by which counts of parameters differ that mean the same: rounded names, biases left out
 NO_AMOUNT = (
     "The request says no amount of data, so duration, cost, energy and carbon are left out: "
     "give data.tokens, data.samples or a known data.name."
@@ -43,6 +44,8 @@ def warnings_of(runs: Runs) -> list[list[str]]:
     if runs.standpoint.site_version is None:
         sites = [request.site for request in runs.requests]
         say(np.array([site is not None for site in sites], dtype=bool), lambda row: _unknown_site(str(sites[row])))
+    for rows, sentence in _odd_layouts(table):
+        say(rows, sentence)
     say(~forecast.fits, lambda row: _misfit(runs, row))
     say(forecast.fits & (forecast.fits_probability < CERTAIN_ENOUGH), lambda row: _narrow_fit(runs, row))
     for row, (count, times) in runs.quicker().items():
@@ -57,6 +60,36 @@ def warnings_of(runs: Runs) -> list[list[str]]:
     say(trained & ~np.isfinite(runs.rates.column("price").p50), lambda row: _no_price(runs.rates.of(row).price))
     say(trained & ~np.isfinite(table["tdp_w"]), lambda row: _no_power(str(table.text("accelerator")[row])))
     return found
+
+
+def _odd_layouts(table: Table) -> Iterator[tuple[BoolArray, Callable[[int], str]]]:
+    """What is reckoned as if it divided evenly, or were all trained, and is not: which rows, and what to tell them."""
+    context, sequence = table["context_parallel"], table["sequence_length"]
+    yield (
+        (context > 1) & (np.mod(sequence, np.maximum(context, 1.0)) > 0),
+        lambda row: (
+            f"training.context_parallel {context[row]:g} does not divide data.sequence_length {sequence[row]:g}: it is "
+            "reckoned as if it did; frameworks refuse, or pad the sequences"
+        ),
+    )
+    stages, chunks = table["pipeline_parallel"], table["virtual_pipeline"]
+    interleaved, micro_batches = (stages > 1) & (chunks > 1), table["gradient_accumulation"]
+    yield (
+        interleaved & (np.mod(micro_batches, np.maximum(stages, 1.0)) > 0),
+        lambda row: (
+            f"an interleaved pipeline (training.virtual_pipeline {chunks[row]:g}) of {stages[row]:g} stages takes "
+            f"micro-batches in multiples of {stages[row]:g}, and the step has {micro_batches[row]:g}: "
+            "Megatron refuses that; without training.virtual_pipeline a schedule that works is chosen"
+        ),
+    )
+    trained, parameters = table["trainable_parameters"], table["parameters"]
+    yield (
+        trained > (1.0 + TOLERATED_SHARE) * parameters,
+        lambda row: (
+            f"training.trainable_parameters {trained[row]:.4g} is more than the model's {parameters[row]:.4g} "
+            "parameters: all are reckoned to be trained, and no more"
+        ),
+    )
 
 
 def _unknown_site(site: str) -> str:

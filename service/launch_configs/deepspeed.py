@@ -19,7 +19,6 @@ _COUNTS = {
     "gradient_accumulation_steps": "training.gradient_accumulation",
     "sequence_parallel_size": "training.context_parallel",
     "tensor_parallel.autotp_size": "training.tensor_parallel",
-    "zero_optimization.zero_hpz_partition_size": "training.sharding_group",
     "zero_optimization.mics_shard_size": "training.sharding_group",
 }
 _PRECISIONS = {"bf16.enabled": "bf16", "bfloat16.enabled": "bf16", "fp16.enabled": "fp16"}

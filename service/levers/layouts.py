@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.engine.step_inputs import SHARDS_WEIGHTS
+from service.engine.replicas import SHARDS_WEIGHTS
 from service.estimates.remedies import LAYOUT
 from service.levers.trials import Situation, Trial, Wanted, plain
 

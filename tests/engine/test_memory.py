@@ -112,3 +112,45 @@ def test_recomputing_a_model_without_tokens_saves_memory_too(catalog: Catalog, f
         for policy in ("none", "full")
     ]
     assert held[1] < 0.8 * held[0]
+
+
+def test_replicas_that_share_states_in_groups_hold_more_of_them(catalog: Catalog, forecaster: Forecaster) -> None:
+    stated: dict[str, object] = {
+        "model.name": "llama-2-13b",
+        "data.sequence_length": 4096,
+        "hardware.accelerator": "A100-SXM4-80GB",
+        "hardware.count": 64,
+        "training.tensor_parallel": 1,
+        "training.pipeline_parallel": 1,
+        "training.micro_batch": 1,
+        "training.global_batch": 512,
+        "training.recompute": "full",
+    }
+    groups: list[tuple[str, int | None]] = [
+        ("fsdp", None), ("fsdp", 64), ("fsdp", 16), ("fsdp", 8), ("hsdp", None), ("hsdp", 8),
+    ]  # fmt: skip
+    ways = [{"training.sharding": sharding, "training.sharding_group": group} for sharding, group in groups]
+    table, _ = resolve_table([{**stated, **way} for way in ways], catalog)
+    found = forecaster.predict(table)
+    peaks, seconds = found.memory_gb.p50, found.step_seconds.p50
+    assert peaks[0] == peaks[1] < peaks[2] < peaks[3] == peaks[4] == peaks[5]
+    # What is gathered within a node does not cross to others.
+    traffic = found.breakdown["data_communication"]
+    assert traffic[3] < traffic[2] <= traffic[1] == traffic[0]
+    assert seconds[4] == seconds[5]
+
+
+def test_gradients_follow_the_optimizer_to_the_host(catalog: Catalog, forecaster: Forecaster) -> None:
+    stated: dict[str, object] = {
+        "model.name": "llama-2-7b",
+        "hardware.accelerator": "A100-SXM4-80GB",
+        "hardware.count": 8,
+        "training.sharding": "zero2",
+        "training.micro_batch": 1,
+        "training.global_batch": 8,
+    }
+    table, _ = resolve_table([{**stated, "training.offload": place} for place in ("none", "cpu")], catalog)
+    parts = forecaster.predict(table).memory_parts
+    assert parts["gradients"][0] > 0
+    assert parts["optimizer"][0] > 0
+    assert parts["gradients"][1] == parts["optimizer"][1] == 0

@@ -83,10 +83,40 @@ def test_a_model_that_is_probably_another_one_is_doubted(
             "resnet-50 is trained on images: data.tokens is left out",
             id="tokens beside images",
         ),
-        pytest.param({"model": {"name": "bert-large", "parameters": 340e6}}, None, id="a rounded size"),
-        pytest.param({"model": {"name": "gpt-3-175b", "parameters": 1.3e9, "layers": 24}}, None, id="a stated size"),
+        pytest.param(
+            {"model": {"name": "bert-large", "parameters": 340e6}, "data": {"samples": 1e6, "sequence_length": 512}},
+            None,
+            id="a rounded size",
+        ),
+        pytest.param(
+            {
+                "model": {"name": "gpt-3-175b", "parameters": 1.3e9, "layers": 24},
+                "data": {"tokens": 1e9, "sequence_length": 2048},
+            },
+            None,
+            id="a stated size",
+        ),
         pytest.param({"training": {"mode": "lora", "optimizer": "shampoo"}}, "adamw", id="unknown optimizer"),
-        pytest.param({"training": {"sharding": "hsdp", "sharding_group": 4}}, "not reckoned with", id="sharding group"),
+        pytest.param({"training": {"sharding": "ddp", "sharding_group": 4}}, "shares nothing out", id="sharding group"),
+        pytest.param({"training": {"sharding": "hsdp", "sharding_group": 4}}, None, id="hybrid shards"),
+        pytest.param(
+            {"hardware": {"accelerator": "H100-SXM5-80GB", "count": 24}, "training": {"context_parallel": 3}},
+            "does not divide data.sequence_length",
+            id="parts of a sequence",
+        ),
+        pytest.param(
+            {"training": {"pipeline_parallel": 4, "virtual_pipeline": 2, "micro_batch": 1, "global_batch": 12}},
+            "in multiples of 4, and the step has 6",
+            id="an interleaved pipeline that is not filled",
+        ),
+        pytest.param(
+            {"training": {"mode": "lora", "trainable_parameters": 9e9}}, "is more than the model's", id="trained twice"
+        ),
+        pytest.param(
+            {"model": {"name": "bert-large"}, "data": {"samples": 1e6, "sequence_length": 1024}},
+            "beyond the 512 positions of bert-large",
+            id="positions",
+        ),
         pytest.param({"training": {"expert_parallel": 8}}, "splits no experts", id="experts of a dense model"),
         pytest.param(
             {"training": {"pipeline_parallel": 1, "virtual_pipeline": 4}}, "there is none", id="chunks without stages"
