@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from service.field_types import (
     AS_MODE,
     AS_PRECISION,
+    AS_SHARDING,
     LOWERED,
     PLAIN_JSON,
     Basis,
@@ -223,7 +224,9 @@ class Training(Section):
     virtual_pipeline: Count | None = Field(
         None, description="Model chunks of one pipeline stage (interleaving).", examples=[6]
     )
-    sharding: Sharding | None = Field(None, description="What replicas share out among them.", examples=["zero1"])
+    sharding: Annotated[Sharding, AS_SHARDING] | None = Field(
+        None, description="What replicas share out among them.", examples=["zero1"]
+    )
     sharding_group: Count | None = Field(
         None,
         description="Accelerators that one copy of the sharded states is spread over, where not all.",

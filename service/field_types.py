@@ -47,6 +47,7 @@ Count = Annotated[float, Field(gt=0, le=1e24, allow_inf_nan=False, strict=True),
 """A positive number of things; 300e9 is as good as 300000000000, and a mean may be fractional. Strict: in JSON, `true`
 and `"12"` are no numbers."""
 CountOrZero = Annotated[float, Field(ge=0, le=1e24, allow_inf_nan=False, strict=True)]
+_SEPARATORS = re.compile(r"[-_\s]")
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
@@ -58,7 +59,20 @@ def _precision(value: object) -> object:
     if not isinstance(value, str):
         return value
     name = value.strip().lower().removeprefix("torch.")
+    if name in ("amp", "mixed_precision", "mixed-precision"):
+        raise PydanticCustomError(
+            "precision_says_little",
+            "{given} does not say in which precision matrix products are computed",
+            {"given": repr(value), "hint": "fp16 or bf16, as the run casts to"},
+        )
     return PRECISION_SPELLINGS.get(name, name)
+
+
+def _sharding(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    name = _SEPARATORS.sub("", value.lower())
+    return "fsdp" if name == "fsdp2" else name
 
 
 def _mode(value: object) -> object:
@@ -113,6 +127,8 @@ LOWERED = BeforeValidator(_lowered)
 AS_PRECISION = BeforeValidator(_precision)
 """`bfloat16`, `torch.float16` and the like are the precisions that they name."""
 AS_MODE = BeforeValidator(_mode)
+AS_SHARDING = BeforeValidator(_sharding)
+"""`ZeRO-3` is `zero3`, and FSDP2 shards as FSDP does."""
 PLAIN_JSON = AfterValidator(_plain_json)
 WHOLE = BeforeValidator(_whole)
 """After the bounds of a strict `int`: 5.0 is a whole number too, while `true` and `"5"` are none."""

@@ -17,7 +17,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from service.engine.accuracy import CLASSES, LEAST_ROWS, mean_over, score, source_classes
 from service.engine.calibration import row_weights
-from service.engine.evidence import NAME_PENALTIES, features
+from service.engine.evidence import NAME_PENALTIES, features, named
 from service.engine.held_out import HeldOut
 from service.engine.table import FloatArray, IntArray, Table
 
@@ -131,7 +131,7 @@ def _gaussian(table: Table) -> Learner:
     blocks = [features(table)]
     for name, penalty in NAME_PENALTIES:
         if name != "model":
-            _, codes = np.unique(table.text(name).astype(str), return_inverse=True)
+            _, codes = np.unique(named(table, name).text.astype(str), return_inverse=True)
             blocks.append(np.eye(int(codes.max()) + 1)[codes] * penalty / np.sqrt(2.0))
     _, codes = np.unique(table.text("family").astype(str), return_inverse=True)
     blocks.append(np.eye(int(codes.max()) + 1)[codes])

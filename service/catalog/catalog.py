@@ -65,6 +65,7 @@ _TUNED = re.compile(
 )
 _TUNED_INSIDE = re.compile(r"(?<=\w)[-_ .](?:instruct|chat|base|it|sft)(?=[-_ .]\w)", re.IGNORECASE)
 _MOST_ENDINGS = 5
+_MANAGED = "ml."  # what SageMaker puts before the names of EC2's machines
 _SHORTEST_BARE = 6
 _PUBLISHER = re.compile(r"^(?:meta|hf|google|nvidia|microsoft|openai|facebook)[-_ ](?=\w)", re.IGNORECASE)
 _FIRST_WORD = re.compile(r"[a-z]{3,}(?![a-z])")
@@ -106,7 +107,7 @@ class Catalog:
 
         A stated memory size must be the chip's own: an ``RTX 3090 48GB`` is not an RTX 3090.
         """
-        index = self._index["accelerators"]
+        index, name = self._index["accelerators"], name.removeprefix(_MANAGED)
         slug = index.get(name_key(name))
         if slug is None:
             lowered = _BRANDS.sub(" ", name.lower()).strip()
@@ -120,7 +121,7 @@ class Catalog:
 
     def per_machine(self, name: str) -> float | None:
         """Accelerators of the cloud machine of that name (``p4d.24xlarge``, ``a2-highgpu-8g``); None if none."""
-        key = name_key(name)
+        key = name_key(name.removeprefix(_MANAGED))
         count = self._index_of_machines.get(key) or self._index_of_machines.get(_AZURE + key)
         if count is None and (counted := _GOOGLE_MACHINE.match(name.strip())):
             count = float(counted.group(1))

@@ -6,6 +6,7 @@ What a part comes to depends on the fields that are sorted to it here, and on no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from service.catalog.resolve_software import resolve_software
 from service.catalog.resolve_training import is_trained_with_adam, resolve_training
 from service.configuration import CONFIGURATION_FIELDS
 
+MOST_SMALL = 64.0  # pixels a side; larger pictures are scaled to what the model expects
+_SQUARE = re.compile(r"(\d+)x\1")
 HARDWARE, WORK, TRAINING, SOFTWARE = range(4)
 _BY_SECTION = {"hardware": HARDWARE, "model": WORK, "training": TRAINING, "software": SOFTWARE}
 _SAMPLE = ("sequence_length", "image_size", "maximum_length", "input", "packing")
@@ -55,7 +58,11 @@ def parts_of(flat: Flat, catalog: Catalog, *, measured: bool) -> Parts:
         of_work.append(("model.huggingface_config", ReadConfig.of(config)))
     # How a model of no stated family is read depends on whether its data are counted in tokens, not on how many.
     of_work.append(("data.tokens", stated_number(flat, "data.tokens") > 0))
-    of_work.append(("training.mode", flat.get("training.mode")))
+    is_tuning = not (measured or flat.get("training.mode")) and _is_for_tuning(flat, catalog)
+    if is_tuning:
+        sorted_out[TRAINING].append(("data.for_tuning", True))
+    of_work.append(("training.mode", "finetune" if is_tuning else flat.get("training.mode")))
+    of_work.append(("data.small_image", _small_image(flat, catalog)))
     hardware = resolve_hardware(catalog, tuple(sorted_out[HARDWARE]), measured)
     if not hardware.values:
         raise Unresolvable(hardware.flaws)
@@ -68,3 +75,17 @@ def parts_of(flat: Flat, catalog: Catalog, *, measured: bool) -> Parts:
     if hardware.flaws or work.flaws or training.flaws or software.flaws:
         raise Unresolvable([*hardware.flaws, *work.flaws, *training.flaws, *software.flaws])
     return Parts(work, training, hardware, software)
+
+
+def _small_image(flat: Flat, catalog: Catalog) -> float | None:
+    """Pixels a side of a data set of pictures smaller than models expect; None where it has none."""
+    dataset = catalog.dataset(str(flat["data.name"])) if flat.get("data.name") else None
+    sides = _SQUARE.fullmatch(dataset.typical_sample) if dataset is not None and dataset.unit == "image" else None
+    side = float(sides[1]) if sides is not None else MOST_SMALL + 1.0
+    return side if side <= MOST_SMALL else None
+
+
+def _is_for_tuning(flat: Flat, catalog: Catalog) -> bool:
+    """Whether the named data set is one that models are fine-tuned on."""
+    dataset = catalog.dataset(str(flat["data.name"])) if flat.get("data.name") else None
+    return dataset is not None and "tuning" in dataset.used_for

@@ -152,6 +152,7 @@ CHOSEN_FIELDS = (
     "data_parallel",
     "expert_parallel",
     "micro_batch",
+    "gradient_accumulation",
     "sharding",
     "recompute",
     "recompute_share",
@@ -243,18 +244,18 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
     if best is None:
         return Part(given, {}, flaws=_of_training(layouts.flaws(_with_defaults(values))) or [_undivided(values)])
     values |= best.layout
-    # An uneven batch is the caller's to mend only where the caller said how to split it.
-    flaws = [flaw for flaw in layouts.flaws(values) if flaw.field != "global_batch" or "micro_batch" in stated]
+    flaws = layouts.flaws(values)
     if flaws:
         return Part(given, {}, flaws=_of_training(flaws))
-    steps = float(values["global_batch"]) / (float(values["data_parallel"]) * float(values["micro_batch"]))
-    reason = (
-        "quickest layout that divides evenly and fits in memory"
-        if best.fits
-        else "least memory of the layouts that divide evenly"
-    )
-    if not math.isclose(steps, round(steps), rel_tol=1e-9):
-        reason += "; the batch doesn't divide by the replicas, so some do more than others"
+    batch_size, replicas = float(values["global_batch"]), float(values["data_parallel"])
+    steps = batch_size / (replicas * float(values["micro_batch"]))
+    reason = "quickest layout that fits in memory" if best.fits else "the layout that needs the least memory"
+    uneven = not math.isclose(steps, round(steps), rel_tol=1e-9)
+    if uneven:
+        even = max(round(batch_size / replicas), 1) * replicas
+        reason += (
+            f"; the batch doesn't divide by the replicas, so that some do more and the others wait: {even:g} would"
+        )
     assumptions = [
         replace(made, value=values["global_batch"]) if made.field == "training.global_batch" else made for made in batch
     ]
@@ -267,15 +268,16 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
             or (name == "context_parallel" and not number(values, "sequence_length", 0.0) >= 2 * LEAST_TOKENS_OF_RANK)
         )
         trivial = trivial or (name == "expert_parallel" and family != "moe")
+        # How often is accumulated follows from the rest, but for replicas that have more than others.
+        trivial = trivial or (name == "gradient_accumulation" and not uneven)
         if (
             name not in stated
             and not trivial
-            and (count > 1 or name in ("micro_batch", "recompute", "recompute_share"))
+            and (count > 1 or name in ("micro_batch", "gradient_accumulation", "recompute", "recompute_share"))
         ):
             why = "no more layers than have to be for the rest to fit" if name == "recompute_share" else reason
             assumptions.append(Assumption(f"training.{name}", values[name], why))
-    layout: Values = {**best.layout, "gradient_accumulation": float(math.ceil(steps - 1e-9))}
-    return Part(given, layout, assumptions, fits=best.fits)
+    return Part(given, dict(best.layout), assumptions, fits=best.fits)
 
 
 def _of_training(flaws: Sequence[Flaw]) -> list[Flaw]:

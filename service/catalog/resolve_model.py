@@ -23,6 +23,7 @@ from service.catalog.resolution import (
     stated_number,
     to_number,
 )
+from service.catalog.resolve_sample import resolve_sample, usual_pictures
 from service.engine.layout import Flaw
 from service.engine.operations import COUNTED_BY_PARAMETERS, TRANSFORMER_FAMILIES
 from service.engine.table import NUMBERS
@@ -86,8 +87,10 @@ def resolve_work(catalog: Catalog, stated: Items, measured: bool) -> Part:
     flat = dict(stated)
     assumptions: list[Assumption] = []
     flaws: list[Flaw] = []
+    if not measured:
+        flat |= usual_pictures(flat, catalog, assumptions)
     values, entry = _resolve_model(flat, catalog, assumptions, flaws, measured=measured)
-    _resolve_data(flat, values, entry, assumptions)
+    resolve_sample(flat, values, entry, assumptions)
     if measured:
         return Part(stated, values, assumptions, flaws=flaws)
     flaws += contradictions(flat, values)
@@ -129,10 +132,12 @@ def _resolve_model(
         assumptions.append(
             Assumption("model.family", family, "a size in billions in its name, and models of that name are")
         )
-    spoken = stated_number(flat, "data.tokens") > 0 or stated_number(flat, "data.sequence_length") > 0
-    if not family and number(values, "parameters") > 0 and "forward_gmacs" not in values and spoken:
+    tokens, sized = stated_number(flat, "data.tokens") > 0, number(values, "parameters") > 0
+    spoken = (sized and stated_number(flat, "data.sequence_length") > 0) or (tokens and (sized or not measured))
+    if not family and "forward_gmacs" not in values and spoken:
         family = "decoder"
-        assumptions.append(Assumption("model.family", family, "parameters and tokens were given, but no family"))
+        given_both = "parameters and tokens were given" if sized else "tokens were given"
+        assumptions.append(Assumption("model.family", family, f"{given_both}, but no family"))
     values["family"] = family or (
         "moe" if number(values, "experts") > 1 else "decoder" if "hidden_size" in values else "other"
     )
@@ -296,61 +301,6 @@ def _derive_shape(values: Values, assumptions: list[Assumption]) -> None:
         values["encoder_layers"] = values["decoder_layers"] = float(values["layers"]) / 2.0
     if "vocab_size" not in values:
         values["vocab_size"] = 30522.0 if values["family"] == "encoder" else 50257.0
-
-
-TYPICAL_LENGTH = {"decoder": 2048.0, "moe": 4096.0, "encoder": 512.0, "encoder_decoder": 512.0}
-
-
-# Judgement: the share of a maximum length that unpacked samples fill, and the mean that no maximum lifts it beyond
-# (the set behind the ms-swift rows averages 3,234 tokens).
-FILLED_SHARE = 0.6
-
-
-LONGEST_MEAN = 3000.0
-
-
-# Judgement: instruction data are short unless packed; the peft-metamathqa rows average 210 tokens.
-INSTRUCTION_LENGTH = 256.0
-
-
-# Mean sentence of WMT16 English-German in sub-words, source and target together: GNMT and its kin count both.
-TRANSLATION_LENGTH = 50.0
-
-
-def _resolve_data(flat: Flat, values: Values, entry: CatalogModel | None, assumptions: list[Assumption]) -> None:
-    length, image = stated_number(flat, "data.sequence_length"), stated_number(flat, "data.image_size")
-    family = str(values["family"])
-    if not length > 0:
-        if family in TYPICAL_LENGTH:
-            length = TYPICAL_LENGTH[family]
-            if family == "encoder_decoder" and str(values["model"]).startswith("transformer"):
-                length = TRANSLATION_LENGTH / 2.0
-            if family in ("decoder", "moe") and str(flat.get("training.mode") or "") in (
-                "finetune",
-                "lora",
-                "qlora",
-                "frozen",
-            ):
-                longest = stated_number(flat, "data.maximum_length")
-                length = min(FILLED_SHARE * longest, LONGEST_MEAN) if longest > 0 else INSTRUCTION_LENGTH
-            if entry is not None and entry.max_sequence_length > 0:
-                length = min(entry.max_sequence_length, 2.0 * length if length == 2048.0 else length)
-            assumptions.append(
-                Assumption("data.sequence_length", length, "usual training length of the model or its family")
-            )
-        elif entry is not None and entry.sequence_length > 0:
-            length = entry.sequence_length
-        elif family == "rnn":
-            length = TRANSLATION_LENGTH
-    if length > 0:
-        values["sequence_length"] = length
-    values["maximum_length"] = stated_number(flat, "data.maximum_length")
-    if not image > 0 and entry is not None and entry.image_size > 0:
-        image = entry.image_size
-    if image > 0:
-        values["image_size"] = image
-    values["data_input"] = str(flat.get("data.input") or "")
-    values["packing"] = str(flat.get("data.packing") or "")
 
 
 def _size_doubts(flat: Flat, catalog: Catalog, values: Values, entry: CatalogModel | None) -> list[str]:

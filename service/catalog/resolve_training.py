@@ -51,7 +51,7 @@ def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, ad
 
     Args:
         catalog: the reference tables.
-        stated: the fields of `training`.
+        stated: the fields of `training`, and `data.for_tuning` where the data set is for that.
         slug: the chip.
         family: the model's.
         adam: whether models like it are usually trained with AdamW.
@@ -61,8 +61,9 @@ def resolve_training(catalog: Catalog, stated: Items, slug: str, family: str, ad
     assumptions: list[Assumption] = []
     mode = str(flat.get("training.mode") or "")
     if not mode:
-        mode = "pretrain"
-        assumptions.append(Assumption("training.mode", mode, "training all weights from the start"))
+        mode = "finetune" if flat.get("data.for_tuning") else "pretrain"
+        why = "the data set is one for fine-tuning" if mode == "finetune" else "training all weights from the start"
+        assumptions.append(Assumption("training.mode", mode, why))
     precision = str(flat.get("training.precision") or "")
     if not precision:
         precision = usual_precision(chip, family)
@@ -109,10 +110,10 @@ def assumed_weights(values: Values) -> list[Assumption]:
     shared = values["sharding"] == "ddp" and values["framework"] in SHARE_OPTIMIZER
     half = precision if precision in HALF_PRECISIONS else "bf16"
     states = "8 bits" if optimizer.endswith("8bit") else "fp32"
-    if values["family"] not in TRANSFORMER_FAMILIES:
-        held, why = "fp32", "mixed precision outside language models usually keeps weights in fp32 and casts them"
-    elif mode in ADAPTER_MODES:
+    if mode in ADAPTER_MODES:
         held, why = "fp8" if precision == "fp8" else half, "frozen weights stay in what they are computed with"
+    elif values["family"] not in TRANSFORMER_FAMILIES:
+        held, why = "fp32", "mixed precision outside language models usually keeps weights in fp32 and casts them"
     elif mode == "fwd_bwd":
         held, why = half, "no optimizer asks for more"
     elif values["framework"] in CASTS_WEIGHTS:

@@ -37,7 +37,7 @@ TERMS: tuple[Term, ...] = (
     Term("compute_efficiency", "family", 0.30),
     Term("compute_efficiency", "mode", 0.20),
     Term("compute_efficiency", "adapter", 0.15),
-    Term("compute_efficiency", "precision", 0.20),
+    Term("compute_efficiency", "arithmetic", 0.20),
     Term("compute_efficiency", "group_precision", 0.20),
     Term("compute_efficiency", "accelerator", 0.12),
     Term("compute_efficiency", "framework", 0.15),
@@ -106,6 +106,15 @@ SLOPES: tuple[tuple[str, str, float], ...] = (
     # Newer chips sit in newer hosts, which launch faster, whatever the chip's vendor.
     ("launch_seconds", "chip_year", 0.08),
 )
+HALF = {"fp16": "half", "bf16": "half"}
+# Sold under two names: the same chip but for its links, which data sheets tell of (service/data/accelerators.csv).
+SAME_SILICON = {
+    "A800-SXM4-80GB": "A100-SXM4-80GB",
+    "A800-PCIe-40GB": "A100-PCIe-40GB",
+    "A800-PCIe-80GB": "A100-PCIe-80GB",
+    "H800-PCIe-80GB": "H100-PCIe-80GB",
+    "H800-SXM5-80GB": "H100-SXM5-80GB",
+}
 YEAR_CENTRES = {"year": 2022.0, "chip_year": 2020.0}
 MOST_YEARS_BEFORE, MOST_YEARS_AFTER = 8.0, 4.0  # no slope is drawn on beyond the years that measurements span
 # The coefficient that each of a row's unknowns adds to: its own, those of the slopes, then those of the terms.
@@ -139,6 +148,11 @@ def _split(table: Table) -> Names:
     return Names(("", "tensor"), np.where(table["tensor_parallel"] > 1.0, 1, 0))
 
 
+def arithmetic(table: Table) -> Names:
+    """The precision of the units that compute: those of both half precisions are the same."""
+    return table.texts["precision"].renamed(HALF)
+
+
 def _compile(table: Table) -> Names:
     flag = table["compile"]
     return Names(("", "on", "off"), np.where(flag == 1.0, 1, np.where(flag == 0.0, 2, 0)))
@@ -154,7 +168,9 @@ def _vision_model(table: Table) -> Names:
 
 
 GROUPINGS: dict[str, Callable[[Table], Names]] = {
-    "group_precision": lambda table: _joined(table.texts["chip_group"], table.texts["precision"]),
+    "accelerator": lambda table: table.texts["accelerator"].renamed(SAME_SILICON),
+    "arithmetic": arithmetic,
+    "group_precision": lambda table: _joined(table.texts["chip_group"], arithmetic(table)),
     "format_precision": _format_precision,
     "compile": _compile,
     "split": _split,

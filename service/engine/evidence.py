@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from service.engine.effects import arithmetic
 from service.engine.nearness import OPEN, UNHEARD, Places, Points
 from service.engine.operations import work
 from service.engine.table import (
@@ -38,7 +39,8 @@ NAME_PENALTIES = (
     ("accelerator", 0.4),
     ("chip_group", 0.7),
     ("model", 0.6),
-    ("precision", 0.6),
+    ("arithmetic", 0.55),  # what units compute: both half precisions are the same to them
+    ("precision", 0.24),
     ("mode", 0.8),
     ("framework", 0.5),
     ("evidence", 0.5),
@@ -67,6 +69,11 @@ class Neighbour:
     distance: float
     measured_samples_per_second: float
     predicted_samples_per_second: float
+
+
+def named(table: Table, name: str) -> Names:
+    """What the rows say of one of `NAME_PENALTIES`."""
+    return arithmetic(table) if name == "arithmetic" else table.texts[name]
 
 
 @once_a_table
@@ -153,7 +160,7 @@ class Evidence:
         return cls(
             ids,
             features(table),
-            {name: table.texts[name] for name, _ in NAME_PENALTIES},
+            {name: named(table, name) for name, _ in NAME_PENALTIES},
             table.texts["family"],
             table.texts["lineage"],
             log_measured,
@@ -322,7 +329,7 @@ class _Asked:
     def of(cls, table: Table, codes: list[dict[str, int]], columns: list[int] | slice = slice(None)) -> _Asked:
         """`codes`: of the names in the measurements' vocabularies; `columns`: the features that count."""
         coordinates = features(table)[:, columns]
-        texts = [table.texts[name] for name, _ in NAME_PENALTIES]
+        texts = [named(table, name) for name, _ in NAME_PENALTIES]
         numbers = [] if len(table) == 1 else [coded(column) for column in coordinates.T]
         first, of_row = combinations([table.texts["family"].codes, *(text.codes for text in texts), *numbers])
         names = np.empty((len(first), len(texts)), dtype=np.int64)

@@ -102,7 +102,7 @@ def flaws(row: Row) -> list[Flaw]:
     """What keeps one fully stated layout from running; an empty list if nothing does.
 
     Checked: degrees are no more than the accelerators, and multiply to their count; pipeline stages divide the layers;
-    tensor ranks divide the attention heads; micro-batches divide the global batch, into as many as are accumulated;
+    tensor ranks divide the attention heads; micro-batches divide the global batch, or are as many as are accumulated;
     expert ranks divide the experts.
     """
     found: list[Flaw] = []
@@ -154,7 +154,15 @@ def flaws(row: Row) -> list[Flaw]:
             )
         )
     batch, micro = number(row, "global_batch", math.nan), number(row, "micro_batch", math.nan)
-    if batch > 0 and micro > 0 and data > 0 and too_many is None:
+    if model > 1 and too_many is None and not math.isclose(data, round(data), rel_tol=1e-6):
+        found.append(
+            Flaw(
+                max(SPLITTING, key=lambda name: number(row, name, 1.0)),
+                f"one copy of the model takes {model:g} accelerators, and these do not divide hardware.count {count:g}",
+                f"choose a count that is a multiple of {model:g}, or degrees that divide {count:g}",
+            )
+        )
+    elif batch > 0 and micro > 0 and data > 0 and too_many is None:
         share = batch / (data * micro)
         steps, accumulated = math.ceil(share - 1e-9), number(row, "gradient_accumulation", math.nan)
         if accumulated > 0 and not math.isclose(steps, accumulated):
@@ -168,7 +176,7 @@ def flaws(row: Row) -> list[Flaw]:
                     "micro_batch and global_batch out",
                 )
             )
-        elif share < 1.0 - 1e-9 or not math.isclose(share, round(share), rel_tol=1e-9):
+        elif not accumulated > 0 and (share < 1.0 - 1e-9 or not math.isclose(share, round(share), rel_tol=1e-9)):
             fitting = max(1.0, round(share)) * data * micro
             found.append(
                 Flaw(

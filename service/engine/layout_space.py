@@ -1,8 +1,9 @@
 """Which parallel layouts a run could take: every combination of degrees and micro-batch, and why most can't run.
 
-A layout is a tensor, pipeline (with interleaving), context, expert and data degree, a micro-batch and the global batch
-(that of the run, unless it follows from the replicas); how states are held (sharding, recomputation, offload) comes on
-top. Counts are of whole configurations, so that what is considered is what is rejected and what is kept.
+A layout is a tensor, pipeline (with interleaving), context, expert and data degree, a micro-batch, how many of them the
+fullest replica takes a step, and the global batch (that of the run, unless it follows from the replicas); how states
+are held (sharding, recomputation, offload) comes on top. Counts are of whole configurations, so that what is considered
+is what is rejected and what is kept.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ MICRO_BATCHES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 # Of samples of a few tokens, as sentences are, up to 1,024 more: so many tokens at once fill any chip.
 MICRO_BATCHES_OF_SENTENCES = (*MICRO_BATCHES, 128.0, 256.0, 512.0, 1024.0)
 SENTENCE_TOKENS = 128.0  # judgement
-# Vision and speech rarely accumulate: a replica's whole share of the batch, or an even part of it.
-SHARES_OF_BATCH = (1, 2, 4, 8, 16)
+# Vision and speech rarely accumulate: a replica's whole share of the batch, or as large a part of it as memory holds.
+SHARES_OF_BATCH = tuple(2**halvings for halvings in range(13))
 MOST_TENSOR = 32  # judgement: beyond it the matrices of today's widths are slivers
 # Far beyond what is run; what a caller makes up must not make the search endless.
 MOST_STAGES, MOST_EXPERT = 512, 256
@@ -47,8 +48,8 @@ UNEVEN_STAGES = 1.05
 # long-context training of arXiv 2407.21783 (table 4: 131,072 tokens over 16 ranks).
 LEAST_TOKENS_OF_RANK = 8192.0
 MOST_CONTEXT = 64.0
-# A batch need not divide evenly where a replica has so many samples, and those that have most compute no more than so
-# much of their share: an eighth more; judgement.
+# Where a replica has so many samples, the last of its micro-batches need not be full: with what pads it, an eighth more
+# may be computed than there are samples; judgement.
 MANY_SAMPLES, MOST_WASTE = 8.0, 1.125
 SPLITTING = ("tensor_parallel", "pipeline_parallel", "context_parallel")  # degrees that one copy of a model is split by
 TOLERANCE, LEAST_REMAINDER = 1e-5, 1e-8  # what rounding leaves of whole numbers and of remainders
@@ -61,12 +62,12 @@ DEGREES = (
     "expert_parallel",
     "data_parallel",
     "micro_batch",
+    "gradient_accumulation",
     "global_batch",
 )
 # All of a run that its space depends on.
 DIVIDED_BY = (
     *DEGREES,
-    "gradient_accumulation",
     "sharding",
     "recompute",
     "family",
@@ -115,9 +116,9 @@ def spaces(rows: Iterable[Row], stated: Collection[str], offloads: int = 1) -> l
         stated: engine names of the fields that the caller fixed; those are taken as they are.
         offloads: places of optimizer states that each is counted with.
 
-    Returns: evenly dividing layouts; where there is none, or accelerators with many samples each don't divide the
-    batch, also those that leave some replicas a sample or a micro-batch more. Runs that are divided alike, on chips of
-    another kind or in another precision, share them.
+    Returns: layouts that divide accelerators, layers, heads and experts evenly. A batch that the replicas don't divide
+    leaves some a sample more, for which the others wait, unless the micro-batch is stated and its number is not. Runs
+    that are divided alike, on chips of another kind or in another precision, share them.
     """
     known: dict[tuple[float | str, ...], Space] = {}
     found = []
@@ -126,9 +127,7 @@ def spaces(rows: Iterable[Row], stated: Collection[str], offloads: int = 1) -> l
         each = ranks(row)
         key = (*(divided.get(name, "") for name in DIVIDED_BY), *each)
         if key not in known:
-            even = _space(divided, stated, offloads, each, even=True)
-            enough = len(even) and not _hardly_uneven(divided, stated)
-            known[key] = even if enough else _space(divided, stated, offloads, each, even=False)
+            known[key] = _space(divided, stated, offloads, each)
         found.append(known[key])
     return found
 
@@ -136,14 +135,6 @@ def spaces(rows: Iterable[Row], stated: Collection[str], offloads: int = 1) -> l
 def ranks(row: Row) -> tuple[float, ...]:
     """How many ranks degrees of parallelism may count on one accelerator: itself, or what is told apart on it."""
     return RANKS.get(str(row.get("accelerator", "")), (1.0,))
-
-
-def _hardly_uneven(row: Row, stated: Collection[str]) -> bool:
-    """Whether plain replicas don't divide the batch, and would hardly notice."""
-    if "micro_batch" in stated or "data_parallel" in stated:
-        return False
-    share = number(row, "global_batch", 0.0) / max(number(row, "count", 1.0), 1.0)
-    return share >= MANY_SAMPLES and not math.isclose(share, round(share), rel_tol=TOLERANCE)
 
 
 def policies(row: Row, stated: Collection[str], *, piped: bool, replicated: bool) -> Policies:
@@ -185,7 +176,7 @@ def number(row: Row, name: str, default: float) -> float:
     return default if math.isnan(found) else found
 
 
-def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[float], *, even: bool) -> Space:
+def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[float]) -> Space:
     """The layouts of a run on accelerators of which each may be so many ranks."""
     # A part of an accelerator, one tile of two, is one rank.
     count, batch = max(number(row, "count", 1.0), 1.0), number(row, "global_batch", math.nan)
@@ -233,13 +224,16 @@ def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[floa
     else:
         share = batch / data[chosen] if batch > 0 else np.ones(len(chosen))
     micro = _micro_batch(row, stated, share, option)
-    steps = share / micro
-    # Uneven, some replicas have a micro-batch or a sample more than others; of large shares, not much more.
-    computed = np.ceil(steps - 1e-9) * micro
-    uneven = (micro < share + 1.0) & ((share < MANY_SAMPLES) | (computed < np.maximum(share + 1.0, MOST_WASTE * share)))
-    divides = _is_whole(steps) & (steps >= 1 - 1e-9) if even else uneven
+    even = _is_whole(share / micro) & (share / micro >= 1 - 1e-9)
+    fullest = np.ceil(share * (1.0 - TOLERANCE))
+    steps = np.ceil(fullest / micro * (1.0 - TOLERANCE))
+    # Samples of a replica that has most, those that its last micro-batch is padded with included.
+    computed = steps * micro
+    uneven = (computed <= fullest) | ((share >= MANY_SAMPLES) & (computed <= MOST_WASTE * share))
+    exact = "micro_batch" in stated and "gradient_accumulation" not in stated
+    divides = even if exact else even | uneven
     if batch > 0 and "gradient_accumulation" in stated:
-        divides &= np.isclose(np.ceil(steps - 1e-9), number(row, "gradient_accumulation", 1.0))
+        divides &= np.isclose(steps, number(row, "gradient_accumulation", 1.0))
     put_aside(BATCH_DOES_NOT_DIVIDE, ~divides, weight[chosen])
     interleaved = virtual[chosen] > 1
     filled = ~interleaved | ("virtual_pipeline" in stated) | _divides(pipeline[chosen], steps)
@@ -256,6 +250,7 @@ def _space(row: Row, stated: Collection[str], offloads: int, each: Sequence[floa
         "expert_parallel": expert[good],
         "data_parallel": data[chosen],
         "micro_batch": micro[good],
+        "gradient_accumulation": steps[good],
         "global_batch": share[good] * data[chosen] if follows else np.full(len(chosen), batch),
     }
     return Space(columns, columns["data_parallel"] * columns["context_parallel"] > 1, considered, rejected)

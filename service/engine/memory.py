@@ -174,7 +174,7 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     mixed = table.among("weight_precision", ("mixed",))
     unstated = table.among("weight_precision", ("",)) | mixed
     casts = table.among("framework", CASTS_WEIGHTS)
-    weight_bytes = np.where(half & language & ~casts, 2.0, 4.0)
+    weight_bytes = np.where(half & (language | adapters) & ~casts, 2.0, 4.0)
     weight_bytes = np.where(unstated, weight_bytes, table.mapped("weight_precision", {"fp32": 4.0, "fp8": 1.0}, 2.0))
     # Fine-tuning scripts on plain replicas train the checkpoint in the half precision that they load it in, without a
     # master copy; so do runs whose weights are stated to be half precision. Sharding optimizers bring a master copy.
@@ -213,13 +213,25 @@ def _state_bytes(inputs: Inputs, half: BoolArray, language: BoolArray) -> tuple[
     # A sharded layer is gathered whole while it runs, and the next one is prefetched.
     layers = np.maximum(filled(table["layers"], UNCOUNTED_LAYERS), 1.0)
     gathered = 2.0 * (dense + sparse) * weight_bytes * pipeline / layers
-    weights = weights + np.where(gathers & (ranks > 1), gathered, 0.0)
+    weights = weights + np.where(gathers & (ranks > 1), gathered, 0.0) + _embedding_bytes(inputs) / layout.ranks
     gradients = sharded(gradient_bytes, table.among("sharding", SHARDS_GRADIENTS), inputs.trained_share)
     optimizer = sharded(state_bytes, shared, inputs.trained_share)
     # Where replicas share the states, gradients follow these to the host, each as soon as it is there (ZeRO-Offload,
     # Ren et al. 2021, arXiv 2101.06840, section 3).
     away = table.among("offload", ("cpu", "nvme"))
     return weights, np.where(away & shared, 0.0, gradients), np.where(away, 0.0, optimizer)
+
+
+def _embedding_bytes(inputs: Inputs) -> FloatArray:
+    """Bytes of a recommender's embedding tables on one accelerator, shape (n,): they are spread over all of them.
+
+    They are held in fp32 and have neither gradients nor states of their own: few of their rows change in a step
+    (Naumov et al. 2019, arXiv 1906.00091, section 3.2).
+    """
+    table = inputs.table
+    looked_up = np.maximum(filled(table["parameters"], 0.0) - inputs.work.parameters, 0.0)
+    spread = looked_up / np.maximum(filled(table["count"], 1.0), 1.0)
+    return np.where(table.among("family", ("recommender",)), 4.0 * spread, 0.0)
 
 
 def log_spread(parts: dict[str, FloatArray]) -> FloatArray:

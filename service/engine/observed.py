@@ -33,7 +33,10 @@ UNITS = (
 
 @once_a_table
 def model_flops_per_sample(table: Table) -> FloatArray:
-    """Training FLOPs of one sample by the field's convention, shape (n,): (6 N + 12 L h s) per token, or 6 x MACs."""
+    """Training FLOPs of one sample by the field's convention, shape (n,): (6 N + 12 L h s) per token, or 6 x MACs.
+
+    The two halves of an encoder-decoder see different tokens: of those what is computed is counted.
+    """
     work = operations.work(table)
     tokens = table["sequence_length"]
     language = table.among("family", operations.TRANSFORMER_FAMILIES)
@@ -43,7 +46,8 @@ def model_flops_per_sample(table: Table) -> FloatArray:
     albert = operations.is_albert(table)
     active = np.where(albert, work.gemm_flops / 2.0 / np.maximum(tokens, 1.0), active)
     by_rule = tokens * (6.0 * active + 12.0 * filled(table["layers"] * table["hidden_size"], 0.0) * tokens)
-    return np.where(language & (tokens > 0), by_rule, 3.0 * (work.gemm_flops + work.attention_flops))
+    one_stack = language & ~table.among("family", ("encoder_decoder",))
+    return np.where(one_stack & (tokens > 0), by_rule, 3.0 * (work.gemm_flops + work.attention_flops))
 
 
 def seconds_per_sample(table: Table, value: FloatArray, unit: TextArray, samples: FloatArray) -> FloatArray:

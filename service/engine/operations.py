@@ -321,7 +321,7 @@ def _held_to_active(
 
 # Where a row's model states no work at all, a typical figure of GMACs per sample stands in and the model's own effect
 # (wide prior) does the rest. Medians of the family's models that the shipped measurements train and the catalog knows
-# the GMACs of; where there are none, round figures: a small graph net, and Transformers of usual size and length.
+# the GMACs of; where there are none, a round figure: a small graph net.
 TYPICAL_GMACS = {
     "cnn": 4.28,
     "vit": 9.63,
@@ -333,12 +333,10 @@ TYPICAL_GMACS = {
     "recommender": 0.00241,
     "other": 5.62,
     "gnn": 1.0,
-    "encoder": 30.0,
-    "decoder": 1000.0,
-    "moe": 5000.0,
-    "encoder_decoder": 20.0,
 }
 TYPICAL_PARAMETERS = 3.0e7
+# Parameters that a token meets, of language models: medians of the catalog's 441.
+TYPICAL_LANGUAGE_PARAMETERS = {"encoder": 1.5e8, "decoder": 7.2e9, "moe": 1.3e10, "encoder_decoder": 6.8e8}
 TYPICAL_IMAGE = 224.0  # pixels a side that the medians of image classifiers are stated for
 ACTIVATIONS_PER_GMAC = 2.74e6  # elements written, outside vision
 # Elements written at 224 x 224 pixels by a net of one GMAC there; they grow with width as the root of the work does.
@@ -361,14 +359,17 @@ def _convolution_work(table: Table) -> Work:
     visual = table.among("family", ("cnn", "vit"))
     typical = np.where(visual, typical * (pixels / TYPICAL_IMAGE) ** 2, typical)
     gmacs = np.where(stated, table["forward_gmacs"], typical)
+    usual_parameters = table.mapped("family", TYPICAL_LANGUAGE_PARAMETERS, TYPICAL_PARAMETERS)
+    spoken = table.among("family", TRANSFORMER_FAMILIES) & (table["sequence_length"] > 0)
+    gmacs = np.where(spoken & ~stated, usual_parameters * table["sequence_length"] / 1e9, gmacs)
     gmacs = np.where(by_parameters, table["parameters"] * table["sequence_length"] / 1e9, gmacs)
     usual = table.mapped("family", PIXELS_OF_FAMILY, TYPICAL_IMAGE)
     area = (np.where(table["image_size"] > 0, table["image_size"], usual) / TYPICAL_IMAGE) ** 2
     pictures = table.among("family", ("cnn", "vit", "detection", "segmentation", "diffusion"))
     typical_elements = np.where(pictures, ACTIVATIONS_OF_ONE_GMAC * np.sqrt(area * gmacs), ACTIVATIONS_PER_GMAC * gmacs)
     activations = np.where(table["activations"] > 0, table["activations"], typical_elements)
-    image = np.where(table["image_size"] > 0, table["image_size"], 224.0)
-    parameters = np.where(table["parameters"] > 0, table["parameters"], TYPICAL_PARAMETERS)
+    image = np.where(pictures & (table["image_size"] > 0), table["image_size"], TYPICAL_IMAGE)
+    parameters = np.where(table["parameters"] > 0, table["parameters"], usual_parameters)
     # Embedding tables of recommenders are looked up, a few rows a sample; only the dense part is read and
     # reduced whole, and it has one weight per multiply-accumulate.
     recommender = table.among("family", ("recommender",))

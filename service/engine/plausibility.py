@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.engine.evidence import NAME_PENALTIES, graded
+from service.engine.evidence import NAME_PENALTIES, graded, named
 from service.engine.forecast import Forecaster
 from service.engine.operations import work
 from service.engine.roofline import allowance, fastest_seconds_per_sample, usually_fastest_seconds_per_sample
@@ -112,7 +112,7 @@ class Judge:
     def _correction(self, inputs: Inputs) -> FloatArray:
         """`Evidence.correction`, once for rows that it cannot tell apart: sweeps over batches and counts are one."""
         table = inputs.table
-        names = [table.text(name) for name in ("family", *(name for name, _ in NAME_PENALTIES))]
+        names = [table.text("family"), *(named(table, name).text for name, _ in NAME_PENALTIES)]
         flops = inputs.work.gemm_flops + inputs.work.attention_flops
         numbers = [np.nan_to_num(column) for column in (flops, table["sequence_length"], table["peak_tflops"])]
         keys = list(zip(*(column.tolist() for column in (*names, *numbers)), strict=True))

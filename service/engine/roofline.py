@@ -10,7 +10,7 @@ from service.engine.step_inputs import Inputs
 from service.engine.table import FloatArray, Table, filled
 
 # Winograd and FFT convolutions do fewer multiplications than are counted; packed samples hold fewer real tokens.
-FASTER_THAN_COUNTED = {"cnn": 2.5, "detection": 2.5, "segmentation": 2.5, "vit": 1.2, "diffusion": 1.5}
+FASTER_THAN_COUNTED = {"cnn": 2.5, "detection": 2.5, "segmentation": 2.5}
 FASTER_WHEN_PACKED = 2.0
 # Best matrix products measured anew with other software differ by up to 1.17 on one chip (achievable_matmul.csv: MI300X
 # 668 and 782 TFLOP/s), so that a run's interval may reach beyond the best one known, but not its median.
@@ -35,11 +35,11 @@ def fastest_seconds_per_sample(inputs: Inputs) -> FloatArray:
 def usually_fastest_seconds_per_sample(inputs: Inputs) -> tuple[FloatArray, FloatArray]:
     """What no median and no interval of a run at an unknown site goes below, shape (n,) each.
 
-    Language models run at most as fast as the best matrix product known on their chip, where one is.
+    What is made of matrix products runs at most as fast as the best one known on its chip, where one is.
     """
     table, fastest = inputs.table, fastest_seconds_per_sample(inputs)
-    language = table.among("family", TRANSFORMER_FAMILIES)
-    share = np.where(language, filled(table["matmul_share"], 1.0), 1.0)
+    convolutions = table.among("family", FASTER_THAN_COUNTED)
+    share = np.where(convolutions, 1.0, filled(table["matmul_share"], 1.0))
     return fastest / share, fastest / np.minimum(BEYOND_BEST_MATMUL * share, 1.0)
 
 

@@ -164,6 +164,9 @@ def _layout(table: Table) -> Layout:
     micro_batch = np.maximum(filled(table["micro_batch"], 1.0), 1e-9)
     global_batch = np.maximum(filled(table["global_batch"], 1.0), 1e-9)
     micro_batches = np.maximum(global_batch / (data * micro_batch), 1e-6)
+    # Where some replicas have a sample or a micro-batch more, the others wait for them.
+    most = np.ceil(micro_batches * (1.0 - 1e-9))
+    micro_batches = np.where(table["gradient_accumulation"] == most, most, micro_batches)
     return Layout(
         tensor,
         pipeline,
@@ -363,7 +366,8 @@ def _ring(ranks: FloatArray) -> FloatArray:
 def _surroundings(table: Table, work: operations.Work, layout: Layout) -> dict[str, FloatArray]:
     """What surrounds the step: input pipeline, host, and how many may be late."""
     node = domain(table)
-    image = np.where(table["image_size"] > 0, table["image_size"], REFERENCE_IMAGE)
+    pictured = ~table.among("family", ("speech",)) & (table["image_size"] > 0)
+    image = np.where(pictured, table["image_size"], REFERENCE_IMAGE)
     # Decoding cost grows with pixels; token sequences and records are cheap to read.
     language = table.among("family", operations.TRANSFORMER_FAMILIES)
     sequences = language | table.among("family", ("rnn",))

@@ -170,6 +170,14 @@ class Names:
             return np.array([values.get(self.vocabulary[self.codes[0]], default)])
         return np.asarray(np.array([values.get(value, default) for value in self.vocabulary])[self.codes])
 
+    def renamed(self, names: Mapping[str, str]) -> Names:
+        """The column with other words for some values, shape (n,); itself where it has none of them."""
+        if names.keys().isdisjoint(self.vocabulary):
+            return self
+        positions: dict[str, int] = {}
+        places = [positions.setdefault(names.get(value, value), len(positions)) for value in self.vocabulary]
+        return Names(tuple(positions), np.array(places, dtype=np.int64)[self.codes])
+
     def take(self, index: IntArray | BoolArray | slice) -> Names:
         """The rows at `index`."""
         return Names(self.vocabulary, self.codes[index])

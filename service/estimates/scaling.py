@@ -11,12 +11,11 @@ from service.catalog.resolution import Resolved
 from service.catalog.resolve import resolve_table
 from service.engine.forecast import Forecast
 from service.engine.table import BoolArray, Table
-from service.estimates.remedies import COUNTED_DEGREES
 from service.sites.standpoint import Standpoint
 
 SHARES = (2, 4, 8, 16)
-# A micro-batch that is stated is held: with a larger one, the count that is asked for may be quicker too.
-FREED = {*COUNTED_DEGREES, "hardware.nodes"} - {"training.micro_batch"}
+# What follows from the count. All else that is stated is held, or it would be that which makes the run quicker.
+FREED = ("training.data_parallel", "training.gradient_accumulation")
 # Judgement: a job most of whose step is work that more accelerators share out, with several samples for each replica,
 # is not quicker on fewer, and looking for one only costs time.
 MOST_UNSHARED = 0.5
@@ -82,9 +81,9 @@ def _past_half(table: Table, forecast: Forecast) -> BoolArray:
 
 
 def _smaller(flat: Mapping[str, object]) -> Iterator[tuple[int, dict[str, object]]]:
-    """The configuration on a half, a quarter, ... of its accelerators, degrees left to be chosen where stated."""
+    """The configuration on a half, a quarter, ... of its accelerators, replicas left to follow where stated."""
     count = float(str(flat.get("hardware.count") or 1))
-    kept = {name: value for name, value in flat.items() if name not in FREED}
+    kept = {name: value for name, value in flat.items() if name not in (*FREED, "hardware.nodes")}
     for share in SHARES:
         fewer = count / share
         if fewer >= 1 and fewer.is_integer():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from service.catalog.resolution import Resolved
+from service.catalog.resolution import Resolved, stated_number
 from service.engine.distribution import Distribution
 from service.engine.economics import Goodput
 from service.engine.memory import USABLE_SHARE
@@ -14,6 +14,7 @@ from service.engine.operations import TRANSFORMER_FAMILIES
 from service.engine.table import BoolArray, Table
 from service.estimates.rates import Rate
 from service.estimates.runs import Runs
+from service.estimates.scaling import FREED
 from service.estimates.schemas import Remedy
 
 CERTAIN_ENOUGH = 0.9  # probability of fitting below which an answer says so
@@ -49,13 +50,17 @@ def warnings_of(runs: Runs) -> list[list[str]]:
     say(~forecast.fits, lambda row: _misfit(runs, row))
     say(forecast.fits & (forecast.fits_probability < CERTAIN_ENOUGH), lambda row: _narrow_fit(runs, row))
     for row, (count, times) in runs.quicker().items():
+        freed = [f" and {name} left out" for name in FREED if name in runs.flats[row]]
         found[row].append(
             f"This is past the limit of strong scaling: at the same global batch, hardware.count = {count} instead of "
-            f"{table['count'][row]:g} is predicted to be {times - 1.0:.0%} quicker (the quickest of the smaller counts "
-            "tried)."
+            f"{table['count'][row]:g}{''.join(freed)} is predicted to be {times - 1.0:.0%} quicker (the quickest of "
+            "the smaller counts tried)."
         )
     say(~trained, lambda row: _no_amount(runs.resolved[row].uncounted))
     say(runs.samples < (1.0 - 1e-9) * table["global_batch"], lambda row: _less_than_a_step(runs, row))
+    epochs = np.array([stated_number(flat, "data.epochs") for flat in runs.flats])
+    once = runs.samples / np.where(epochs > 0, epochs, 1.0)
+    say((once < table["global_batch"]) & (table["global_batch"] <= runs.samples), lambda row: _more_than_all(runs, row))
     say(trained & _interrupted(runs.course), lambda row: _hardly_known(runs.course.share, row))
     say(trained & ~np.isfinite(runs.rates.column("price").p50), lambda row: _no_price(runs.rates.of(row).price))
     say(trained & ~np.isfinite(table["tdp_w"]), lambda row: _no_power(str(table.text("accelerator")[row])))
@@ -131,6 +136,13 @@ def _less_than_a_step(runs: Runs, row: int) -> str:
     return (
         f"There are {samples:,.6g} samples to train on, and training.global_batch is {batch:,.6g}: that is not one "
         "whole step; give a smaller batch, more data, or data.epochs."
+    )
+
+
+def _more_than_all(runs: Runs, row: int) -> str:
+    return (
+        f"training.global_batch is {runs.table['global_batch'][row]:,.6g}: a step takes more samples than there are in "
+        "the data, so that it sees some of them twice; nobody trains so, for it learns no more"
     )
 
 

@@ -31,7 +31,7 @@ async def create_plans(
 ) -> PlanAnswer:
     """On which chips, how many of them and laid out how a run is quickest, cheapest or takes the least energy.
 
-    Every number of every chip allowed is searched for the layouts that divide evenly and fit in memory; the quickest
+    Every number of every chip allowed is searched for the layouts that fit in memory; the quickest
     of each are forecast as `POST /v1/estimates` does and ranked. `rejected` counts what fell out and why;
     `nearest_feasible` says what would work where nothing does.
     """

@@ -13,6 +13,7 @@ from service.engine.evidence import (
     NAME_PENALTIES,
     Evidence,
     features,
+    named,
 )
 from service.engine.forecast import Forecaster
 from service.engine.table import FloatArray, IntArray, Table
@@ -37,7 +38,7 @@ def scanned(evidence: Evidence, table: Table, row: int, columns: list[int]) -> t
     here = features(table)[row, columns]
     squared = ((evidence.coordinates[pool][:, columns] - here) ** 2).sum(axis=1)
     for name, penalty in NAME_PENALTIES:
-        asked = table.text(name)[row]
+        asked = named(table, name).text[row]
         if asked:
             squared += penalty**2 * (evidence.names[name].text[pool] != asked)
     return pool, np.sqrt(squared)

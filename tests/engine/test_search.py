@@ -75,8 +75,11 @@ def test_what_is_offered_can_run_and_all_else_is_counted(
         assert max(experts, 1) % degree["expert_parallel"] == 0
         share = float(values["global_batch"]) / degree["data_parallel"]
         assert degree["micro_batch"] < share + 1
+        # The fullest replica computes all of its samples, and no more than it must.
+        computed = degree["micro_batch"] * degree["gradient_accumulation"]
+        assert share <= computed < share + 1 or (share >= 8 and computed <= 1.125 * share)
         if degree["virtual_pipeline"] > 1:
-            assert share / degree["micro_batch"] % degree["pipeline_parallel"] == 0
+            assert degree["gradient_accumulation"] % degree["pipeline_parallel"] == 0
     quickness = [candidate.log_seconds for candidate in fitting]
     assert quickness == sorted(quickness)
 

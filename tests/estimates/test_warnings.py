@@ -24,7 +24,8 @@ RESNET: dict[str, Any] = {
         ),
         pytest.param({"data": {"name": "c4"}}, "c4 is of texts, and resnet-50", id="texts to look at"),
         pytest.param({"data": {"samples": 500}}, "500 samples to train on", id="less than a step"),
-        pytest.param({"data": {"samples": 500, "epochs": 2}}, None, id="a step of two epochs"),
+        pytest.param({"data": {"samples": 500, "epochs": 2}}, "some of them twice", id="a step of two epochs"),
+        pytest.param({"data": {"samples": 512, "epochs": 2}}, None, id="a step of an epoch"),
         pytest.param(
             {"hardware": {"accelerator": "V100-SXM2-16GB", "count": 12, "per_node": 8}},
             "no multiple",
