@@ -119,6 +119,8 @@ def read_huggingface_config(config: Mapping[str, Any]) -> dict[str, object]:
     fields["family"] = _family(config, kind, fields)
     if fields["family"] == "encoder" and "encoder_layers" not in fields:
         fields["encoder_layers"] = fields["layers"]
+    if fields["family"] == "vit":
+        fields.update(_work_on_patches(config, fields))
     if config.get("kv_lora_rank") and "vocab_size" in fields:
         fields["parameters"], fields["active_parameters"] = _latent_attention_parameters(config, fields)
     return fields
@@ -270,6 +272,26 @@ def _family(config: Mapping[str, Any], kind: str, fields: Mapping[str, object]) 
     if kind in _ENCODERS or (not kind and "MaskedLM" in architectures):
         return "encoder"
     return "decoder"
+
+
+def _work_on_patches(config: Mapping[str, Any], fields: Mapping[str, object]) -> dict[str, float]:
+    """Parameters and 10^9 multiply-accumulates of a vision Transformer (Dosovitskiy et al. 2021, arXiv 2010.11929).
+
+    Nothing where the file does not say how an image is cut.
+    """
+    side, patch = _number(config.get("image_size")), _number(config.get("patch_size"))
+    if not side or not patch or not side >= patch:
+        return {}
+    hidden, layers = cast(float, fields["hidden_size"]), cast(float, fields["layers"])
+    width = cast(float, fields.get("intermediate_size", 4.0 * hidden))
+    tokens = (side // patch) ** 2 + 1.0
+    of_layer = 4.0 * hidden**2 + (3.0 if fields["gated_mlp"] else 2.0) * hidden * width
+    embedding = (_number(config.get("num_channels")) or 3.0) * patch**2 * hidden
+    attended = 2.0 * tokens * hidden
+    return {
+        "parameters": layers * of_layer + embedding + tokens * hidden,
+        "forward_gmacs": tokens * (layers * (of_layer + attended) + embedding) / 1e9,
+    }
 
 
 def _latent_attention_parameters(config: Mapping[str, Any], fields: Mapping[str, object]) -> tuple[float, float]:

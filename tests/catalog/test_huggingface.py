@@ -245,3 +245,23 @@ def test_depth_and_size_are_bounded() -> None:
 def test_nonsense_values_count_as_missing(value: object) -> None:
     with pytest.raises(ValueError, match="hidden_size"):
         read_huggingface_config({**LLAMA_3_8B, "hidden_size": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "hidden", "heads"), [("vit-b-16", 12, 768, 12), ("vit-l-16", 24, 1024, 16)], ids=str
+)
+def test_a_vision_transformer_does_the_work_of_its_patches(name: str, layers: int, hidden: int, heads: int) -> None:
+    config = {
+        "model_type": "vit",
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        "image_size": 224,
+        "patch_size": 16,
+    }
+    read, known = read_huggingface_config(config), load_catalog().models[name]
+    assert read["forward_gmacs"] == pytest.approx(known.forward_gmacs, rel=0.01)
+    assert read["parameters"] == pytest.approx(known.parameters, rel=0.02)
+    uncut = {key: value for key, value in config.items() if key != "patch_size"}
+    assert "forward_gmacs" not in read_huggingface_config(uncut)
