@@ -249,7 +249,9 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
         return Part(given, {}, flaws=_of_training(flaws))
     batch_size, replicas = float(values["global_batch"]), float(values["data_parallel"])
     steps = batch_size / (replicas * float(values["micro_batch"]))
-    reason = "quickest layout that fits in memory" if best.fits else "the layout that needs the least memory"
+    reason = (
+        "quickest layout that fits in memory" if best.fits else "quickest of the layouts that need the least memory"
+    )
     uneven = not math.isclose(steps, round(steps), rel_tol=1e-9)
     if uneven:
         even = max(round(batch_size / replicas), 1) * replicas

@@ -26,6 +26,8 @@ from service.engine.table import BoolArray, FloatArray, IntArray, Names, Table, 
 # Of a chip's memory, what a layout chosen for somebody else may be predicted to fill: peaks are predicted within a
 # quarter or so, and it must not sit on the edge.
 HEAD_ROOM = 0.75
+# Of a run that nothing holds, layouts whose peaks differ by less than peaks are known are compared by their time.
+HARDLY_MORE = 1.15
 CHUNK = 16_384  # layouts that are computed at once: what a core's cache holds
 
 # Why a layout that divides was put aside, by the name that answers carry.
@@ -50,8 +52,8 @@ class Candidate:
 class Found:
     """What a search came to: for each run its quickest layouts, best first, and why the others fell out.
 
-    A run of which nothing fits has the one that needs the least memory, with `fits` false; one that nothing divides has
-    none. `considered` is all that is rejected and all candidates that fit.
+    A run of which nothing fits has the quickest of those that need the least memory, with `fits` false; one that
+    nothing divides has none. `considered` is all that is rejected and all candidates that fit.
     """
 
     candidates: list[list[Candidate]]
@@ -141,14 +143,23 @@ def search(
         best = Candidate(layouts.layout(row), float(seconds[position]), float(peak_gb[row]), fits=True)
         candidates[int(run[position])].append(best)
     kept = sum(len(mine) for mine in candidates)
-    tight = np.flatnonzero(~np.isin(layouts.run, run))
-    for row in tight[_least(layouts.run[tight], peak_gb[tight], 1)]:
+    tight = _frugal(layouts.run, peak_gb, np.flatnonzero(~np.isin(layouts.run, run)))
+    seconds = _log_seconds(layouts.take(tight), judge) if len(tight) else np.zeros(0)
+    for row in tight[_least(layouts.run[tight], seconds, 1)]:
         frugal = Candidate(layouts.layout(row), np.nan, float(peak_gb[row]), fits=False)
         candidates[int(layouts.run[row])].append(frugal)
     rejected[NOT_IN_MEMORY] = misfits
     rejected[SLOWER] = len(fitting) - kept
     rejected[NEEDLESS] = considered - kept - sum(rejected.values())
     return Found(candidates, considered, +rejected)
+
+
+def _frugal(run: IntArray, peak_gb: FloatArray, rows: IntArray) -> IntArray:
+    """Of these rows, those that need hardly more memory than the one of their run that needs the least."""
+    best = rows[_least(run[rows], peak_gb[rows], 1)]
+    limit = np.zeros(int(run.max(initial=-1)) + 1)
+    limit[run[best]] = HARDLY_MORE * peak_gb[best]
+    return rows[peak_gb[rows] <= limit[run[rows]]]
 
 
 def _least(run: IntArray, measure: FloatArray, most: int) -> IntArray:

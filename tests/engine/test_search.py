@@ -221,3 +221,12 @@ def test_a_shape_that_somebody_made_up_is_searched_to_an_end(catalog: Catalog, f
     found = search([values], stated, forecaster.judge)
     assert found.considered < 1e6
     assert not found.candidates[0][0].fits
+
+
+def test_of_layouts_that_hardly_differ_in_memory_the_quickest_is_told(catalog: Catalog, forecaster: Forecaster) -> None:
+    """An interleaved pipeline keeps a tenth more than one that is not, and waits for an eighth as long."""
+    stated = {"training.pipeline_parallel": 16, "training.tensor_parallel": 2, "training.recompute": "none"}
+    values, fixed = run_of(catalog, {**GPT3, **stated, "hardware.count": 256, "training.global_batch": 128})
+    ((found,),) = search([values], fixed, forecaster.judge).candidates
+    assert not found.fits
+    assert float(found.layout["virtual_pipeline"]) > 1
