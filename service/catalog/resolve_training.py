@@ -152,8 +152,8 @@ def _objective_doubts(flat: Mapping[str, object]) -> list[str]:
     if objective not in OTHER_OBJECTIVES:
         return []
     return [
-        f"training.objective {objective} is reckoned as plain fine-tuning: what it computes besides (pairs of samples, "
-        "a second model, samples generated within the step) is not counted"
+        f"training.objective {objective} is reckoned as plain fine-tuning: what it computes and holds besides (pairs "
+        "of samples, a second model, samples generated within the step) is not counted"
     ]
 
 

@@ -346,7 +346,9 @@ def _micro_options(row: Row, stated: Collection[str]) -> FloatArray:
     ):
         return np.ones(1)
     if not _is_language(row):
-        return np.array(SHARES_OF_BATCH, dtype=np.float64)
+        # A replica's share is halved until a sample is left.
+        share = number(row, "global_batch", 1.0) / max(number(row, "count", 1.0), 1.0)
+        return np.array([parts for parts in SHARES_OF_BATCH if parts < 2.0 * max(share, 1.0)], dtype=np.float64)
     short = number(row, "sequence_length", math.inf) <= SENTENCE_TOKENS
     return np.array(MICRO_BATCHES_OF_SENTENCES if short else MICRO_BATCHES, dtype=np.float64)
 
