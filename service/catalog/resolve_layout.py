@@ -240,13 +240,15 @@ def assume_batch(flat: Flat, resolved: Resolved) -> frozenset[str]:
 def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Sequence[Assumption]) -> Part:
     """A run as the search found best, and what was chosen of it; `values` are those of the run with its batch."""
     stated = stated_layout(dict(given))
-    count, family = float(values["count"]), str(values["family"])
+    family = str(values["family"])
     if best is None:
         return Part(given, {}, flaws=_of_training(layouts.flaws(_with_defaults(values))) or [_undivided(values)])
     values |= best.layout
     flaws = layouts.flaws(values)
     if flaws:
         return Part(given, {}, flaws=_of_training(flaws))
+    # One accelerator may be several ranks.
+    ranks = max(float(values["count"]), math.prod(float(values[name]) for name in (*SPLITTING, "data_parallel")))
     batch_size, replicas = float(values["global_batch"]), float(values["data_parallel"])
     steps = batch_size / (replicas * float(values["micro_batch"]))
     reason = (
@@ -275,7 +277,7 @@ def _laid_out(given: Items, values: Values, best: Candidate | None, batch: Seque
         if (
             name not in stated
             and not trivial
-            and (count > 1 or name in ("micro_batch", "gradient_accumulation", "recompute", "recompute_share"))
+            and (ranks > 1 or name in ("micro_batch", "gradient_accumulation", "recompute", "recompute_share"))
         ):
             why = "no more layers than have to be for the rest to fit" if name == "recompute_share" else reason
             assumptions.append(Assumption(f"training.{name}", values[name], why))
